@@ -1,0 +1,99 @@
+"""The base of every experiment: SCAM as published (ECCV 2022, section 4 and the authors' configs)."""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """Every key that a config has, at the published values for 256×256 images."""
+    config = ConfigDict()
+    # Weights, noise and the order of images all follow from it.
+    config.seed = 0
+
+    config.data = ConfigDict()
+    # A key of data.datasets.LOADERS: 'folder' or 'synthetic_people'.
+    config.data.name = "folder"
+    # Where the data set lies, or where it is prepared.
+    config.data.directory = ""
+    config.data.height = 256
+    config.data.width = 256
+    # Label numbers are 0 … num_labels - 1; 0 is the background.
+    config.data.num_labels = 2
+
+    config.model = ConfigDict()
+    config.model.latents_per_label = 8
+    config.model.background_latents = 8
+    config.model.latent_dim = 256
+    config.model.attention_dim = 256
+    # Compute type, 'float32' or 'bfloat16'; parameters, softmax, norms and losses are float32.
+    config.model.dtype = "float32"
+    config.model.equalized = False
+    config.model.encoder = ConfigDict()
+    config.model.encoder.num_blocks = 7
+    config.model.encoder.num_heads = 1
+    config.model.encoder.position_dim = 40
+    config.model.encoder.conv_features = 16
+    config.model.encoder.use_self_attention = True
+    config.model.encoder.image_conv = True
+    config.model.encoder.reverse_conv = False
+    config.model.encoder.use_vae = False
+    # 'learned', 'fixed_random' or 'random'.
+    config.model.encoder.latents = "learned"
+    config.model.generator = ConfigDict()
+    config.model.generator.features = 64
+    config.model.generator.num_up_layers = 6
+    config.model.generator.num_heads = 1
+    # 'duplex' or 'simplex'.
+    config.model.generator.attention = "duplex"
+    # 'skip' or 'resnet'.
+    config.model.generator.architecture = "skip"
+    # 'instance', 'layer' or 'batch'.
+    config.model.generator.norm = "instance"
+    config.model.generator.mask_adain_layers = 0
+    config.model.generator.add_noise = True
+    config.model.discriminator = ConfigDict()
+    config.model.discriminator.num_scales = 2
+    config.model.discriminator.features = 64
+    config.model.discriminator.num_layers = 4
+
+    # A weight goes from start to end over `steps` by equal factors; gan's and swapped's switches.
+    config.losses = ConfigDict()
+    config.losses.gradient_normalization = True
+    # 'hinge' or 'non_saturating'.
+    config.losses.gan_kind = "hinge"
+    # Scale the GAN weight by the ratio of gradients at the last layer (Taming Transformers).
+    config.losses.adaptive_gan = False
+    config.losses.gan = _weight(1.0)
+    # The GAN loss of images generated with another image's latents.
+    config.losses.swapped = _weight(0.0)
+    config.losses.l1 = _weight(10.0)
+    config.losses.perceptual = _weight(10.0)
+    config.losses.vgg19_weights = "weights/vgg19.npz"
+    config.losses.feature_matching = _weight(0.0)
+    config.losses.kl = _weight(0.0)
+    config.losses.r1 = _weight(0.0)
+    # R1 is added at every so many steps.
+    config.losses.lazy_r1_step = 16
+
+    config.optimizer = ConfigDict()
+    config.optimizer.generator_learning_rate = 1e-4
+    config.optimizer.discriminator_learning_rate = 4e-4
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-8
+    config.optimizer.weight_decay = 0.01
+
+    config.train = ConfigDict()
+    # Images a step, over all devices.
+    config.train.batch_size = 32
+    config.train.num_steps = 50_000
+    # Of encoder and generator; evaluation and transfer use the average. 0 is off, as published.
+    config.train.ema_decay = 0.0
+    config.train.log_every = 100
+    config.train.panel_every = 1000
+    config.train.checkpoint_every = 1000
+    config.train.keep_checkpoints = 2
+    return config
+
+
+def _weight(value: float) -> ConfigDict:
+    return ConfigDict({"start": value, "end": value, "steps": 0})

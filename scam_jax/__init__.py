@@ -1,0 +1,1 @@
+"""SCAM (Dufour, Picard, Kalogeiton, ECCV 2022) for JAX: per-region latents and subject transfer."""

@@ -1,0 +1,158 @@
+"""Checks of a config before anything starts: each refusal names the key, its value and the remedy."""
+
+from ml_collections import ConfigDict
+
+from scam_jax.losses import GAN
+from scam_jax.models.scam_generator import NORMS, start_size
+
+_CHOICES = {
+    "model.dtype": ("float32", "bfloat16"),
+    "model.encoder.latents": ("learned", "fixed_random", "random"),
+    "model.generator.attention": ("duplex", "simplex"),
+    "model.generator.architecture": ("skip", "resnet"),
+    "model.generator.norm": NORMS,
+    "losses.gan_kind": tuple(GAN),
+}
+_AT_LEAST = {
+    "data.height": 1,
+    "data.width": 1,
+    "data.num_labels": 1,
+    "model.latents_per_label": 1,
+    "model.background_latents": 1,
+    "model.latent_dim": 1,
+    "model.attention_dim": 1,
+    "model.encoder.num_blocks": 1,
+    "model.encoder.num_heads": 1,
+    "model.encoder.position_dim": 4,
+    "model.encoder.conv_features": 1,
+    "model.generator.features": 4,
+    "model.generator.num_up_layers": 4,
+    "model.generator.num_heads": 1,
+    "model.generator.mask_adain_layers": 0,
+    "model.discriminator.num_scales": 1,
+    "model.discriminator.features": 1,
+    "model.discriminator.num_layers": 2,
+    "losses.lazy_r1_step": 1,
+    "train.batch_size": 1,
+    "train.num_steps": 1,
+    "train.log_every": 1,
+    "train.panel_every": 1,
+    "train.checkpoint_every": 1,
+    "train.keep_checkpoints": 1,
+}
+_WEIGHTS = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
+_SWITCHED = ("gan", "swapped")
+
+
+def validate(config: ConfigDict, num_devices: int = 1) -> None:
+    """Checks every value of `config`.
+
+    Raises:
+      ValueError: a value is impossible, or the batch does not divide among `num_devices`.
+    """
+    for key, least in _AT_LEAST.items():
+        value = _get(config, key)
+        _require(value >= least, key, value, f"use {least} or more")
+    for key, choices in _CHOICES.items():
+        value = _get(config, key)
+        _require(value in choices, key, value, f"use one of {', '.join(choices)}")
+    labels = config.data.num_labels
+    _require(labels <= 256, "data.num_labels", labels, "label maps hold 0 … 255: use at most 256")
+    _check_networks(config)
+    _check_losses(config)
+    _check_training(config, num_devices)
+
+
+def _get(config: ConfigDict, key: str):
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def _require(holds: bool, key: str, value, remedy: str) -> None:
+    if not holds:
+        raise ValueError(f"config.{key} = {value!r}: {remedy}")
+
+
+def _check_networks(config: ConfigDict) -> None:
+    model, encoder, generator = config.model, config.model.encoder, config.model.generator
+    for key in ("encoder", "generator"):
+        heads = model[key].num_heads
+        _require(
+            model.attention_dim % heads == 0,
+            f"model.{key}.num_heads",
+            heads,
+            f"must divide model.attention_dim = {model.attention_dim}",
+        )
+    _require(
+        encoder.position_dim % 4 == 0,
+        "model.encoder.position_dim",
+        encoder.position_dim,
+        "a position needs channels divisible by 4",
+    )
+    if encoder.image_conv and encoder.num_blocks > 1:
+        _require(
+            encoder.conv_features % 2 == 0,
+            "model.encoder.conv_features",
+            encoder.conv_features,
+            "its double carries a position: use an even number",
+        )
+    _require(
+        generator.features % 4 == 0,
+        "model.generator.features",
+        generator.features,
+        "every map carries a position: use a number divisible by 4",
+    )
+    size = config.data.height, config.data.width
+    _require(
+        min(start_size(*size, generator.num_up_layers)) >= 1,
+        "model.generator.num_up_layers",
+        generator.num_up_layers,
+        f"the first map of a {size[0]}×{size[1]} image would be empty: use fewer up layers",
+    )
+    _require(
+        generator.mask_adain_layers <= generator.num_up_layers,
+        "model.generator.mask_adain_layers",
+        generator.mask_adain_layers,
+        f"use at most num_up_layers = {generator.num_up_layers}",
+    )
+
+
+def _check_losses(config: ConfigDict) -> None:
+    losses = config.losses
+    for name in _WEIGHTS:
+        weight = losses[name]
+        for key in ("start", "end", "steps"):
+            _require(weight[key] >= 0, f"losses.{name}.{key}", weight[key], "use 0 or more")
+        if name not in _SWITCHED and weight.start != weight.end:
+            _require(
+                min(weight.start, weight.end) > 0 and weight.steps > 0,
+                f"losses.{name}",
+                weight.to_dict(),
+                "a weight that changes does so by equal factors: start, end and steps above 0",
+            )
+    if losses.kl.end > 0:
+        _require(
+            config.model.encoder.use_vae,
+            "losses.kl.end",
+            losses.kl.end,
+            "only a variational encoder has a KL loss: set model.encoder.use_vae = True",
+        )
+
+
+def _check_training(config: ConfigDict, num_devices: int) -> None:
+    train, optimizer = config.train, config.optimizer
+    _require(
+        train.batch_size % num_devices == 0,
+        "train.batch_size",
+        train.batch_size,
+        f"must be a multiple of the number of devices, {num_devices}",
+    )
+    _require(0 <= train.ema_decay < 1, "train.ema_decay", train.ema_decay, "use 0 (off) … below 1")
+    for key in ("generator_learning_rate", "discriminator_learning_rate", "eps"):
+        _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
+    for key in ("b1", "b2"):
+        _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
+    _require(
+        optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "use 0 or more"
+    )

@@ -1,0 +1,130 @@
+"""Losses: arrays in, fp32 scalars out. Images are `[B, H, W, 3]` in [-1, 1].
+
+A discriminator's output is `[scale][layer]` feature maps `[B, h, w, C]`, the last the logits.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+Maps = Sequence[Sequence[Array]]
+
+PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+def gradient_normalized(
+    discriminate: Callable[[Array, Array, int], list[Array]], image: Array, one_hot: Array, scale: int
+) -> tuple[Array, list[Array]]:
+    """Gradient-normalised logits f / (‖∇ₓ Σf‖₂ + |f|) of one scale (Wu et al. 2021).
+
+    Args:
+      discriminate: (image, one-hot labels, scale) to that scale's feature maps.
+      image: `[B, H, W, 3]`.
+      one_hot: `[B, H, W, L]`; x is both, the norm is a sample's.
+
+    Returns:
+      normalised logits `[B, h, w, 1]` and the feature maps, logits as they were.
+    """
+
+    def logits_and_maps(image, one_hot):
+        maps = discriminate(image, one_hot, scale)
+        return maps[-1], maps
+
+    logits, pull, maps = jax.vjp(logits_and_maps, image, one_hot, has_aux=True)
+    squares = sum(
+        jnp.square(g.astype(jnp.float32)).sum((1, 2, 3)) for g in pull(jnp.ones_like(logits))
+    )
+    # the bound keeps the derivative of the root finite where the gradient vanishes
+    norm = jnp.sqrt(jnp.maximum(squares, 1e-30))[:, None, None, None]
+    return logits / (norm + jnp.abs(logits)), maps
+
+
+def _over_scales(loss: Callable[..., Array], *logits: Sequence[Array]) -> Array:
+    return sum(loss(*scale) for scale in zip(*logits, strict=True)) / len(logits[0])
+
+
+def hinge_generator(fake: Sequence[Array]) -> Array:
+    """−mean f(fake), averaged over scales."""
+    return _over_scales(lambda f: -f.mean(), fake)
+
+
+def hinge_real(real: Sequence[Array]) -> Array:
+    return _over_scales(lambda f: jax.nn.relu(1 - f).mean(), real)
+
+
+def hinge_fake(fake: Sequence[Array]) -> Array:
+    return _over_scales(lambda f: jax.nn.relu(1 + f).mean(), fake)
+
+
+def non_saturating_real(real: Sequence[Array]) -> Array:
+    """mean softplus(−f): also the generator's, of the fake."""
+    return _over_scales(lambda f: jax.nn.softplus(-f).mean(), real)
+
+
+def non_saturating_fake(fake: Sequence[Array]) -> Array:
+    return _over_scales(lambda f: jax.nn.softplus(f).mean(), fake)
+
+
+# kind -> (generator's of the fake, discriminator's of the real, discriminator's of the fake)
+GAN = {
+    "hinge": (hinge_generator, hinge_real, hinge_fake),
+    "non_saturating": (non_saturating_real, non_saturating_real, non_saturating_fake),
+}
+
+
+def l1(a: Array, b: Array) -> Array:
+    """Mean absolute difference."""
+    return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
+
+
+def perceptual(fake: Sequence[Array], real: Sequence[Array]) -> Array:
+    """Weighted L1 between VGG19 activations after relu1_1 … relu5_1, the real ones stopped."""
+    weighted = zip(PERCEPTUAL_WEIGHTS, fake, real, strict=True)
+    return sum(w * l1(f, jax.lax.stop_gradient(r)) for w, f, r in weighted)
+
+
+def feature_matching(fake: Maps, real: Maps) -> Array:
+    """L1 over the inner maps, fake against stopped real: summed over layers, mean over scales."""
+    return _over_scales(
+        lambda f, r: sum(
+            l1(a, jax.lax.stop_gradient(b)) for a, b in zip(f[:-1], r[:-1], strict=True)
+        ),
+        fake,
+        real,
+    )
+
+
+def kl_divergence(mean: Array, log_variance: Array) -> Array:
+    """KL of N(mean, e^log_variance) to the standard normal, summed over all elements."""
+    return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
+
+
+def r1(
+    discriminate: Callable[[Array, Array, int], list[Array]],
+    image: Array,
+    one_hot: Array,
+    num_scales: int,
+) -> Array:
+    """Mean over samples of ‖∇ image Σ logits‖², averaged over scales (Mescheder et al. 2018)."""
+
+    def penalty(scale):
+        gradient = jax.grad(lambda x: discriminate(x, one_hot, scale)[-1].sum())(image)
+        return jnp.square(gradient.astype(jnp.float32)).sum((1, 2, 3)).mean()
+
+    return sum(penalty(scale) for scale in range(num_scales)) / num_scales
+
+
+def geometric_weight(start: float, end: float, steps: int, step: Array) -> Array:
+    """A weight that goes from start to end over `steps`, by equal factors."""
+    if start == end or steps == 0:
+        return jnp.float32(end)
+    progress = jnp.clip(step / steps, 0, 1)
+    return jnp.float32(start) * jnp.float32(np.float64(end) / start) ** progress
+
+
+def switched_weight(start: float, end: float, steps: int, step: Array) -> Array:
+    """A weight that is start before step `steps` and end from there on."""
+    return jnp.where(step < steps, jnp.float32(start), jnp.float32(end))

@@ -1,0 +1,140 @@
+"""SAT: the semantic attention transformer encoder (paper, section 3.1)."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from scam_jax.models.attention import MaskedTransformer, latent_labels, same_label
+from scam_jax.models.primitives import (
+    Array,
+    Conv,
+    LayerSpec,
+    leaky_relu,
+    nearest_resize,
+    sinusoidal_position,
+)
+
+
+class Gaussian(NamedTuple):
+    """A variational encoder's latents: mean and log variance, each `[B, N, S]`."""
+
+    mean: Array
+    log_variance: Array
+
+
+class SATEncoder(nn.Module):
+    """Image `[B, H, W, 3]` in [-1, 1] and labels `[B, H, W]` to latents `[B, N, S]`.
+
+    N is background_latents + (num_labels - 1) * latents_per_label, the background's first, then
+    each label's. A latent sees only its label's pixels, and, in self-attention, its label's latents.
+
+    Attributes:
+      num_labels: labels L, 0 is the background.
+      latents_per_label: latents k of each label but the background.
+      background_latents: latents k0 of label 0.
+      latent_dim: latent width S.
+      attention_dim: attention width A.
+      num_blocks: blocks; block i ≥ 1 sees the image at 1/2^i of its size.
+      num_heads: attention heads.
+      position_dim: channels of the position that is concatenated to the image.
+      conv_features: nf; the map of block i has nf·2^i channels.
+      use_self_attention: latents attend to each other after every block.
+      image_conv: False: every block attends to the image itself.
+      reverse_conv: the blocks take the maps coarse to fine.
+      use_vae: return a `Gaussian`, a linear layer per latent, instead of an array.
+      latents: 'learned'; 'fixed_random', drawn once; or 'random', drawn for every example from
+        `keys`.
+    """
+
+    num_labels: int
+    latents_per_label: int = 8
+    background_latents: int = 8
+    latent_dim: int = 256
+    attention_dim: int = 256
+    num_blocks: int = 7
+    num_heads: int = 1
+    position_dim: int = 40
+    conv_features: int = 16
+    use_self_attention: bool = True
+    image_conv: bool = True
+    reverse_conv: bool = False
+    use_vae: bool = False
+    latents: str = "learned"
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(
+        self, image: Array, labels: Array, keys: Array | None = None
+    ) -> Array | Gaussian:
+        owners = latent_labels(self.num_labels, self.latents_per_label, self.background_latents)
+        owners = jnp.asarray(owners)[None]
+        latents = self._initial_latents(image.shape[0], owners.shape[1], keys)
+        maps = self._maps(image)
+        for i, features in enumerate(maps):
+            seen = nearest_resize(labels, features.shape[1:3]).reshape(labels.shape[0], -1)
+            pixels = features.reshape(*seen.shape, -1)
+            latents = self._transformer(f"cross_attention_{i}")(
+                latents, pixels, same_label(owners, seen)
+            )
+            if self.use_self_attention:
+                latents = self._transformer(f"self_attention_{i}")(
+                    latents, latents, same_label(owners, owners)
+                )
+        return self._gaussian(latents) if self.use_vae else latents
+
+    def _transformer(self, name: str) -> MaskedTransformer:
+        return MaskedTransformer(self.attention_dim, self.num_heads, self.layer, name=name)
+
+    def _initial_latents(self, batch: int, count: int, keys: Array | None) -> Array:
+        shape = (count, self.latent_dim)
+        if self.latents == "random":
+            if keys is None:
+                raise ValueError("latents='random' needs `keys`, one PRNG key an example")
+            return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+        if self.latents == "learned":
+            value = self.param("latents", nn.initializers.normal(1.0), shape)
+        else:
+            value = self.variable(
+                "constants", "latents", lambda: jax.random.normal(self.make_rng("params"), shape)
+            ).value
+        return jnp.broadcast_to(value, (batch, *shape))
+
+    def _maps(self, image: Array) -> list[Array]:
+        """What each block attends to, each `[B, h, w, C]`, position included."""
+        position = sinusoidal_position(*image.shape[1:3], self.position_dim)
+        position = jnp.broadcast_to(position, (image.shape[0], *position.shape))
+        maps = [jnp.concatenate([image, position.astype(image.dtype)], axis=-1)]
+        if not self.image_conv:
+            return maps * self.num_blocks
+        features = image
+        for i in range(1, self.num_blocks):
+            channels = self.conv_features * 2**i
+            conv = Conv(channels, stride=2, layer=self.layer, name=f"conv_{i}")
+            features = leaky_relu(conv(features))
+            position = sinusoidal_position(*features.shape[1:3], channels)
+            maps.append(features + position.astype(features.dtype))
+        return maps[::-1] if self.reverse_conv else maps
+
+    def _gaussian(self, latents: Array) -> Gaussian:
+        kernel_init, bias_init = self.layer.initializers(self.latent_dim)
+        shape = (latents.shape[1], self.latent_dim, 2 * self.latent_dim)
+        kernel = self.param("gaussian_kernel", kernel_init, shape)
+        bias = self.param("gaussian_bias", bias_init, (shape[0], shape[2]))
+        kernel = self.layer.scale(kernel, self.latent_dim)
+        out = jnp.einsum("bns,nst->bnt", latents.astype(jnp.float32), kernel) + bias
+        return Gaussian(*jnp.split(out, 2, axis=-1))
+
+
+def sample_latents(latents: Array | Gaussian, keys: Array | None) -> Array:
+    """Latents to generate from: a `Gaussian` is sampled with `keys [B]`, anything else returned.
+
+    Without keys a `Gaussian` gives its mean.
+    """
+    if not isinstance(latents, Gaussian):
+        return latents
+    if keys is None:
+        return latents.mean
+    draws = jax.vmap(lambda key: jax.random.normal(key, latents.mean.shape[1:]))(keys)
+    return latents.mean + jnp.exp(0.5 * latents.log_variance) * draws

@@ -1,0 +1,244 @@
+"""The SCAM generator: labels and latents to an image (paper, section 3.2)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scam_jax.models.attention import (
+    MaskedAttention,
+    MaskedTransformer,
+    latent_labels,
+    same_label,
+)
+from scam_jax.models.primitives import (
+    Array,
+    BatchNorm,
+    Conv,
+    LayerSpec,
+    Linear,
+    instance_norm,
+    layer_norm,
+    leaky_relu,
+    nearest_resize,
+    per_example_normal,
+    sinusoidal_position,
+)
+
+NORMS = ("instance", "layer", "batch")
+
+
+def start_size(height: int, width: int, num_up_layers: int) -> tuple[int, int]:
+    """Size of the first feature map: the shorter side over 2^U, the other by the aspect ratio."""
+    if width < height:
+        w = width // 2**num_up_layers
+        return round(w * height / width), w
+    h = height // 2**num_up_layers
+    return h, round(h * width / height)
+
+
+class LabelMapEncoder(nn.Module):
+    """γ and β, each `[B, h, w, C]`, from a map of label channels `[B, h, w, M]` (SPADE's)."""
+
+    features: int
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(self, label_map: Array) -> tuple[Array, Array]:
+        hidden = nn.relu(Conv(128, layer=self.layer, name="shared")(label_map))
+        gamma = Conv(self.features, layer=self.layer, name="gamma")(hidden)
+        return gamma, Conv(self.features, layer=self.layer, name="beta")(hidden)
+
+
+class Modulation(nn.Module):
+    """Normalises `x [B, h, w, C]` and scales and shifts each pixel by its label's latents.
+
+    Returns the modulated map, activated, and the latents: updated from the map if duplex.
+
+    Attributes:
+      duplex: the latents first attend to the map; else they pass through two linear layers.
+      add_noise: learned per-channel amounts of noise are added, one draw a pixel.
+      mask_adain: γ and β are blended with those of a `LabelMapEncoder` of the attention mask.
+    """
+
+    attention_dim: int
+    num_heads: int
+    norm: str
+    duplex: bool
+    add_noise: bool
+    mask_adain: bool = False
+    batch_axis: str | None = None
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(
+        self, x: Array, latents: Array, mask: Array, keys: Array | None, train: bool
+    ) -> tuple[Array, Array]:
+        batch, height, width, channels = x.shape
+        position = sinusoidal_position(height, width, channels).astype(x.dtype)
+        pixels = (x + position).reshape(batch, height * width, channels)
+        latents = self._update(latents, pixels, mask)
+        gamma, beta = self._gamma_beta(pixels, latents, mask.swapaxes(1, 2))
+        gamma, beta = gamma.reshape(x.shape), beta.reshape(x.shape)
+        if self.mask_adain:
+            gamma, beta = self._blend(gamma, beta, mask, (height, width))
+        y = (1 + gamma) * self._norm(x, train) + beta
+        if self.add_noise:
+            y = y + self._noise(keys, x)
+        return leaky_relu(y), latents
+
+    def _update(self, latents: Array, pixels: Array, mask: Array) -> Array:
+        if self.duplex:
+            transformer = MaskedTransformer(
+                self.attention_dim, self.num_heads, self.layer, name="image_to_latent"
+            )
+            return transformer(latents, pixels, mask)
+        hidden = leaky_relu(Linear(latents.shape[-1], self.layer, name="latent_mlp_1")(latents))
+        return Linear(latents.shape[-1], self.layer, name="latent_mlp_2")(hidden)
+
+    def _gamma_beta(self, pixels: Array, latents: Array, mask: Array) -> tuple[Array, Array]:
+        """γ and β `[B, h·w, C]`, their linear layers applied to the latents' values."""
+        attention = MaskedAttention(
+            self.attention_dim, self.num_heads, self.layer, name="latent_to_image"
+        )
+        weights, values, bias = attention.look_up(pixels, latents, mask)
+        gamma, beta = (Linear(values.shape[-1], self.layer, name=n) for n in ("gamma", "beta"))
+        if self.num_heads > 1:
+            out = jnp.einsum("bhtf,bhfc->btc", weights, values) + bias
+            return gamma(out), beta(out)
+        values = values[:, 0] + bias
+        both = jnp.concatenate([gamma(values), beta(values)], axis=-1)
+        return tuple(jnp.split(jnp.einsum("btf,bfc->btc", weights[:, 0], both), 2, axis=-1))
+
+    def _blend(self, gamma: Array, beta: Array, mask: Array, size: tuple[int, int]):
+        mask_map = mask.swapaxes(1, 2).reshape(mask.shape[0], *size, -1).astype(gamma.dtype)
+        encoder = LabelMapEncoder(gamma.shape[-1], self.layer, name="label_map_encoder")
+        mask_gamma, mask_beta = encoder(mask_map)
+        a = nn.sigmoid(self.param("blend_gamma", nn.initializers.zeros, (1,)))
+        b = nn.sigmoid(self.param("blend_beta", nn.initializers.zeros, (1,)))
+        return a * gamma + (1 - a) * mask_gamma, b * beta + (1 - b) * mask_beta
+
+    def _norm(self, x: Array, train: bool) -> Array:
+        if self.norm == "batch":
+            return BatchNorm(self.batch_axis, name="batch_norm")(x, train)
+        return {"instance": instance_norm, "layer": layer_norm}[self.norm](x)
+
+    def _noise(self, keys: Array | None, x: Array) -> Array:
+        if keys is None:
+            raise ValueError("add_noise needs `keys`, one PRNG key an example")
+        amount = self.param("noise_scale", nn.initializers.zeros, (x.shape[-1],))
+        draws = per_example_normal(keys, self.path, x.shape[1:3])
+        return (amount * draws[..., None]).astype(x.dtype)
+
+
+class SCAMGenerator(nn.Module):
+    """Labels `[B, H, W]` and latents `[B, N, S]` to an image `[B, H, W, 3]` in [-1, 1].
+
+    Attributes:
+      num_labels, latents_per_label, background_latents: as the encoder's.
+      attention_dim: attention width A.
+      features: nf, channels after the last block.
+      num_up_layers: U, doublings; at least 4.
+      num_heads: attention heads.
+      attention: 'duplex', the latents that a modulation returns go to the next one; or 'simplex'.
+      architecture: 'skip', every block adds to a running image; or 'resnet'.
+      norm: 'instance', 'layer' or 'batch'.
+      mask_adain_layers: up layers whose γ, β are blended with a conv encoder's of the mask.
+      add_noise: noise in the modulations, drawn from `keys` at test time too.
+      batch_axis: mesh axis over which batch norm shares its statistics.
+    """
+
+    num_labels: int
+    latents_per_label: int = 8
+    background_latents: int = 8
+    attention_dim: int = 256
+    features: int = 64
+    num_up_layers: int = 6
+    num_heads: int = 1
+    attention: str = "duplex"
+    architecture: str = "skip"
+    norm: str = "instance"
+    mask_adain_layers: int = 0
+    add_noise: bool = True
+    batch_axis: str | None = None
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(
+        self, labels: Array, latents: Array, keys: Array | None = None, train: bool = False
+    ) -> Array:
+        size = labels.shape[1:3]
+        start = start_size(*size, self.num_up_layers)
+        one_hot = jax.nn.one_hot(nearest_resize(labels, start), self.num_labels)
+        x = Conv(16 * self.features, layer=self.layer, name="first_conv")(one_hot)
+        running, encoded = None, latents
+        for i, channels in enumerate(self._widths()):
+            last = i == self.num_up_layers - 1
+            new_size = size if last else (x.shape[1] * 2, x.shape[2] * 2)
+            if self.attention == "simplex":
+                latents = encoded
+            x, latents = self._block(i, x, channels, new_size, labels, latents, keys, train)
+            if self.architecture == "skip" or last:
+                rgb = self._to_rgb(i, x, labels, latents, train, plain=last)
+                running = rgb if running is None else nearest_resize(running, new_size) + rgb
+        return jnp.tanh(running.astype(jnp.float32))
+
+    def _widths(self) -> list[int]:
+        """Channels after each block."""
+        ends = [8, 4, 2, 1]
+        return [self.features * m for m in [16] * (self.num_up_layers - 4) + ends]
+
+    def _mask(self, labels: Array, size: tuple[int, int]) -> Array:
+        """`[B, N, h·w]`: each latent's pixels at `size`."""
+        owners = latent_labels(self.num_labels, self.latents_per_label, self.background_latents)
+        small = nearest_resize(labels, size).reshape(labels.shape[0], -1)
+        return same_label(jnp.asarray(owners)[None], small)
+
+    def _modulation(self, name: str, *, duplex: bool, add_noise: bool, adain: bool) -> Modulation:
+        return Modulation(
+            attention_dim=self.attention_dim,
+            num_heads=self.num_heads,
+            norm=self.norm,
+            duplex=duplex,
+            add_noise=add_noise,
+            mask_adain=adain,
+            batch_axis=self.batch_axis,
+            layer=self.layer,
+            name=name,
+        )
+
+    def _block(self, i, x, channels, new_size, labels, latents, keys, train):
+        duplex, adain = self.attention == "duplex", i < self.mask_adain_layers
+        small, large = self._mask(labels, x.shape[1:3]), self._mask(labels, new_size)
+
+        def modulate(which, x, latents, mask):
+            module = self._modulation(
+                f"block_{i}_{which}", duplex=duplex, add_noise=self.add_noise, adain=adain
+            )
+            return module(x, latents, mask, keys, train)
+
+        def conv(which, x):
+            return Conv(channels, layer=self.layer, name=f"block_{i}_{which}")(leaky_relu(x))
+
+        d, new_latents = modulate("mod_0", x, latents, small)
+        d = nearest_resize(conv("conv_0", d), new_size)
+        d, new_latents = modulate("mod_1", d, new_latents, large)
+        d = conv("conv_1", d)
+        if self.architecture == "resnet":
+            r, _ = modulate("mod_res", nearest_resize(x, new_size), latents, large)
+            shortcut = Conv(
+                channels, 1, padding=0, use_bias=False, layer=self.layer, name=f"block_{i}_conv_res"
+            )
+            d = (d + shortcut(r)) / np.float32(np.sqrt(2)).astype(d.dtype)
+        return d, new_latents
+
+    def _to_rgb(self, i, x, labels, latents, train, *, plain: bool) -> Array:
+        if not plain:
+            modulation = self._modulation(
+                f"block_{i}_rgb_mod",
+                duplex=False,
+                add_noise=False,
+                adain=i < self.mask_adain_layers,
+            )
+            x, _ = modulation(x, latents, self._mask(labels, x.shape[1:3]), None, train)
+        return Conv(3, 1, padding=0, layer=self.layer, name=f"block_{i}_rgb_conv")(x)

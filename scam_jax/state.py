@@ -1,0 +1,85 @@
+"""All that a training step changes, as one pytree."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from scam_jax.models import Networks
+from scam_jax.models.sat_encoder import sample_latents
+
+Tree = Any
+AUTOENCODER = ("encoder", "generator")
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a run.
+
+    Attributes:
+      step: steps done, int32 scalar.
+      params: parameters by network: encoder, generator, discriminator.
+      extra: the networks' other collections (batch statistics, fixed latents), by network.
+      opt_state: optimizer states: autoencoder (encoder and generator together), discriminator.
+      ema: averaged parameters of encoder and generator, or None if the config has it off.
+    """
+
+    step: jax.Array
+    params: dict[str, Tree]
+    extra: dict[str, Tree]
+    opt_state: dict[str, Tree]
+    ema: dict[str, Tree] | None
+
+    def eval_variables(self) -> dict[str, Tree]:
+        """Variables of encoder and generator to evaluate with: averaged if there is an average."""
+        params = self.params if self.ema is None else self.ema
+        return {name: {"params": params[name], **self.extra[name]} for name in AUTOENCODER}
+
+
+def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
+    """AdamW of each side: decoupled weight decay on every parameter, constant rates."""
+    c = config.optimizer
+    rates = {"autoencoder": c.generator_learning_rate, "discriminator": c.discriminator_learning_rate}
+    return {
+        side: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay)
+        for side, rate in rates.items()
+    }
+
+
+def initialize(config: ConfigDict, networks: Networks, key: jax.Array) -> dict[str, Tree]:
+    """Freshly drawn variables by network."""
+    keys = dict(zip(("encoder", "generator", "discriminator"), jax.random.split(key, 3), strict=True))
+    height, width, num_labels = config.data.height, config.data.width, config.data.num_labels
+    image = jnp.zeros((1, height, width, 3))
+    labels = jnp.zeros((1, height, width), jnp.int32)
+    example_keys = jax.random.split(key, 1)
+    encoder = networks.encoder.init(keys["encoder"], image, labels, example_keys)
+    latents = sample_latents(networks.encoder.apply(encoder, image, labels, example_keys), None)
+    generator = networks.generator.init(
+        keys["generator"], labels, latents, example_keys, train=True
+    )
+    one_hot = jnp.zeros((1, height, width, num_labels))
+    discriminator = networks.discriminator.init(keys["discriminator"], image, one_hot)
+    return {"encoder": encoder, "generator": generator, "discriminator": discriminator}
+
+
+def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState:
+    """A state at step 0 with these variables (`{network: {collection: tree}}`)."""
+    params = {name: tree["params"] for name, tree in variables.items()}
+    extra = {
+        name: {c: v for c, v in tree.items() if c != "params"} for name, tree in variables.items()
+    }
+    autoencoder = {name: params[name] for name in AUTOENCODER}
+    sides = {"autoencoder": autoencoder, "discriminator": params["discriminator"]}
+    opt_state = {side: opt.init(sides[side]) for side, opt in optimizers(config).items()}
+    averaged = jax.tree.map(jnp.copy, autoencoder) if config.train.ema_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, averaged)
+
+
+def create(config: ConfigDict, networks: Networks) -> TrainState:
+    """The state that a run with `config.seed` starts from."""
+    key = jax.random.key(config.seed)
+    return from_variables(config, initialize(config, networks, key))

@@ -1,0 +1,59 @@
+"""Golden numbers of the authors' system, packed by tests/golden/pack.py."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+_GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+class Golden:
+    """One golden file: its `meta`, its arrays by name, and groups of arrays by prefix."""
+
+    def __init__(self, name: str):
+        index = json.loads((_GOLDEN / "index.json").read_text())[name]
+        self.meta = json.loads(index.pop("meta", "{}"))
+        with np.load(_GOLDEN / "arrays.npz") as arrays:
+            self.arrays = {k: arrays[v["array"]] for k, v in index.items() if isinstance(v, dict)}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.arrays[key]
+
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        return {k[len(prefix) :]: v for k, v in self.arrays.items() if k.startswith(prefix)}
+
+    def nhwc(self, key: str) -> np.ndarray:
+        return self.arrays[key].transpose(0, 2, 3, 1)
+
+    def labels(self, key: str = "in/label") -> np.ndarray:
+        return self.arrays[key].astype(np.int32)
+
+
+@pytest.fixture
+def golden():
+    return Golden
+
+
+def assert_close(ours, theirs, atol: float = 0.0, of_largest: float = 0.0) -> None:
+    """Differences within `atol` + `of_largest` times the largest entry, where theirs was kept."""
+    ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    kept = ~np.isnan(theirs)
+    assert kept.any()
+    limit = atol + of_largest * np.abs(theirs[kept]).max()
+    np.testing.assert_allclose(ours[kept], theirs[kept], rtol=0, atol=limit)
+
+
+def assert_trees_close(ours, theirs, atol: float = 0.0, of_largest: float = 0.0) -> None:
+    """`assert_close` of every leaf, naming the leaf."""
+
+    def check(path, a, b):
+        try:
+            assert_close(a, b, atol, of_largest)
+        except AssertionError as error:
+            raise AssertionError(f"{jax.tree_util.keystr(path)}: {error}") from None
+
+    jax.tree_util.tree_map_with_path(check, ours, theirs)

@@ -1,0 +1,27 @@
+"""A small config that every test of training starts from: 16×16 images, three labels."""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def config(**overrides) -> ConfigDict:
+    """The base config made tiny; overrides by dotted name with `__` for the dot."""
+    c = common.base()
+    c.data.height, c.data.width, c.data.num_labels = 16, 16, 3
+    c.model.latents_per_label, c.model.background_latents = 2, 3
+    c.model.latent_dim = c.model.attention_dim = 16
+    c.model.encoder.num_blocks = 2
+    c.model.encoder.position_dim = 8
+    c.model.encoder.conv_features = 4
+    c.model.generator.features = 4
+    c.model.generator.num_up_layers = 4
+    c.model.discriminator.features = 4
+    c.losses.perceptual.start = c.losses.perceptual.end = 0.0
+    c.train.batch_size = 4
+    c.train.num_steps = 4
+    c.train.log_every = 2
+    c.train.panel_every = 1000
+    c.train.checkpoint_every = 1000
+    c.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
+    return c

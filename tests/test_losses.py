@@ -1,0 +1,111 @@
+"""Losses equal the authors' on golden arrays; schedules and gradient normalisation."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import assert_close
+
+from scam_jax import convert, losses
+from scam_jax.models import patchgan, vgg19
+
+
+@pytest.fixture
+def maps(golden):
+    """Feature maps by 'real' and 'fake': [scale][layer]."""
+    g = golden("losses")
+    return {
+        kind: [[g.nhwc(f"in/disc/scale{s}/{kind}{i}") for i in range(5)] for s in range(2)]
+        for kind in ("real", "fake")
+    }
+
+
+def logits(scales):
+    return [scale[-1] for scale in scales]
+
+
+@pytest.mark.parametrize("kind", ["hinge", "non_saturating"])
+def test_gan_losses(golden, maps, kind):
+    g = golden("losses")
+    generator, real, fake = losses.GAN[kind]
+    np.testing.assert_allclose(generator(logits(maps["fake"])), g[f"out/{kind}/generator"], 1e-5)
+    np.testing.assert_allclose(real(logits(maps["real"])), g[f"out/{kind}/real"], 1e-5)
+    np.testing.assert_allclose(fake(logits(maps["fake"])), g[f"out/{kind}/fake"], 1e-5)
+
+
+def test_feature_matching_l1_and_kl(golden, maps):
+    g = golden("losses")
+    ours = losses.feature_matching(maps["fake"], maps["real"])
+    np.testing.assert_allclose(ours, g["out/feature_matching"], 1e-5)
+    np.testing.assert_allclose(losses.l1(g["in/x"], g["in/y"]), g["out/l1"], 1e-5)
+    ours = losses.kl_divergence(g["in/mu"], g["in/logvar"])
+    np.testing.assert_allclose(ours, g["out/kld"], 1e-5)
+
+
+def vgg_of(g):
+    """A narrow VGG19 in torchvision's names: the module and its variables."""
+    features = vgg19.select_features(g.group("vgg/"))
+    widths = tuple(a.shape[0] for name, a in features.items() if name.endswith("weight"))
+    module = vgg19.VGG19(widths)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    return module, convert.from_torch(features, shapes)
+
+
+def test_perceptual(golden):
+    g = golden("losses")
+    module, variables = vgg_of(g)
+    real, fake = (module.apply(variables, g.nhwc(f"in/{x}")) for x in "xy")
+    np.testing.assert_allclose(losses.perceptual(fake, real), g["out/perceptual"], 1e-4)
+
+
+def test_gradient_normalization(golden):
+    g = golden("patchgan_discriminator")
+    m = g.meta
+    module = patchgan.MultiScaleDiscriminator(
+        m["num_discriminators"], m["num_features_fst_conv"], m["num_layers"]
+    )
+    one_hot = jax.nn.one_hot(g.labels(), m["num_labels"])
+    shapes = jax.eval_shape(module.init, jax.random.key(0), g.nhwc("in/real"), one_hot)
+    variables = convert.from_torch(g.group("params/"), shapes)
+    discriminate = partial(module.apply, variables, method="at_scale")
+    for kind in ("real", "fake"):
+        for scale in range(2):
+            ours, maps = losses.gradient_normalized(
+                discriminate, g.nhwc(f"in/{kind}"), one_hot, scale
+            )
+            assert_close(ours, g.nhwc(f"out/scale{scale}/normalized_{kind}"), atol=2e-5)
+            assert maps[-1].shape == ours.shape
+
+
+def test_gradient_normalization_of_a_flat_discriminator_has_finite_gradients():
+    def flat(image, one_hot, scale):
+        return [0 * image[..., :1] + 0 * one_hot[..., :1]]
+
+    def loss(image):
+        return losses.gradient_normalized(flat, image, jnp.ones((1, 4, 4, 2)), 0)[0].sum()
+
+    assert not np.isnan(jax.grad(loss)(jnp.ones((1, 4, 4, 3)))).any()
+
+
+def test_geometric_weight():
+    assert losses.geometric_weight(100.0, 1.0, 10, jnp.int32(0)) == pytest.approx(100)
+    assert losses.geometric_weight(100.0, 1.0, 10, jnp.int32(5)) == pytest.approx(10)
+    assert losses.geometric_weight(100.0, 1.0, 10, jnp.int32(99)) == pytest.approx(1)
+    assert losses.geometric_weight(0.0, 0.0, 0, jnp.int32(3)) == 0
+
+
+def test_switched_weight():
+    weights = [float(losses.switched_weight(0.0, 2.0, 3, jnp.int32(s))) for s in (0, 2, 3, 9)]
+    assert weights == [0, 0, 2, 2]
+
+
+def test_r1_of_a_linear_discriminator():
+    """∇ is the weight everywhere: the penalty is its squared norm."""
+
+    def linear(image, one_hot, scale):
+        return [3.0 * image[..., :1]]
+
+    ours = losses.r1(linear, jnp.zeros((2, 4, 5, 3)), jnp.zeros((2, 4, 5, 2)), 1)
+    assert ours == pytest.approx(9 * 4 * 5)

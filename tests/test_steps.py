@@ -1,0 +1,187 @@
+"""The training step equals the authors', on one device and on two, and every loss option runs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+from conftest import assert_trees_close
+from test_losses import vgg_of
+
+from scam_jax import convert, models, sharding, state, steps
+
+# Our metrics by the authors' names.
+METRICS = {
+    "gen_gan_loss": "gan",
+    "perceptual_loss": "perceptual",
+    "l1_loss": "l1",
+    "gen_loss": "generator",
+    "true_disc_gan_loss": "discriminator_real",
+    "false_disc_gan_loss": "discriminator_fake",
+    "disc_loss": "discriminator",
+    "lambda_l1_loss": "weight/l1",
+    "lambda_gen_gan_loss": "weight/gan",
+}
+
+
+def golden_run():
+    """The config of the golden steps: no noise, 64×48, three labels."""
+    config = small.config(
+        data__height=64,
+        data__width=48,
+        model__encoder__num_blocks=4,
+        model__generator__add_noise=False,
+        model__discriminator__features=8,
+        train__batch_size=2,
+    )
+    config.losses.perceptual.start = config.losses.perceptual.end = 10.0
+    return config
+
+
+def golden_state(config, networks, g):
+    shapes = jax.eval_shape(
+        lambda: state.initialize(config, networks, jax.random.key(0))
+    )
+    variables = {n: convert.from_torch(g.group(f"init/{n}/"), shapes[n]) for n in shapes}
+    return state.from_variables(config, variables)
+
+
+def test_four_steps(golden):
+    g = golden("train_steps")
+    config = golden_run()
+    networks = models.build(config)
+    train_state = golden_state(config, networks, g)
+    vgg = vgg_of(g)[1]["params"]
+    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, vgg))
+    for i in range(4):
+        batch = {"image": g.nhwc(f"step{i}/image"), "label": g.labels(f"step{i}/label")}
+        train_state, metrics = step(train_state, batch)
+        for theirs, ours in METRICS.items():
+            np.testing.assert_allclose(
+                metrics[ours], g[f"step{i}/metric/{theirs}"], 1e-4, 1e-5, err_msg=f"step {i} {ours}"
+            )
+    assert train_state.step == 4
+
+
+def test_first_gradients(golden):
+    g = golden("train_steps")
+    config = golden_run()
+    networks = models.build(config)
+    train_state = golden_state(config, networks, g)
+    batch = {"image": g.nhwc("step0/image"), "label": g.labels("step0/label")}
+    vgg = vgg_of(g)[1]["params"]
+
+    @jax.jit
+    def gradients(train_state):
+        step = steps._Step(config, networks, None, train_state, batch, vgg)
+        params = {n: train_state.params[n] for n in state.AUTOENCODER}
+        ours, (_, images, _) = jax.grad(step.generator_loss, has_aux=True)(params)
+        disc, _ = jax.grad(step.discriminator_loss, has_aux=True)(
+            train_state.params["discriminator"], images
+        )
+        return {**ours, "discriminator": disc}
+
+    ours = gradients(train_state)
+    theirs = {
+        n: convert.from_torch(g.group(f"step0/grad/{n}/"), {"params": ours[n]})["params"]
+        for n in ours
+    }
+    assert_trees_close(ours, theirs, atol=1e-6, of_largest=1e-4)
+
+
+def random_batch(config, seed=0):
+    random = np.random.default_rng(seed)
+    shape = config.train.batch_size, config.data.height, config.data.width
+    return {
+        "image": random.integers(0, 256, (*shape, 3), dtype=np.uint8),
+        "label": random.integers(0, config.data.num_labels, shape, dtype=np.uint8),
+    }
+
+
+def run_sharded(config, devices, count):
+    """State and metrics after `count` steps on a mesh of these devices."""
+    mesh = jax.sharding.Mesh(np.array(devices), (sharding.DATA,))
+    networks = models.build(config, batch_axis=sharding.DATA)
+    train_state = jax.device_put(state.create(config, networks), sharding.replicated(mesh))
+    step = steps.make_train_step(config, networks, mesh)
+    for i in range(count):
+        batch = sharding.to_global(random_batch(config, i), mesh)
+        train_state, metrics = step(train_state, batch, None)
+    return train_state, metrics
+
+
+def test_two_devices_equal_one():
+    """Noise, batch statistics and EMA included; the example's noise follows the example."""
+    config = small.config(
+        train__ema_decay=0.9, model__generator__norm="batch", optimizer__eps=1e-3
+    )
+    one, metrics_one = run_sharded(config, jax.devices()[:1], 2)
+    two, metrics_two = run_sharded(config, jax.devices()[:2], 2)
+    assert_trees_close(metrics_two, metrics_one, atol=1e-5, of_largest=1e-4)
+    assert_trees_close(two.params, one.params, atol=2e-5)
+    assert_trees_close(two.extra, one.extra, atol=1e-5)
+    assert_trees_close(two.ema, one.ema, atol=2e-5)
+
+
+def test_ema_follows_the_parameters():
+    config = small.config(train__ema_decay=0.5)
+    networks = models.build(config)
+    start = state.create(config, networks)
+    after, _ = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))(
+        start, random_batch(config)
+    )
+    decay = 1 / 10  # (1 + step) / (10 + step) at step 0
+    expected = jax.tree.map(
+        lambda old, new: decay * old + (1 - decay) * new,
+        start.ema,
+        {n: after.params[n] for n in state.AUTOENCODER},
+    )
+    assert_trees_close(after.ema, expected, atol=1e-6)
+    assert after.eval_variables()["encoder"]["params"] is after.ema["encoder"]
+
+
+OPTIONS = {
+    "non_saturating": dict(losses__gan_kind="non_saturating", losses__gradient_normalization=False),
+    "vae": dict(model__encoder__use_vae=True, losses__kl__start=0.01, losses__kl__end=0.01),
+    "feature_matching_r1": dict(
+        losses__feature_matching__end=10.0, losses__r1__end=1.0, losses__lazy_r1_step=2
+    ),
+    "adaptive_swapped": dict(losses__adaptive_gan=True, losses__swapped__end=1.0),
+    "bfloat16_resnet": dict(model__dtype="bfloat16", model__generator__architecture="resnet"),
+    "fixed_random_heads": dict(
+        model__encoder__latents="fixed_random",
+        model__encoder__num_heads=2,
+        model__generator__num_heads=2,
+    ),
+    "random_latents": dict(model__encoder__latents="random"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_option_trains(name):
+    """Every option: finite losses, every trainable parameter moves, a fixed one does not."""
+    config = small.config(**OPTIONS[name])
+    networks = models.build(config)
+    start = state.create(config, networks)
+    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
+    after, metrics = step(start, random_batch(config))
+    assert all(np.isfinite(m) for m in metrics.values()), metrics
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, after.params)
+    assert all(jax.tree.leaves(moved)), moved
+    assert_trees_close(after.extra, start.extra)
+    used = {"vae": "kl", "feature_matching_r1": "r1", "adaptive_swapped": "adaptive_gan_scale"}
+    assert name not in used or metrics[used[name]] > 0
+
+
+def test_lazy_r1_only_at_its_steps():
+    config = small.config(losses__r1__start=1.0, losses__r1__end=1.0, losses__lazy_r1_step=2)
+    networks = models.build(config)
+    train_state = state.create(config, networks)
+    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
+    penalties = []
+    for i in range(3):
+        train_state, metrics = step(train_state, random_batch(config, i))
+        penalties.append(float(metrics["r1"]))
+    assert penalties[0] > 0
+    assert penalties[1] == 0
+    assert penalties[2] > 0
