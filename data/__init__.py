@@ -1,0 +1,1 @@
+"""Data sets and the input pipeline: everything that knows about files, TFDS or Grain."""

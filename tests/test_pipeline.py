@@ -1,0 +1,144 @@
+"""Batches are a function of the step, on any number of hosts."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from data import pipeline
+
+
+class Numbers:
+    """Examples that are their own position; reading `broken` fails."""
+
+    def __init__(self, count: int, broken: int | None = None):
+        self.count, self.broken = count, broken
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if index == self.broken:
+            raise ValueError(f"cannot read file{index}.png: replace it")
+        return {
+            "image": np.full((2, 3, 3), index, np.uint8),
+            "label": np.full((2, 3), index, np.uint8),
+        }
+
+
+def positions(batch) -> list[int]:
+    return batch["label"][:, 0, 0].tolist()
+
+
+def train(count=10, batch_size=4, seed=1, num_steps=6, **options) -> list[list[int]]:
+    batches = pipeline.train_batches(
+        Numbers(count), batch_size=batch_size, seed=seed, num_steps=num_steps, **options
+    )
+    return [positions(batch) for batch in batches]
+
+
+def test_batches_are_stacked_examples():
+    batch = next(pipeline.train_batches(Numbers(10), batch_size=4, seed=0))
+    assert (batch["image"].shape, batch["image"].dtype) == ((4, 2, 3, 3), np.uint8)
+    assert (batch["label"].shape, batch["label"].dtype) == ((4, 2, 3), np.uint8)
+    np.testing.assert_array_equal(batch["image"][..., 0], batch["label"])
+
+
+@pytest.mark.parametrize("start_step", [1, 3, 7])
+def test_resuming_continues_the_uninterrupted_run(start_step):
+    whole = train(num_steps=10)
+    assert train(start_step=start_step, num_steps=10 - start_step) == whole[start_step:]
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 5])
+def test_threads_do_not_change_the_order(num_threads):
+    assert train(num_threads=num_threads) == train()
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_shares_of_the_hosts_are_the_batch_of_one(process_count):
+    shares = [
+        train(process_index=i, process_count=process_count, start_step=2)
+        for i in range(process_count)
+    ]
+    joined = [list(itertools.chain(*step)) for step in zip(*shares, strict=True)]
+    assert joined == train(start_step=2)
+
+
+def test_an_epoch_shows_every_example_once_and_the_next_in_another_order():
+    shown = list(itertools.chain(*train(count=10, batch_size=4, num_steps=5)))
+    first, second = shown[:10], shown[10:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def test_another_seed_gives_another_order():
+    assert train(seed=1) != train(seed=2)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_source_smaller_than_a_batch_fills_it(count):
+    batches = train(count=count, batch_size=8, num_steps=3)
+    assert [len(batch) for batch in batches] == [8, 8, 8]
+    shown = list(itertools.chain(*batches))
+    assert all(sorted(shown[i : i + count]) == list(range(count)) for i in range(0, 21, count))
+
+
+def test_without_a_number_of_steps_there_is_no_end():
+    batches = pipeline.train_batches(Numbers(3), batch_size=2, seed=0, start_step=10**6)
+    assert len(list(itertools.islice(batches, 50))) == 50
+
+
+def test_an_error_of_the_source_comes_out_with_its_own_message():
+    batches = pipeline.train_batches(Numbers(4, broken=2), batch_size=2, seed=0)
+    with pytest.raises(ValueError, match=r"cannot read file2\.png: replace it"):
+        list(itertools.islice(batches, 4))
+    with pytest.raises(ValueError, match=r"cannot read file2\.png: replace it"):
+        list(pipeline.eval_batches(Numbers(4, broken=2), batch_size=2))
+
+
+def test_evaluation_shows_everything_once_and_marks_the_filling():
+    batches = list(pipeline.eval_batches(Numbers(10), batch_size=4))
+    assert [positions(batch) for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 9, 9]]
+    assert [batch["mask"].tolist() for batch in batches] == [[1] * 4, [1] * 4, [1, 1, 0, 0]]
+    assert batches[0]["mask"].dtype == np.float32
+    assert set(batches[0]) == {"image", "label", "mask"}
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 9])
+def test_evaluation_gives_every_host_as_many_batches(count):
+    one = list(pipeline.eval_batches(Numbers(count), batch_size=4))
+    hosts = [
+        list(pipeline.eval_batches(Numbers(count), batch_size=4, process_index=i, process_count=4))
+        for i in range(4)
+    ]
+    for whole, *shares in zip(one, *hosts, strict=True):
+        for name in whole:
+            np.testing.assert_array_equal(
+                np.concatenate([share[name] for share in shares]), whole[name]
+            )
+    assert sum(batch["mask"].sum() for batch in one) == count
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 4, "process_count": 3}, r"batch_size=4 .*process_count=3 .*multiple"),
+        ({"batch_size": 0}, r"batch_size=0 .*positive multiple"),
+        ({"batch_size": 4, "process_index": 2, "process_count": 2}, r"process_index=2: .*0 … 1"),
+    ],
+)
+def test_numbers_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.train_batches(Numbers(8), seed=0, **options)
+    with pytest.raises(ValueError, match=message):
+        pipeline.eval_batches(Numbers(8), **options)
+
+
+def test_empty_source_and_bad_steps():
+    with pytest.raises(ValueError, match="the source holds no examples"):
+        pipeline.train_batches(Numbers(0), batch_size=1, seed=0)
+    with pytest.raises(ValueError, match=r"seed=-1: must be 0"):
+        pipeline.train_batches(Numbers(1), batch_size=1, seed=-1)
+    with pytest.raises(ValueError, match=r"start_step=-3, .*must not be negative"):
+        pipeline.train_batches(Numbers(1), batch_size=1, seed=0, start_step=-3)

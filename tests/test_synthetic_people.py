@@ -1,0 +1,170 @@
+"""The TFDS builder and how a configuration reaches it."""
+
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+import numpy as np
+import pytest
+
+from data import datasets, scenes, synthetic_people
+from data.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
+
+TINY = SyntheticPeopleConfig(
+    name="tiny", description="For tests.", height=48, width=32, num_train=12, num_test=4
+)
+
+
+def prepared(directory: pathlib.Path, config: SyntheticPeopleConfig = TINY) -> SyntheticPeople:
+    builder = SyntheticPeople(config=config, data_dir=directory)
+    builder.download_and_prepare()
+    return builder
+
+
+def small(monkeypatch) -> None:
+    """Makes the published configs few examples long."""
+    configs = [
+        SyntheticPeopleConfig(
+            name=c.name, description="", height=c.height, width=c.width, num_train=5, num_test=3
+        )
+        for c in SyntheticPeople.BUILDER_CONFIGS
+    ]
+    monkeypatch.setattr(SyntheticPeople, "BUILDER_CONFIGS", configs)
+    monkeypatch.setattr(SyntheticPeople, "builder_configs", {c.name: c for c in configs})
+
+
+def config_dict(directory, /, **changes) -> ml_collections.ConfigDict:
+    fields = {"name": "synthetic_people", "directory": str(directory), "num_labels": 6}
+    return ml_collections.ConfigDict(fields | {"height": 64, "width": 64} | changes)
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("people"))
+
+
+def test_examples_are_the_scenes_of_their_ids(builder):
+    for split, count in (("train", 12), ("test", 4)):
+        source = builder.as_data_source(split=split)
+        assert len(source) == count
+        names = [source[i]["id"].decode() for i in range(count)]
+        assert sorted(names) == [f"{split}_{i:06d}" for i in range(count)]
+        for i, name in enumerate(names):
+            subject, _ = synthetic_people.sample_scenes(split, int(name[-6:]))
+            image, label = scenes.draw(*subject, 48, 32)
+            np.testing.assert_array_equal(source[i]["image"], image)
+            np.testing.assert_array_equal(source[i]["label"][..., 0], label)
+
+
+def test_splits_share_no_scene():
+    train = [synthetic_people.sample_scenes("train", i)[0] for i in range(20)]
+    assert all(synthetic_people.sample_scenes("test", i)[0] not in train for i in range(20))
+
+
+def test_transfers_are_in_the_test_split_alone(builder):
+    assert all(not e["transfer"]["image"] for e in builder.as_data_source(split="train"))
+    for example in builder.as_data_source(split="test"):
+        transfer = {name: entries[0] for name, entries in example["transfer"].items()}
+        assert set(transfer) == {"image", "target_image", "target_label"}
+        outside = transfer["target_label"][..., 0] == 0
+        np.testing.assert_array_equal(transfer["image"][outside], transfer["target_image"][outside])
+        assert np.mean(transfer["image"][~outside] != transfer["target_image"][~outside]) > 0.5
+
+
+def test_target_wears_no_hat_that_the_subject_does_not_show():
+    hats = [[s[1].hat for s in synthetic_people.sample_scenes("test", i)] for i in range(100)]
+    assert all(subject != "none" or target == "none" for subject, target in hats)
+    assert any(target != "none" for _, target in hats)
+
+
+def test_two_preparations_give_the_same_bytes(builder, tmp_path):
+    again = prepared(tmp_path)
+    files = sorted(builder.data_path.glob("*.array_record*"))
+    assert len(files) == 2
+    for file in files:
+        assert file.read_bytes() == (again.data_path / file.name).read_bytes()
+
+
+def test_preparing_again_leaves_the_files_alone(builder):
+    before = {file: pathlib.Path(file).stat().st_mtime_ns for file in builder.data_path.iterdir()}
+    again = SyntheticPeople(config=TINY, data_dir=builder.data_path.parent.parent.parent)
+    again.download_and_prepare()
+    after = {file: pathlib.Path(file).stat().st_mtime_ns for file in again.data_path.iterdir()}
+    assert after == before
+
+
+def test_interrupted_preparation_starts_afresh(tmp_path, monkeypatch):
+    draw = SyntheticPeople._example
+
+    def stop_at_third(self, split, index):
+        if index == 3:
+            raise KeyboardInterrupt
+        return draw(self, split, index)
+
+    monkeypatch.setattr(SyntheticPeople, "_example", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path)
+    # What a killed process leaves behind.
+    leftover = tmp_path / "synthetic_people" / "tiny" / "incomplete.ABCDEF_1.0.0"
+    leftover.mkdir(parents=True)
+    (leftover / "synthetic_people-train.array_record-00000-of-00001").write_bytes(b"half")
+    monkeypatch.undo()
+    assert len(prepared(tmp_path).as_data_source(split="train")) == 12
+
+
+def test_tensorflow_is_never_imported(tmp_path):
+    program = f"""
+import sys
+from data.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
+config = SyntheticPeopleConfig(name="t", description="", num_train=2, num_test=2)
+builder = SyntheticPeople(config=config, data_dir={str(tmp_path)!r})
+builder.download_and_prepare()
+assert builder.as_data_source(split="test")[1]["image"].shape == (64, 64, 3)
+assert "tensorflow" not in sys.modules
+"""
+    root = pathlib.Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_configuration_loads_pairs_and_transfers(tmp_path, monkeypatch, size):
+    small(monkeypatch)
+    config = config_dict(tmp_path, height=size, width=size)
+    datasets.prepare(config)
+    train, test = datasets.load(config, "train"), datasets.load(config, "test")
+    assert (len(train), len(test)) == (5, 3)
+    example = train[4]
+    assert set(example) == {"image", "label"}
+    assert (example["image"].shape, example["label"].shape) == ((size, size, 3), (size, size))
+    transfers = datasets.load_transfers(config)
+    assert len(transfers) == 3
+    transfer = transfers[0]
+    np.testing.assert_array_equal(transfer["subject_image"], test[0]["image"])
+    np.testing.assert_array_equal(transfer["subject_label"], test[0]["label"])
+    assert transfer["target_label"].shape == (size, size)
+    outside = transfer["target_label"] == 0
+    np.testing.assert_array_equal(
+        transfer["transfer_image"][outside], transfer["target_image"][outside]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "people"}, r"unknown data set 'people'; there are folder, synthetic_people"),
+        ({"height": 128}, r"drawn at 64×64, 256×256, not at 128×64"),
+        ({"num_labels": 19}, r"has 6 labels \(background, .*\): set num_labels=6, not 19"),
+        ({"directory": ""}, r"set directory"),
+    ],
+)
+def test_a_configuration_that_cannot_be(tmp_path, changes, message):
+    config = config_dict(tmp_path, **changes)
+    for call in (datasets.prepare, datasets.load_transfers, lambda c: datasets.load(c, "train")):
+        with pytest.raises(ValueError, match=message):
+            call(config)
+
+
+def test_unknown_split(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown split 'valid'; the splits are train, test"):
+        datasets.load(config_dict(tmp_path), "valid")
