@@ -9,6 +9,7 @@ import optax
 from ml_collections import ConfigDict
 
 from scam_jax.models import Networks
+from scam_jax.models.initialization import initialize
 from scam_jax.models.sat_encoder import sample_latents
 
 Tree = Any
@@ -49,21 +50,20 @@ def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
     }
 
 
-def initialize(config: ConfigDict, networks: Networks, key: jax.Array) -> dict[str, Tree]:
-    """Freshly drawn variables by network."""
-    keys = dict(zip(("encoder", "generator", "discriminator"), jax.random.split(key, 3), strict=True))
-    height, width, num_labels = config.data.height, config.data.width, config.data.num_labels
-    image = jnp.zeros((1, height, width, 3))
-    labels = jnp.zeros((1, height, width), jnp.int32)
-    example_keys = jax.random.split(key, 1)
-    encoder = networks.encoder.init(keys["encoder"], image, labels, example_keys)
-    latents = sample_latents(networks.encoder.apply(encoder, image, labels, example_keys), None)
-    generator = networks.generator.init(
-        keys["generator"], labels, latents, example_keys, train=True
-    )
-    one_hot = jnp.zeros((1, height, width, num_labels))
-    discriminator = networks.discriminator.init(keys["discriminator"], image, one_hot)
-    return {"encoder": encoder, "generator": generator, "discriminator": discriminator}
+def variable_shapes(config: ConfigDict, networks: Networks) -> dict[str, Tree]:
+    """Shapes of all variables, `{network: {collection: tree}}`."""
+
+    def init(key):
+        image = jnp.zeros((1, config.data.height, config.data.width, 3))
+        labels = jnp.zeros(image.shape[:3], jnp.int32)
+        one_hot = jax.nn.one_hot(labels, config.data.num_labels)
+        keys = jax.random.split(key, 1)
+        codes, encoder = networks.encoder.init_with_output(key, image, labels, keys)
+        generator = networks.generator.init(key, labels, sample_latents(codes, None), keys)
+        discriminator = networks.discriminator.init(key, image, one_hot)
+        return {"encoder": encoder, "generator": generator, "discriminator": discriminator}
+
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState:
@@ -81,5 +81,9 @@ def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState
 
 def create(config: ConfigDict, networks: Networks) -> TrainState:
     """The state that a run with `config.seed` starts from."""
-    key = jax.random.key(config.seed)
-    return from_variables(config, initialize(config, networks, key))
+    shapes = variable_shapes(config, networks)
+    variables = {
+        name: initialize(tree, config.seed, name, config.model.equalized)
+        for name, tree in shapes.items()
+    }
+    return from_variables(config, jax.tree.map(jnp.asarray, variables))

@@ -39,9 +39,7 @@ def golden_run():
 
 
 def golden_state(config, networks, g):
-    shapes = jax.eval_shape(
-        lambda: state.initialize(config, networks, jax.random.key(0))
-    )
+    shapes = state.variable_shapes(config, networks)
     variables = {n: convert.from_torch(g.group(f"init/{n}/"), shapes[n]) for n in shapes}
     return state.from_variables(config, variables)
 

@@ -1,7 +1,6 @@
 """Layers and array functions that every network here is made of, equal to PyTorch's in fp32."""
 
 import dataclasses
-import zlib
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scam_jax.models import convolution
+from scam_jax.models.initialization import declare
 
 Array = jax.Array
 
@@ -21,27 +21,15 @@ def leaky_relu(x: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
-    """How every affine layer of a network computes and starts.
+    """How every affine layer of a network computes.
 
     Attributes:
       dtype: compute type of products; parameters are always fp32.
-      equalized: weights start N(0, 1) and are scaled by 1/sqrt(fan_in) at run time, biases start
-        at zero (Karras et al. 2018, section 4.1), instead of PyTorch's defaults.
+      equalized: weights are scaled by 1/sqrt(fan_in) at run time (Karras et al. 2018, section 4.1).
     """
 
     dtype: jnp.dtype = jnp.float32
     equalized: bool = False
-
-    def initializers(self, fan_in: int):
-        """Kernel and bias initialisers: uniform in ±1/sqrt(fan_in) unless equalized."""
-        if self.equalized:
-            return nn.initializers.normal(1.0), nn.initializers.zeros
-        bound = 1 / np.sqrt(fan_in)
-
-        def uniform(key, shape, dtype=jnp.float32):
-            return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-        return uniform, uniform
 
     def scale(self, kernel: Array, fan_in: int) -> Array:
         return kernel / np.float32(np.sqrt(fan_in)) if self.equalized else kernel
@@ -57,9 +45,8 @@ class AffineParams(nn.Module):
 
     @nn.compact
     def __call__(self, in_features: int, features: int) -> tuple[Array, Array]:
-        kernel_init, bias_init = self.layer.initializers(in_features)
-        kernel = self.param("kernel", kernel_init, (in_features, features))
-        bias = self.param("bias", bias_init, (features,))
+        kernel = self.param("kernel", declare, (in_features, features))
+        bias = self.param("bias", declare, (features,))
         kernel = self.layer.scale(kernel, in_features)
         return kernel.astype(self.layer.dtype), bias.astype(self.layer.dtype)
 
@@ -92,14 +79,13 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         shape = (self.size, self.size, x.shape[-1], self.features)
         fan_in = int(np.prod(shape[:3]))
-        kernel_init, bias_init = self.layer.initializers(fan_in)
-        kernel = self.layer.scale(self.param("kernel", kernel_init, shape), fan_in)
+        kernel = self.layer.scale(self.param("kernel", declare, shape), fan_in)
         dtype = self.layer.dtype
         y = convolution.conv2d(
             x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding
         )
         if self.use_bias:
-            y = y + self.param("bias", bias_init, (self.features,)).astype(dtype)
+            y = y + self.param("bias", declare, (self.features,)).astype(dtype)
         return y
 
 
@@ -193,14 +179,25 @@ class BatchNorm(nn.Module):
         return ((x32 - batch_mean) * jax.lax.rsqrt(batch_variance + 1e-5)).astype(x.dtype)
 
 
+def materialize(x: Array) -> Array:
+    """`x [..., D]` itself, computed once.
+
+    XLA's CPU fusion recomputes cheap elementwise work in every consumer: through a chain of norms
+    that makes programs quadratic in depth, and slow to compile. A product ends the fusion.
+    """
+    return jax.lax.platform_dependent(
+        x, cpu=lambda x: x @ jnp.eye(x.shape[-1], dtype=x.dtype), default=lambda x: x
+    )
+
+
 class TokenNorm(nn.Module):
     """Layer norm over tokens *and* channels of `[B, N, D]`, with `[N, D]` scale and bias."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        scale = self.param("scale", nn.initializers.ones, x.shape[1:])
-        bias = self.param("bias", nn.initializers.zeros, x.shape[1:])
-        y = _normalize(x.astype(jnp.float32), (1, 2)) * scale + bias
+        scale = self.param("scale", declare, x.shape[1:])
+        bias = self.param("bias", declare, x.shape[1:])
+        y = _normalize(materialize(x.astype(jnp.float32)), (1, 2)) * scale + bias
         return y.astype(x.dtype)
 
 
@@ -211,12 +208,3 @@ def average_pool(image: Array) -> Array:
     ones = np.ones((1, *image.shape[1:3], 1), np.float32)
     count = jax.lax.reduce_window(ones, np.float32(0), jax.lax.add, window, strides, padding)
     return total / count
-
-
-def per_example_normal(keys: Array, path: Sequence[str], shape: Sequence[int]) -> Array:
-    """Standard normal draws `[B, *shape]`, one key `[B]` an example, distinct for each `path`.
-
-    An example's draws depend neither on its batch nor on the number of devices.
-    """
-    salt = zlib.crc32("/".join(path).encode())
-    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, salt), shape))(keys)

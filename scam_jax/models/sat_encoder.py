@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from scam_jax.models.attention import MaskedTransformer, latent_labels, same_label
+from scam_jax.models.initialization import declare
 from scam_jax.models.primitives import (
     Array,
     Conv,
@@ -94,11 +95,9 @@ class SATEncoder(nn.Module):
                 raise ValueError("latents='random' needs `keys`, one PRNG key an example")
             return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         if self.latents == "learned":
-            value = self.param("latents", nn.initializers.normal(1.0), shape)
+            value = self.param("latents", declare, shape)
         else:
-            value = self.variable(
-                "constants", "latents", lambda: jax.random.normal(self.make_rng("params"), shape)
-            ).value
+            value = self.variable("constants", "latents", jnp.zeros, shape).value
         return jnp.broadcast_to(value, (batch, *shape))
 
     def _maps(self, image: Array) -> list[Array]:
@@ -118,10 +117,9 @@ class SATEncoder(nn.Module):
         return maps[::-1] if self.reverse_conv else maps
 
     def _gaussian(self, latents: Array) -> Gaussian:
-        kernel_init, bias_init = self.layer.initializers(self.latent_dim)
         shape = (latents.shape[1], self.latent_dim, 2 * self.latent_dim)
-        kernel = self.param("gaussian_kernel", kernel_init, shape)
-        bias = self.param("gaussian_bias", bias_init, (shape[0], shape[2]))
+        kernel = self.param("gaussian_kernel", declare, shape)
+        bias = self.param("gaussian_bias", declare, (shape[0], shape[2]))
         kernel = self.layer.scale(kernel, self.latent_dim)
         out = jnp.einsum("bns,nst->bnt", latents.astype(jnp.float32), kernel) + bias
         return Gaussian(*jnp.split(out, 2, axis=-1))

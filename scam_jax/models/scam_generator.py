@@ -11,6 +11,7 @@ from scam_jax.models.attention import (
     latent_labels,
     same_label,
 )
+from scam_jax.models.initialization import declare
 from scam_jax.models.primitives import (
     Array,
     BatchNorm,
@@ -21,7 +22,6 @@ from scam_jax.models.primitives import (
     layer_norm,
     leaky_relu,
     nearest_resize,
-    per_example_normal,
     sinusoidal_position,
 )
 
@@ -53,11 +53,11 @@ class LabelMapEncoder(nn.Module):
 class Modulation(nn.Module):
     """Normalises `x [B, h, w, C]` and scales and shifts each pixel by its label's latents.
 
-    Returns the modulated map, activated, and the latents: updated from the map if duplex.
+    With noise `[B, h·w]`, learned per-channel amounts of it are added. Returns the modulated map,
+    activated, and the latents: updated from the map if duplex.
 
     Attributes:
       duplex: the latents first attend to the map; else they pass through two linear layers.
-      add_noise: learned per-channel amounts of noise are added, one draw a pixel.
       mask_adain: γ and β are blended with those of a `LabelMapEncoder` of the attention mask.
     """
 
@@ -65,14 +65,13 @@ class Modulation(nn.Module):
     num_heads: int
     norm: str
     duplex: bool
-    add_noise: bool
     mask_adain: bool = False
     batch_axis: str | None = None
     layer: LayerSpec = LayerSpec()
 
     @nn.compact
     def __call__(
-        self, x: Array, latents: Array, mask: Array, keys: Array | None, train: bool
+        self, x: Array, latents: Array, mask: Array, noise: Array | None, train: bool
     ) -> tuple[Array, Array]:
         batch, height, width, channels = x.shape
         position = sinusoidal_position(height, width, channels).astype(x.dtype)
@@ -83,8 +82,9 @@ class Modulation(nn.Module):
         if self.mask_adain:
             gamma, beta = self._blend(gamma, beta, mask, (height, width))
         y = (1 + gamma) * self._norm(x, train) + beta
-        if self.add_noise:
-            y = y + self._noise(keys, x)
+        if noise is not None:
+            amount = self.param("noise_scale", declare, (channels,))
+            y = y + (amount * noise.reshape(batch, height, width, 1)).astype(y.dtype)
         return leaky_relu(y), latents
 
     def _update(self, latents: Array, pixels: Array, mask: Array) -> Array:
@@ -114,21 +114,14 @@ class Modulation(nn.Module):
         mask_map = mask.swapaxes(1, 2).reshape(mask.shape[0], *size, -1).astype(gamma.dtype)
         encoder = LabelMapEncoder(gamma.shape[-1], self.layer, name="label_map_encoder")
         mask_gamma, mask_beta = encoder(mask_map)
-        a = nn.sigmoid(self.param("blend_gamma", nn.initializers.zeros, (1,)))
-        b = nn.sigmoid(self.param("blend_beta", nn.initializers.zeros, (1,)))
+        a = nn.sigmoid(self.param("blend_gamma", declare, (1,)))
+        b = nn.sigmoid(self.param("blend_beta", declare, (1,)))
         return a * gamma + (1 - a) * mask_gamma, b * beta + (1 - b) * mask_beta
 
     def _norm(self, x: Array, train: bool) -> Array:
         if self.norm == "batch":
             return BatchNorm(self.batch_axis, name="batch_norm")(x, train)
         return {"instance": instance_norm, "layer": layer_norm}[self.norm](x)
-
-    def _noise(self, keys: Array | None, x: Array) -> Array:
-        if keys is None:
-            raise ValueError("add_noise needs `keys`, one PRNG key an example")
-        amount = self.param("noise_scale", nn.initializers.zeros, (x.shape[-1],))
-        draws = per_example_normal(keys, self.path, x.shape[1:3])
-        return (amount * draws[..., None]).astype(x.dtype)
 
 
 class SCAMGenerator(nn.Module):
@@ -167,26 +160,29 @@ class SCAMGenerator(nn.Module):
     def __call__(
         self, labels: Array, latents: Array, keys: Array | None = None, train: bool = False
     ) -> Array:
-        size = labels.shape[1:3]
-        start = start_size(*size, self.num_up_layers)
-        one_hot = jax.nn.one_hot(nearest_resize(labels, start), self.num_labels)
+        sizes = self._sizes(*labels.shape[1:3])
+        masks = [self._mask(labels, size) for size in sizes]
+        noise = self._noise(keys, sizes)
+        one_hot = jax.nn.one_hot(nearest_resize(labels, sizes[0]), self.num_labels)
         x = Conv(16 * self.features, layer=self.layer, name="first_conv")(one_hot)
         running, encoded = None, latents
-        for i, channels in enumerate(self._widths()):
-            last = i == self.num_up_layers - 1
-            new_size = size if last else (x.shape[1] * 2, x.shape[2] * 2)
+        for i in range(self.num_up_layers):
             if self.attention == "simplex":
                 latents = encoded
-            x, latents = self._block(i, x, channels, new_size, labels, latents, keys, train)
+            x, latents = self._block(i, x, sizes[i + 1], latents, masks, noise[i], train)
+            last = i == self.num_up_layers - 1
             if self.architecture == "skip" or last:
-                rgb = self._to_rgb(i, x, labels, latents, train, plain=last)
-                running = rgb if running is None else nearest_resize(running, new_size) + rgb
+                rgb = self._to_rgb(i, x, latents, masks[i + 1], train, plain=last)
+                if running is not None:
+                    rgb = nearest_resize(running, sizes[i + 1]) + rgb
+                running = rgb
         return jnp.tanh(running.astype(jnp.float32))
 
-    def _widths(self) -> list[int]:
-        """Channels after each block."""
-        ends = [8, 4, 2, 1]
-        return [self.features * m for m in [16] * (self.num_up_layers - 4) + ends]
+    def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Size of the first map and of each block's output; the last is the image's."""
+        h, w = start_size(height, width, self.num_up_layers)
+        doubled = [(h * 2**i, w * 2**i) for i in range(self.num_up_layers)]
+        return [*doubled, (height, width)]
 
     def _mask(self, labels: Array, size: tuple[int, int]) -> Array:
         """`[B, N, h·w]`: each latent's pixels at `size`."""
@@ -194,51 +190,59 @@ class SCAMGenerator(nn.Module):
         small = nearest_resize(labels, size).reshape(labels.shape[0], -1)
         return same_label(jnp.asarray(owners)[None], small)
 
-    def _modulation(self, name: str, *, duplex: bool, add_noise: bool, adain: bool) -> Modulation:
+    def _noise(self, keys: Array | None, sizes: list[tuple[int, int]]) -> list[list[Array | None]]:
+        """Noise `[B, h·w]` of each block's modulations: one draw an example, cut in pieces.
+
+        An example's draw depends neither on its batch nor on the number of devices.
+        """
+        modulations = 3 if self.architecture == "resnet" else 2
+        if not self.add_noise:
+            return [[None] * modulations] * self.num_up_layers
+        if keys is None:
+            raise ValueError("add_noise needs `keys`, one PRNG key an example")
+        pixels = [h * w for h, w in sizes]
+        counts = [[a] + [b] * (modulations - 1) for a, b in zip(pixels, pixels[1:], strict=False)]
+        flat = [count for block in counts for count in block]
+        draws = jax.vmap(lambda key: jax.random.normal(key, (sum(flat),)))(keys)
+        pieces = jnp.split(draws, np.cumsum(flat)[:-1], axis=1)
+        return [pieces[i : i + modulations] for i in range(0, len(pieces), modulations)]
+
+    def _modulation(self, name: str, i: int, *, duplex: bool) -> Modulation:
         return Modulation(
             attention_dim=self.attention_dim,
             num_heads=self.num_heads,
             norm=self.norm,
             duplex=duplex,
-            add_noise=add_noise,
-            mask_adain=adain,
+            mask_adain=i < self.mask_adain_layers,
             batch_axis=self.batch_axis,
             layer=self.layer,
-            name=name,
+            name=f"block_{i}_{name}",
         )
 
-    def _block(self, i, x, channels, new_size, labels, latents, keys, train):
-        duplex, adain = self.attention == "duplex", i < self.mask_adain_layers
-        small, large = self._mask(labels, x.shape[1:3]), self._mask(labels, new_size)
+    def _block(self, i, x, new_size, latents, masks, noise, train) -> tuple[Array, Array]:
+        """Block i: a map `[B, h, w, C]` to `[B, *new_size, C']`, and the latents after it."""
+        channels = self.features * 2 ** min(4, max(0, self.num_up_layers - 1 - i))
+        small, large = masks[i], masks[i + 1]
 
-        def modulate(which, x, latents, mask):
-            module = self._modulation(
-                f"block_{i}_{which}", duplex=duplex, add_noise=self.add_noise, adain=adain
-            )
-            return module(x, latents, mask, keys, train)
+        def modulate(name, x, latents, mask, noise):
+            module = self._modulation(name, i, duplex=self.attention == "duplex")
+            return module(x, latents, mask, noise, train)
 
-        def conv(which, x):
-            return Conv(channels, layer=self.layer, name=f"block_{i}_{which}")(leaky_relu(x))
+        def conv(name, x):
+            return Conv(channels, layer=self.layer, name=f"block_{i}_{name}")(leaky_relu(x))
 
-        d, new_latents = modulate("mod_0", x, latents, small)
+        d, new_latents = modulate("mod_0", x, latents, small, noise[0])
         d = nearest_resize(conv("conv_0", d), new_size)
-        d, new_latents = modulate("mod_1", d, new_latents, large)
+        d, new_latents = modulate("mod_1", d, new_latents, large, noise[1])
         d = conv("conv_1", d)
         if self.architecture == "resnet":
-            r, _ = modulate("mod_res", nearest_resize(x, new_size), latents, large)
-            shortcut = Conv(
-                channels, 1, padding=0, use_bias=False, layer=self.layer, name=f"block_{i}_conv_res"
-            )
+            r, _ = modulate("mod_res", nearest_resize(x, new_size), latents, large, noise[2])
+            name = f"block_{i}_conv_res"
+            shortcut = Conv(channels, 1, padding=0, use_bias=False, layer=self.layer, name=name)
             d = (d + shortcut(r)) / np.float32(np.sqrt(2)).astype(d.dtype)
         return d, new_latents
 
-    def _to_rgb(self, i, x, labels, latents, train, *, plain: bool) -> Array:
+    def _to_rgb(self, i, x, latents, mask, train, *, plain: bool) -> Array:
         if not plain:
-            modulation = self._modulation(
-                f"block_{i}_rgb_mod",
-                duplex=False,
-                add_noise=False,
-                adain=i < self.mask_adain_layers,
-            )
-            x, _ = modulation(x, latents, self._mask(labels, x.shape[1:3]), None, train)
+            x, _ = self._modulation("rgb_mod", i, duplex=False)(x, latents, mask, None, train)
         return Conv(3, 1, padding=0, layer=self.layer, name=f"block_{i}_rgb_conv")(x)
