@@ -1,4 +1,4 @@
-"""The base of every experiment: SCAM as published (ECCV 2022, section 4 and the authors' configs)."""
+"""The base of every experiment: SCAM as published (ECCV 2022, section 4)."""
 
 from ml_collections import ConfigDict
 

@@ -81,11 +81,10 @@ class FolderSource:
                 range.
         """
         image_file, label_file = self._pairs[index]
+        labels = read_labels(label_file, self._num_labels)
         return {
-            "image": _read_image(image_file, self._height, self._width),
-            "label": _resize_nearest(
-                _read_labels(label_file, self._num_labels), self._height, self._width
-            ),
+            "image": _resize_bilinear(read_image(image_file), self._height, self._width),
+            "label": _resize_nearest(labels, self._height, self._width),
         }
 
 
@@ -152,18 +151,32 @@ def _open(file: pathlib.Path) -> Image.Image:
         raise ValueError(f"cannot read {file} ({error}): replace or remove it") from error
 
 
-def _read_image(file: pathlib.Path, height: int, width: int) -> np.ndarray:
+def read_image(file: pathlib.Path) -> np.ndarray:
+    """Reads a photo as RGB, uint8 `[H, W, 3]`, at its own size.
+
+    Raises:
+        ValueError: names the file that cannot be read.
+    """
     picture = _open(file)
     # 16-bit gray: Pillow would clip to 255 instead of scaling.
     if picture.mode in ("I", "I;16"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    picture = picture.convert("RGB")
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture)
 
 
-def _read_labels(file: pathlib.Path, num_labels: int) -> np.ndarray:
+def read_labels(file: pathlib.Path, num_labels: int) -> np.ndarray:
+    """Reads a label map, uint8 `[H, W]`, at its own size.
+
+    Raises:
+        ValueError: names the file that cannot be read, has colour, or a value ≥ num_labels.
+    """
     picture = _open(file)
     if picture.mode not in _LABEL_MODES:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Checks of a config before anything starts: each refusal names the key, its value and the remedy."""
+"""Checks of a config before anything starts; a refusal names key, value and remedy."""
 
 from ml_collections import ConfigDict
 
@@ -153,6 +153,5 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
         _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
     for key in ("b1", "b2"):
         _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
-    _require(
-        optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "use 0 or more"
-    )
+    decay = optimizer.weight_decay
+    _require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")

@@ -11,12 +11,14 @@ import numpy as np
 
 Array = jax.Array
 Maps = Sequence[Sequence[Array]]
+# (image, one-hot labels, scale) to that scale's feature maps
+Discriminate = Callable[[Array, Array, int], list[Array]]
 
 PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def gradient_normalized(
-    discriminate: Callable[[Array, Array, int], list[Array]], image: Array, one_hot: Array, scale: int
+    discriminate: Discriminate, image: Array, one_hot: Array, scale: int
 ) -> tuple[Array, list[Array]]:
     """Gradient-normalised logits f / (‖∇ₓ Σf‖₂ + |f|) of one scale (Wu et al. 2021).
 
@@ -102,12 +104,7 @@ def kl_divergence(mean: Array, log_variance: Array) -> Array:
     return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
-def r1(
-    discriminate: Callable[[Array, Array, int], list[Array]],
-    image: Array,
-    one_hot: Array,
-    num_scales: int,
-) -> Array:
+def r1(discriminate: Discriminate, image: Array, one_hot: Array, num_scales: int) -> Array:
     """Mean over samples of ‖∇ image Σ logits‖², averaged over scales (Mescheder et al. 2018)."""
 
     def penalty(scale):

@@ -43,7 +43,10 @@ class TrainState:
 def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
     """AdamW of each side: decoupled weight decay on every parameter, constant rates."""
     c = config.optimizer
-    rates = {"autoencoder": c.generator_learning_rate, "discriminator": c.discriminator_learning_rate}
+    rates = {
+        "autoencoder": c.generator_learning_rate,
+        "discriminator": c.discriminator_learning_rate,
+    }
     return {
         side: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay)
         for side, rate in rates.items()

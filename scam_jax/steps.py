@@ -229,14 +229,14 @@ def train_step(
         step.generator_loss, has_aux=True
     )(params)
     images = jax.lax.stop_gradient(images)
-    (_, disc_metrics), disc_gradients = jax.value_and_grad(
-        step.discriminator_loss, has_aux=True
-    )(state.params["discriminator"], images)
+    (_, disc_metrics), disc_gradients = jax.value_and_grad(step.discriminator_loss, has_aux=True)(
+        state.params["discriminator"], images
+    )
     gradients, disc_gradients, metrics = _mean_over_devices(
         (gradients, disc_gradients, metrics | disc_metrics), axis
     )
-    metrics["gradient_norm/generator"] = optax.global_norm(gradients)
-    metrics["gradient_norm/discriminator"] = optax.global_norm(disc_gradients)
+    metrics["gradient_norm/generator"] = optax.tree.norm(gradients)
+    metrics["gradient_norm/discriminator"] = optax.tree.norm(disc_gradients)
     metrics |= {f"weight/{name}": w for name, w in step.weights.items() if _used(config, name)}
     state = _update(config, state, params, gradients, disc_gradients)
     extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
@@ -286,7 +286,7 @@ def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Calla
 def reconstruct(
     networks: Networks, variables: dict[str, Any], image: Array, labels: Array, keys: Array
 ) -> Array:
-    """Encodes and generates: images `[B, H, W, 3]` in [-1, 1]; a variational code's mean is used."""
+    """Images `[B, H, W, 3]` in [-1, 1] from their own latents (a variational code's mean)."""
     labels = labels.astype(jnp.int32)
     keys = jax.vmap(jax.random.split)(keys)
     latents = networks.encoder.apply(variables["encoder"], to_float(image), labels, keys[:, 0])

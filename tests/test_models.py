@@ -1,4 +1,4 @@
-"""Parity of the SCAM networks with the authors' system, in fp32, and shapes that are easy to err."""
+"""Parity of the SCAM networks with the authors' system, in fp32."""
 
 import jax
 import jax.numpy as jnp

@@ -110,9 +110,7 @@ def run_sharded(config, devices, count):
 
 def test_two_devices_equal_one():
     """Noise, batch statistics and EMA included; the example's noise follows the example."""
-    config = small.config(
-        train__ema_decay=0.9, model__generator__norm="batch", optimizer__eps=1e-3
-    )
+    config = small.config(train__ema_decay=0.9, model__generator__norm="batch", optimizer__eps=1e-3)
     one, metrics_one = run_sharded(config, jax.devices()[:1], 2)
     two, metrics_two = run_sharded(config, jax.devices()[:2], 2)
     assert_trees_close(metrics_two, metrics_one, atol=1e-5, of_largest=1e-4)

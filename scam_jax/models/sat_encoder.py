@@ -29,7 +29,7 @@ class SATEncoder(nn.Module):
     """Image `[B, H, W, 3]` in [-1, 1] and labels `[B, H, W]` to latents `[B, N, S]`.
 
     N is background_latents + (num_labels - 1) * latents_per_label, the background's first, then
-    each label's. A latent sees only its label's pixels, and, in self-attention, its label's latents.
+    each label's. A latent sees only its label's pixels and, in self-attention, latents.
 
     Attributes:
       num_labels: labels L, 0 is the background.
@@ -66,9 +66,7 @@ class SATEncoder(nn.Module):
     layer: LayerSpec = LayerSpec()
 
     @nn.compact
-    def __call__(
-        self, image: Array, labels: Array, keys: Array | None = None
-    ) -> Array | Gaussian:
+    def __call__(self, image: Array, labels: Array, keys: Array | None = None) -> Array | Gaussian:
         owners = latent_labels(self.num_labels, self.latents_per_label, self.background_latents)
         owners = jnp.asarray(owners)[None]
         latents = self._initial_latents(image.shape[0], owners.shape[1], keys)

@@ -1,5 +1,7 @@
 """The SCAM generator: labels and latents to an image (paper, section 3.2)."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -201,7 +203,7 @@ class SCAMGenerator(nn.Module):
         if keys is None:
             raise ValueError("add_noise needs `keys`, one PRNG key an example")
         pixels = [h * w for h, w in sizes]
-        counts = [[a] + [b] * (modulations - 1) for a, b in zip(pixels, pixels[1:], strict=False)]
+        counts = [[a] + [b] * (modulations - 1) for a, b in itertools.pairwise(pixels)]
         flat = [count for block in counts for count in block]
         draws = jax.vmap(lambda key: jax.random.normal(key, (sum(flat),)))(keys)
         pieces = jnp.split(draws, np.cumsum(flat)[:-1], axis=1)

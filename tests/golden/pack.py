@@ -14,10 +14,27 @@ import sys
 
 import numpy as np
 
-FILES = """positional_embedding masked_attention masked_transformer sat_encoder sat_encoder_noconv
-sat_encoder_noself sat_encoder_reverse sat_encoder_vae scam_generator scam_generator_equalized
-scam_generator_layernorm scam_generator_mask_adain scam_generator_resnet scam_generator_simplex
-patchgan_discriminator losses train_steps full_celeba full_idesigner""".split()
+FILES = (
+    "positional_embedding",
+    "masked_attention",
+    "masked_transformer",
+    "sat_encoder",
+    "sat_encoder_noconv",
+    "sat_encoder_noself",
+    "sat_encoder_reverse",
+    "sat_encoder_vae",
+    "scam_generator",
+    "scam_generator_equalized",
+    "scam_generator_layernorm",
+    "scam_generator_mask_adain",
+    "scam_generator_resnet",
+    "scam_generator_simplex",
+    "patchgan_discriminator",
+    "losses",
+    "train_steps",
+    "full_celeba",
+    "full_idesigner",
+)
 
 
 def thin(array: np.ndarray, random: np.random.RandomState) -> np.ndarray:

@@ -1,0 +1,243 @@
+"""Trains SCAM, evaluates it, and uses a trained model.
+
+  python main.py --config=configs/synthetic.py                      train; again: go on
+  python main.py --mode=eval --workdir=runs/synthetic               figures
+  python main.py --mode=gallery --workdir=runs/synthetic            contact sheet
+  python main.py --mode=reconstruct --workdir=RUN --target=IMAGE,LABELS --output=OUT.png
+  python main.py --mode=transfer --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
+      --output=OUT.png [--labels=1,2]
+
+Any value of the config: --config.train.batch_size=64.
+"""
+
+import itertools
+import json
+import pathlib
+import signal
+import sys
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from data import datasets, folder, pipeline
+from scam_jax import config as config_checks
+from scam_jax import evaluate, pictures, run_folder, sharding
+from scam_jax import train as training
+from scam_jax.checkpoints import Checkpoints
+from scam_jax.models import vgg19
+from scam_jax.transfer import Picture, TrainedModel
+from scam_jax.writer import Writer
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run's folder; runs/NAME for --config=configs/NAME.py by default."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval", "gallery", "reconstruct", "transfer"], "What to do."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Be one process of several: on every host of a pod or cluster."
+)
+_SUBJECT = flags.DEFINE_list("subject", None, "The subject's image and label map: IMAGE,LABELS.")
+_TARGET = flags.DEFINE_list("target", None, "The target's (or only) image and label map.")
+_LABELS = flags.DEFINE_list(
+    "labels", None, "Labels taken from the subject; all but the background by default."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "The picture to write.")
+_COUNT = flags.DEFINE_integer("count", 12, "Pairs in the gallery.", lower_bound=1)
+
+PANEL_IMAGES = 6
+
+
+class StopRequest:
+    """Notes the first Ctrl-C or SIGTERM, so that the loop can save; the second one kills."""
+
+    def __init__(self):
+        self.signal = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number, frame):
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)
+        logging.warning("%s: saving and stopping", signal.Signals(number).name)
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains `config`'s model in `workdir`, from its newest checkpoint if there is one."""
+    stop = StopRequest()
+    run_folder.check_same_run(config, workdir)
+    vgg = None
+    if max(config.losses.perceptual.start, config.losses.perceptual.end) > 0:
+        vgg = vgg19.load(pathlib.Path(config.losses.vgg19_weights))
+    if jax.process_index() == 0:
+        datasets.prepare(config.data)
+        run_folder.record(config, workdir)
+    _wait_for_all("data set prepared")
+    source = datasets.load(config.data, "train")
+    test = datasets.load(config.data, "test")
+    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
+
+    def batches_from(step):
+        return pipeline.train_batches(
+            source,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            start_step=step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def stop_requested(step):
+        if jax.process_count() > 1:
+            return checkpoints.reached_preemption(step)
+        return stop.signal is not None
+
+    examples = [test[i % len(test)] for i in range(PANEL_IMAGES + 1)]
+    logging.info("training on %d images in %s", len(source), workdir)
+    try:
+        training.train(
+            config,
+            mesh=sharding.make_mesh(),
+            batches_from=batches_from,
+            checkpoints=checkpoints,
+            writer_from=lambda step: Writer(workdir, step) if jax.process_index() == 0 else None,
+            vgg=vgg,
+            panel=lambda state: _panel(config, state, examples),
+            stop_requested=stop_requested,
+        )
+    finally:
+        checkpoints.close()
+    if stop.signal is not None:
+        sys.exit(128 + stop.signal)
+
+
+def _wait_for_all(what: str) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)
+
+
+def _panel(config: ConfigDict, state, examples) -> np.ndarray:
+    """Rows of input, labels, reconstruction, and the next row's subject transferred."""
+    model = TrainedModel(config, jax.device_get(state.eval_variables()))
+    people = [Picture(e["image"], e["label"]) for e in examples]
+    rows = []
+    for target, subject in itertools.pairwise(people):
+        labels = pictures.colorize(target.labels, config.data.num_labels)
+        reconstruction = model.reconstruct(*target)
+        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
+    return pictures.grid(rows)
+
+
+def evaluate_run(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Prints the figures of a run on its test split; writes figures.json and figures.md."""
+    model = TrainedModel.load(workdir)
+    batches = pipeline.eval_batches(
+        datasets.load(config.data, "test"),
+        batch_size=config.train.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    figures = evaluate.evaluate_reconstruction(model, sharding.make_mesh(), batches)
+    triplets = datasets.load_transfers(config.data)
+    transfers = {} if triplets is None else evaluate.evaluate_transfer(model, triplets)
+    if jax.process_index() == 0:
+        table = evaluate.table(figures, transfers)
+        (workdir / "figures.md").write_text(table)
+        results = {**figures, "transfer": transfers}
+        (workdir / "figures.json").write_text(json.dumps(results, indent=2) + "\n")
+        print(table)
+
+
+def draw_gallery(config: ConfigDict, workdir: pathlib.Path, count: int) -> None:
+    """Writes gallery.png: pairs of the test split, with the truth of the transfer if known."""
+    model = TrainedModel.load(workdir)
+    triplets = datasets.load_transfers(config.data)
+    if triplets is not None:
+        count = min(count, len(triplets))
+        picture = evaluate.gallery(model, [triplets[i] for i in range(count)])
+    else:
+        test = datasets.load(config.data, "test")
+        people = [Picture(e["image"], e["label"]) for e in map(test.__getitem__, range(len(test)))]
+        pairs = [(people[-1 - i % len(people)], people[i % len(people)]) for i in range(count)]
+        picture = model.contact_sheet(pairs)
+    _write(workdir / "gallery.png", picture, enlarge=2 if config.data.height <= 64 else 1)
+
+
+def _write(path: pathlib.Path, picture: np.ndarray, enlarge: int = 1) -> None:
+    pictures.save(path, picture, enlarge)
+    print(f"wrote {path}")
+
+
+def _read(model: TrainedModel, flag: str, value: list[str] | None) -> Picture:
+    if not value or len(value) != 2:
+        raise app.UsageError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
+    image = folder.read_image(pathlib.Path(value[0]))
+    return Picture(image, folder.read_labels(pathlib.Path(value[1]), model.config.data.num_labels))
+
+
+def use_model(workdir: pathlib.Path) -> None:
+    """Reconstructs, or transfers, the pictures of the command line into --output."""
+    if not _OUTPUT.value:
+        raise app.UsageError("--output=OUT.png is needed: where to write the picture")
+    model = TrainedModel.load(workdir)
+    target = _read(model, "target", _TARGET.value)
+    if _MODE.value == "reconstruct":
+        picture = model.reconstruct(*target)
+    else:
+        subject = _read(model, "subject", _SUBJECT.value)
+        picture = model.transfer(*subject, *target, labels=_labels())
+    _write(pathlib.Path(_OUTPUT.value), picture)
+
+
+def _labels() -> list[int] | None:
+    wrong = [label for label in _LABELS.value or [] if not label.strip().isdigit()]
+    if wrong:
+        raise app.UsageError(f"--labels: {wrong[0]!r} is not a label number")
+    return None if _LABELS.value is None else [int(label) for label in _LABELS.value]
+
+
+def _workdir() -> pathlib.Path:
+    if _WORKDIR.value:
+        return pathlib.Path(_WORKDIR.value)
+    if _CONFIG.value is None:
+        raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    return pathlib.Path("runs") / pathlib.Path(file).stem
+
+
+def _dispatch() -> None:
+    if _DISTRIBUTED.value:
+        jax.distributed.initialize()
+    workdir = _workdir()
+    if _MODE.value == "train":
+        if _CONFIG.value is None:
+            raise app.UsageError("training needs --config=configs/NAME.py")
+        config_checks.validate(_CONFIG.value, jax.device_count())
+        train(_CONFIG.value, workdir)
+    elif _MODE.value == "eval":
+        evaluate_run(run_folder.load_config(workdir), workdir)
+    elif _MODE.value == "gallery":
+        draw_gallery(run_folder.load_config(workdir), workdir, _COUNT.value)
+    else:
+        use_model(workdir)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    try:
+        _dispatch()
+    except (ValueError, FileNotFoundError, training.TrainingDiverged) as error:
+        logging.error("%s", error)
+        logging.debug("where it happened", exc_info=error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.INFO)
+    app.run(main)

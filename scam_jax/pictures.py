@@ -1,0 +1,49 @@
+"""Pictures of images `uint8 [H, W, 3]` and label maps `uint8 [H, W]` side by side."""
+
+import colorsys
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+
+def palette(num_labels: int) -> np.ndarray:
+    """`[num_labels, 3]` uint8 colours, easy to tell apart; label 0 is dark grey."""
+    golden_ratio = 0.618
+    hues = (np.arange(num_labels) * golden_ratio) % 1
+    shades = [(0.65 + 0.35 * (i % 2), 1 - 0.25 * (i % 3)) for i in range(num_labels)]
+    colours = [colorsys.hsv_to_rgb(hue, *shade) for hue, shade in zip(hues, shades, strict=True)]
+    colours[0] = (0.15, 0.15, 0.15)
+    return (np.array(colours) * 255).round().astype(np.uint8)
+
+
+def colorize(labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """A label map `[..., H, W]` as colours `[..., H, W, 3]`."""
+    return palette(num_labels)[labels]
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """[-1, 1] to 0 … 255, rounded."""
+    return np.clip(np.round((np.asarray(image, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
+    """Images of one size, a list a row, as one white-gapped picture `[H', W', 3]`."""
+    height, width = rows[0][0].shape[:2]
+    columns = max(len(row) for row in rows)
+    shape = (len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    picture = np.full(shape, 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            y, x = i * (height + gap), j * (width + gap)
+            picture[y : y + height, x : x + width] = image
+    return picture
+
+
+def save(path: pathlib.Path, image: np.ndarray, enlarge: int = 1) -> None:
+    """Writes `uint8 [H, W, 3]` as PNG, each pixel `enlarge` times as large."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = image.shape[:2]
+    picture = Image.fromarray(image)
+    picture.resize((width * enlarge, height * enlarge), Image.Resampling.NEAREST).save(path)

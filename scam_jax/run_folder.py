@@ -1,0 +1,103 @@
+"""What a run's folder says of the run: its config, and the versions and commit it ran with."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+CONFIG_FILE, RUNS_FILE, CHECKPOINTS = "config.json", "runs.jsonl", "checkpoints"
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tensorflow-datasets",
+    "grain",
+    "ml_collections",
+    "clu",
+    "numpy",
+    "pillow",
+)
+# What the weights in the checkpoints depend on.
+_FIXED = ("seed", "data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay")
+
+
+def load_config(workdir: pathlib.Path) -> ConfigDict:
+    """The config that a run was last trained with.
+
+    Raises:
+      FileNotFoundError: `workdir` holds no run.
+    """
+    file = workdir / CONFIG_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: {workdir} holds no run, give --workdir=RUN")
+    return ConfigDict(json.loads(file.read_text()))
+
+
+def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Refuses a config that would go on with another run's weights.
+
+    Raises:
+      ValueError: names the first value that differs from the run's in `workdir`.
+    """
+    if not (workdir / CONFIG_FILE).is_file():
+        return
+    before, now = _flat(load_config(workdir)), _flat(config)
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if old != new and key.startswith(_FIXED) and key != "data.directory":
+            raise ValueError(
+                f"config.{key} = {new!r}, but the run in {workdir} was trained with {old!r}: go on "
+                "with the same config, or start another run with --workdir"
+            )
+
+
+def record(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes the config, and adds a line on what this start of the run runs with."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    entry = {
+        "command": sys.argv,
+        "seed": config.seed,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+    }
+    with (workdir / RUNS_FILE).open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def _flat(config: ConfigDict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _commit() -> str | None:
+    """The code's commit, marked if files were changed; None outside a git checkout."""
+    folder = pathlib.Path(__file__).parent
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        logging.warning("the code's commit is not known: %s", error)
+        return None
+    return result.stdout.strip()
