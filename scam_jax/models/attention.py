@@ -4,6 +4,8 @@ Either side of an attention here is a few latents or many pixels. All products a
 the linear layers act on the fewer side: folding them is exact and never projects a pixel.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,13 +27,31 @@ def same_label(to_labels: Array, from_labels: Array) -> Array:
     return to_labels[:, :, None] == from_labels[:, None, :]
 
 
-def masked_softmax(logits: Array, mask: Array) -> Array:
-    """Softmax over the last axis of `[B, heads, T, F]` in fp32, mask `[B, T, F]`.
+def attend(logits: Array, mask: Array, values: Array) -> Array:
+    """softmax(logits) · values, where a masked logit *becomes* -10⁴.
 
-    A masked logit *becomes* -10⁴, so a row with nothing allowed attends uniformly to everything.
+    A row with nothing allowed so attends uniformly to everything. The exponentials are summed by
+    the product itself, of a column of ones: neither they nor their gradients need another pass.
+
+    Args:
+      logits: `[B, heads, T, F]`; the softmax is over F, in fp32.
+      mask: bool `[B, T, F]`.
+      values: `[B, heads, F, C]`.
+
+    Returns:
+      `[B, heads, T, C]` of the values' type.
     """
     logits = jnp.where(mask[:, None], logits.astype(jnp.float32), MASKED_LOGIT)
-    return jax.nn.softmax(logits, axis=-1)
+    shift = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+    weights = jnp.exp(logits - shift).astype(values.dtype)
+    ones = jnp.ones((*values.shape[:-1], 1), values.dtype)
+    sums = jnp.einsum(
+        "bhtf,bhfc->bhtc",
+        weights,
+        jnp.concatenate([values, ones], axis=-1),
+        preferred_element_type=jnp.float32,
+    )
+    return (sums[..., :-1] / sums[..., -1:]).astype(values.dtype)
 
 
 class MaskedAttention(nn.Module):
@@ -66,32 +86,38 @@ class MaskedAttention(nn.Module):
         constant = jnp.einsum("bnhd,hd->bhn", projected, bias)
         return jnp.einsum("bhnc,bmc->bhnm", folded, many) + constant[..., None]
 
-    def look_up(self, to: Array, from_: Array, mask: Array) -> tuple[Array, Array, Array]:
-        """For many `to` and few `from`: the parts of the output, before their product.
+    def look_up(
+        self,
+        to: Array,
+        from_: Array,
+        mask: Array,
+        then: Callable[[Array], Array] = lambda x: x,
+    ) -> Array:
+        """For many `to` and few `from`: `then(output) [B, T, ...]`.
 
-        Returns:
-          weights `[B, heads, T, F]`, values after the output layer `[B, heads, F, D_to]` and the
-          output layer's bias `[D_to]`: the attention's output is weights · values + bias. A linear
-          layer that follows may act on the values instead of the output.
+        `then` is an affine layer on the output's channels; with one head it acts on the few values
+        instead, which is the same since a row's weights sum to one.
         """
         to, from_ = to.astype(self.layer.dtype), from_.astype(self.layer.dtype)
         key, query = self.key(from_.shape[-1], self.width), self.query(to.shape[-1], self.width)
         logits = self._folded_logits(from_, to, key, query).swapaxes(-1, -2)
-        weights = masked_softmax(logits, mask).astype(to.dtype)
         kernel, bias = self.value(from_.shape[-1], self.width)
         out_kernel, out_bias = self.out(self.width, to.shape[-1])
         values = self._heads(from_ @ kernel + bias)
         out_kernel = out_kernel.reshape(*values.shape[-2:], -1)
-        return weights, jnp.einsum("bnhd,hdc->bhnc", values, out_kernel), out_bias
+        values = jnp.einsum("bnhd,hdc->bhnc", values, out_kernel)
+        if self.num_heads == 1:
+            return attend(logits, mask, then(values + out_bias))[:, 0]
+        return then(attend(logits, mask, values).sum(axis=1) + out_bias)
 
     def gather(self, to: Array, from_: Array, mask: Array) -> Array:
         """For few `to` and many `from`: output `[B, T, D_to]`."""
         to, from_ = to.astype(self.layer.dtype), from_.astype(self.layer.dtype)
         query, key = self.query(to.shape[-1], self.width), self.key(from_.shape[-1], self.width)
         logits = self._folded_logits(to, from_, query, key)
-        weights = masked_softmax(logits, mask).astype(to.dtype)
         kernel, bias = (self._heads(p) for p in self.value(from_.shape[-1], self.width))
-        averages = jnp.einsum("bhtf,bfc->bhtc", weights, from_)
+        shared = jnp.broadcast_to(from_[:, None], (len(from_), self.num_heads, *from_.shape[1:]))
+        averages = attend(logits, mask, shared)
         values = jnp.einsum("bhtc,chd->bthd", averages, kernel) + bias
         out_kernel, out_bias = self.out(self.width, to.shape[-1])
         return values.reshape(*values.shape[:2], self.width) @ out_kernel + out_bias
@@ -99,8 +125,7 @@ class MaskedAttention(nn.Module):
     def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
         if to.shape[1] <= from_.shape[1]:
             return self.gather(to, from_, mask)
-        weights, values, bias = self.look_up(to, from_, mask)
-        return jnp.einsum("bhtf,bhfc->btc", weights, values) + bias
+        return self.look_up(to, from_, mask)
 
 
 class MaskedTransformer(nn.Module):

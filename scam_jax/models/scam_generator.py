@@ -103,14 +103,12 @@ class Modulation(nn.Module):
         attention = MaskedAttention(
             self.attention_dim, self.num_heads, self.layer, name="latent_to_image"
         )
-        weights, values, bias = attention.look_up(pixels, latents, mask)
-        gamma, beta = (Linear(values.shape[-1], self.layer, name=n) for n in ("gamma", "beta"))
-        if self.num_heads > 1:
-            out = jnp.einsum("bhtf,bhfc->btc", weights, values) + bias
-            return gamma(out), beta(out)
-        values = values[:, 0] + bias
-        both = jnp.concatenate([gamma(values), beta(values)], axis=-1)
-        return tuple(jnp.split(jnp.einsum("btf,bfc->btc", weights[:, 0], both), 2, axis=-1))
+        layers = [Linear(pixels.shape[-1], self.layer, name=name) for name in ("gamma", "beta")]
+
+        def both(out):
+            return jnp.concatenate([layer(out) for layer in layers], axis=-1)
+
+        return jnp.split(attention.look_up(pixels, latents, mask, then=both), 2, axis=-1)
 
     def _blend(self, gamma: Array, beta: Array, mask: Array, size: tuple[int, int]):
         mask_map = mask.swapaxes(1, 2).reshape(mask.shape[0], *size, -1).astype(gamma.dtype)
