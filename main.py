@@ -12,6 +12,7 @@ Any value of the config: --config.train.batch_size=64.
 
 import itertools
 import json
+import logging as python_logging
 import pathlib
 import signal
 import sys
@@ -40,6 +41,11 @@ _MODE = flags.DEFINE_enum(
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Be one process of several: on every host of a pod or cluster."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "With --distributed: HOST:PORT of process 0; pods and SLURM know it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is.")
 _SUBJECT = flags.DEFINE_list("subject", None, "The subject's image and label map: IMAGE,LABELS.")
 _TARGET = flags.DEFINE_list("target", None, "The target's (or only) image and label map.")
 _LABELS = flags.DEFINE_list(
@@ -212,7 +218,7 @@ def _workdir() -> pathlib.Path:
 
 def _dispatch() -> None:
     if _DISTRIBUTED.value:
-        jax.distributed.initialize()
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     workdir = _workdir()
     if _MODE.value == "train":
         if _CONFIG.value is None:
@@ -238,6 +244,14 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
+def _is_worth_reading(record) -> bool:
+    """Warnings of all, and what this project itself logs: Orbax and Grain log every detail."""
+    root = pathlib.Path(__file__).parent
+    ours = pathlib.Path(record.pathname).is_relative_to(root) and ".venv" not in record.pathname
+    return ours or record.levelno >= python_logging.WARNING
+
+
 if __name__ == "__main__":
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_worth_reading)
     app.run(main)

@@ -6,12 +6,24 @@
   python -m scam_jax.convert vgg19 vgg19-dcbb9e9d.pth weights/vgg19.npz
 """
 
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from scam_jax import models, run_folder, state
+from scam_jax.checkpoints import Checkpoints
+from scam_jax.config import validate
+from scam_jax.models import vgg19
+from scam_jax.state import TrainState
+
+NETWORKS = ("encoder", "generator", "discriminator")
 
 # Our path in the variables to the PyTorch module's name, applied in order to the whole path.
 _NAMES = [
@@ -135,3 +147,97 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any) -> Any:
             "and options?):\n  " + "\n  ".join(faults)
         )
     return result
+
+
+def split_networks(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """A Lightning module's entries by network, their prefixes removed.
+
+    Entries of other parts (perceptual loss, metrics) are left out, and logged.
+    """
+    networks = {name: {} for name in NETWORKS}
+    others: dict[str, int] = {}
+    for key, array in state_dict.items():
+        part, _, rest = key.partition(".")
+        if part in networks:
+            networks[part][rest] = array
+        else:
+            others[part] = others.get(part, 0) + 1
+    for part, count in others.items():
+        logging.info("left out: %d entries of %s", count, part)
+    return networks
+
+
+def convert_scam(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> TrainState:
+    """A state at step 0 with the weights of the authors' Lightning module.
+
+    Raises:
+      ValueError: the entries do not fit the networks of `config`; names them.
+    """
+    shapes = state.variable_shapes(config, models.build(config))
+    entries = split_networks(state_dict)
+    variables = {}
+    for name in NETWORKS:
+        try:
+            variables[name] = from_torch(entries[name], shapes[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return state.from_variables(config, jax.tree.map(jnp.asarray, variables))
+
+
+def convert_vgg19(state_dict: Mapping[str, np.ndarray]) -> dict:
+    """torchvision's VGG19 entries as our parameters, of any widths.
+
+    Raises:
+      ValueError: the entries are not a VGG19's; names them.
+    """
+    features = vgg19.select_features(state_dict)
+    weights = [a for name, a in features.items() if name.endswith("weight")]
+    if len(weights) != len(vgg19.LAYERS):
+        raise ValueError(
+            f"{len(weights)} convolutions up to features.28, not {len(vgg19.LAYERS)}: this is not "
+            "torchvision's vgg19"
+        )
+    module = vgg19.VGG19(tuple(array.shape[0] for array in weights))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    return from_torch(features, shapes)["params"]
+
+
+def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a PyTorch file, a Lightning checkpoint's `state_dict` if it has one.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: PyTorch is not installed; says so.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("reading PyTorch's files needs PyTorch: `pip install torch`") from error
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = loaded.get("state_dict", loaded)
+    return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) == 3 and argv[1] == "scam" and _CONFIG.value and _WORKDIR.value:
+        config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+        validate(config)
+        converted = convert_scam(read_torch(pathlib.Path(argv[2])), config)
+        run_folder.record(config, workdir)
+        checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
+        checkpoints.save(converted)
+        checkpoints.close()
+        print(f"wrote {workdir}: use it with main.py --mode=transfer --workdir={workdir}")
+    elif len(argv) == 4 and argv[1] == "vgg19":
+        vgg19.save(pathlib.Path(argv[3]), convert_vgg19(read_torch(pathlib.Path(argv[2]))))
+        print(f"wrote {argv[3]}")
+    else:
+        raise app.UsageError("see `python -m scam_jax.convert --help`")
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the trained model.")
+    _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder to write.")
+    app.run(main)

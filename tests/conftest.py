@@ -1,7 +1,15 @@
 """Golden numbers of the authors' system, packed by tests/golden/pack.py."""
 
 import json
+import os
 import pathlib
+
+# Two devices for the tests of data parallelism; compiling matters more here than running.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np

@@ -55,7 +55,7 @@ def both(stride, padding):
 # Channels and features choose among the ways of computing a gradient.
 @pytest.mark.parametrize(
     ("height", "width", "channels", "features"),
-    [(17, 12, 3, 48), (13, 25, 20, 6), (33, 25, 4, 5)],
+    [(17, 12, 3, 48), (13, 25, 20, 6)],
 )
 @pytest.mark.parametrize(("size", "stride", "padding"), GEOMETRIES)
 def test_equals_xla(size, stride, padding, height, width, channels, features):
@@ -70,18 +70,17 @@ def test_third_order(size, stride, padding):
 
     def third(conv):
         def f(x, kernel):
-            _, first, second = value_and_gradients(conv, x, kernel)
-            return sum(jnp.sum(jnp.cos(g)) for g in (*first, *second))
+            return sum(jnp.sum(g) for g in value_and_gradients(conv, x, kernel)[2])
 
         return jax.jit(jax.grad(f, (0, 1)))(*args)
 
     ours, xla = (third(conv) for conv in both(stride, padding))
-    assert_trees_close(ours, xla, of_largest=1e-4)
+    assert_trees_close(ours, xla, of_largest=TOLERANCE)
 
 
 def test_bfloat16():
     """As near to fp32 as half precision is, and gradients of the operands' type."""
-    args = operands(4, height=17, width=12, channels=3, features=8, dtype=jnp.bfloat16)
+    args = operands(4, height=33, width=25, channels=3, features=8, dtype=jnp.bfloat16)
     conv, _ = both(2, 2)
     y, vjp = jax.vjp(conv, *args)
     gradients = vjp(jnp.ones_like(y))

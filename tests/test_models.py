@@ -55,7 +55,7 @@ def test_masked_attention(golden, name):
 
 
 def test_attention_is_the_same_from_either_side(golden):
-    """`look_up` (for few keys) and `gather` (for few queries) order the same products differently."""
+    """`look_up` and `gather` order the same products differently."""
     g = golden("masked_attention")
     module = attention.MaskedAttention(g.meta["latent_dim"], g.meta["num_heads"])
     args = g["in/to"], g["in/from"], g["in/mask"] > 0
@@ -70,7 +70,9 @@ def test_a_row_with_nothing_allowed_attends_uniformly():
     values = np.arange(5, dtype=np.float32)[None, None, :, None]
     out = attention.attend(logits, mask, values)
     assert out[0, 0, 0, 0] == pytest.approx(2.0)
-    assert out[0, 0, 1, 0] == pytest.approx(1 / (1 + np.exp(logits[0, 0, 1, 0] - logits[0, 0, 1, 1])))
+    assert out[0, 0, 1, 0] == pytest.approx(
+        1 / (1 + np.exp(logits[0, 0, 1, 0] - logits[0, 0, 1, 1]))
+    )
 
 
 def encoder_of(g) -> sat_encoder.SATEncoder:

@@ -151,13 +151,17 @@ def _to_image_in_phases(geometry: _Geometry, g: Array, kernel: Array) -> Array:
 
 def _to_kernel_convolved(geometry: _Geometry, x: Array, g: Array) -> Array:
     """The image convolved with the cotangent, channels and samples exchanged."""
-    pads = _pads_to_span(geometry, g)
-    # XLA exchanges a kernel larger than its image with it, and turns it, which no quick routine
-    # takes; padding ahead of the transpose is not folded back into the convolution
-    if g.shape[1] * g.shape[2] > x.shape[1] * x.shape[2]:
-        x, pads = _zero_pad(x, pads), ((0, 0), (0, 0))
+    # the larger is the image: XLA exchanges a larger kernel with it, which no quick routine takes
+    if geometry.stride == 1 and g.shape[1] * g.shape[2] > x.shape[1] * x.shape[2]:
+        pads = ((geometry.size - 1 - geometry.padding,) * 2,) * 2
+        turned = _xla(g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3), 1, pads)
+        return turned[:, ::-1, ::-1].transpose(1, 2, 3, 0)
     y = _xla(
-        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, pads, kernel_step=geometry.stride
+        x.transpose(3, 1, 2, 0),
+        g.transpose(1, 2, 0, 3),
+        1,
+        _pads_to_span(geometry, g),
+        kernel_step=geometry.stride,
     )
     return y.transpose(1, 2, 0, 3)
 

@@ -1,0 +1,14 @@
+"""A config file for runs of the real program on a small folder data set."""
+
+import small
+
+
+def get_config():
+    config = small.config(
+        data__width=12,
+        train__num_steps=8,
+        train__log_every=1,
+        train__checkpoint_every=2,
+        train__ema_decay=0.9,
+    )
+    return config

@@ -1,0 +1,225 @@
+"""The loop: resuming, diverging, stopping, damaged checkpoints; the program as a user runs it."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import small
+from conftest import assert_trees_close
+from PIL import Image
+from test_steps import random_batch
+
+from scam_jax import models, run_folder, sharding, state, train
+from scam_jax.checkpoints import Checkpoints
+from scam_jax.transfer import TrainedModel
+from scam_jax.writer import Writer
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder data set of 6 + 3 photos."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for i in range(count):
+            image = random.integers(0, 256, (16, 12, 3), dtype=np.uint8)
+            labels = random.integers(0, 3, (16, 12), dtype=np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{i}.png")
+            Image.fromarray(labels).save(root / split / "labels" / f"{i}.png")
+    return root
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "main.py", *map(str, arguments)]
+
+
+def train_command(photos, workdir, *arguments) -> list[str]:
+    return command(
+        "--config=tests/small_run.py",
+        f"--config.data.directory={photos}",
+        f"--workdir={workdir}",
+        *arguments,
+    )
+
+
+def run(arguments, check=True):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    result = subprocess.run(
+        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert not check or result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """An uninterrupted run of the real program."""
+    workdir = tmp_path_factory.mktemp("finished")
+    run(train_command(photos, workdir))
+    return workdir
+
+
+def restored(workdir):
+    config = run_folder.load_config(workdir)
+    networks = models.build(config)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    result = checkpoints.restore(state.create(config, networks))
+    checkpoints.close()
+    return result
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp_path, number):
+    """Killed in the middle, the same command goes on to the same weights and metrics.jsonl."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    with subprocess.Popen(
+        train_command(photos, tmp_path), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        metrics = tmp_path / "metrics.jsonl"
+        while process.poll() is None and not (
+            metrics.exists() and '"step": 3' in metrics.read_text()
+        ):
+            time.sleep(0.01)
+        process.send_signal(number)
+        code = process.wait()
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
+    saved = [int(f.name) for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
+    assert max(saved, default=0) < 8, "the run was to be stopped before its end"
+    again = run(train_command(photos, tmp_path))
+    assert not saved or "going on from step" in again.stderr
+    assert_trees_close(restored(tmp_path), restored(finished))
+    assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+
+
+def test_the_run_folder_says_what_ran(finished):
+    lines = (finished / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 9))
+    entry = json.loads((finished / "runs.jsonl").read_text())
+    assert entry["seed"] == 0
+    assert entry["versions"]["jax"] == jax.__version__
+    assert run_folder.load_config(finished).train.num_steps == 8
+    assert sorted(f.name for f in (finished / "checkpoints").iterdir() if f.is_dir()) == ["6", "8"]
+    assert list((finished / "tensorboard").iterdir())
+
+
+def test_commands_on_the_trained_model(photos, finished, tmp_path):
+    out = run(command("--mode=eval", f"--workdir={finished}")).stdout
+    assert "| psnr |" in out
+    run(command("--mode=gallery", f"--workdir={finished}", "--count=2"))
+    assert Image.open(finished / "gallery.png").size[0] > 6 * 12
+    pairs = [f"{photos}/test/images/{i}.png,{photos}/test/labels/{i}.png" for i in (0, 1)]
+    output = tmp_path / "out.png"
+    run(
+        command(
+            "--mode=transfer",
+            f"--workdir={finished}",
+            f"--subject={pairs[0]}",
+            f"--target={pairs[1]}",
+            f"--output={output}",
+        )
+    )
+    model = TrainedModel.load(finished)
+    people = [np.asarray(Image.open(name)) for pair in pairs for name in pair.split(",")]
+    np.testing.assert_array_equal(np.asarray(Image.open(output)), model.transfer(*people))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.train.batchsize=3"], "batchsize"),
+        (["--config.train.batch_size=0"], "config.train.batch_size = 0: use 1 or more"),
+        (["--config.data.directory=/nowhere"], "/nowhere"),
+        (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the run in"),
+        (["--config.losses.perceptual.start=1.0", "--config.losses.perceptual.end=1.0"], "vgg19"),
+    ],
+)
+def test_wrong_values_are_refused(photos, finished, tmp_path, arguments, message):
+    """In a fresh folder, or, where the run's own config matters, in the finished run's."""
+    workdir = finished if "but the run" in message else tmp_path
+    result = run(train_command(photos, workdir, *arguments), check=False)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr or "batchsize" in message
+    assert workdir == finished or not list(tmp_path.iterdir())
+
+
+# The loop within this process
+
+
+def run_loop(config, workdir, batches=None, **options):
+    config.train.checkpoint_every = 2
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), (sharding.DATA,))
+
+    def batches_from(step):
+        while True:
+            yield random_batch(config, step)
+            step += 1
+
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        return train.train(
+            config,
+            mesh=mesh,
+            batches_from=batches or batches_from,
+            checkpoints=checkpoints,
+            writer_from=lambda step: Writer(workdir, step),
+            **options,
+        )
+    finally:
+        checkpoints.close()
+
+
+def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
+    """The third batch's image is not a number; the state of step 2 stays."""
+    config = small.config()
+
+    def batches_from(step):
+        for i in range(step, 8):
+            batch = random_batch(config, i)
+            image = batch["image"].astype(np.float32) / 127.5 - 1
+            yield {**batch, "image": image * np.nan if i == 2 else image}
+
+    with pytest.raises(train.TrainingDiverged, match=r"metric '\w+' is nan at step 3"):
+        run_loop(config, tmp_path, batches_from)
+    folders = [f.name for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
+    assert folders == ["2"]
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    saved = checkpoints.restore(state.create(config, models.build(config)))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
+    config = small.config()
+    run_loop(config, tmp_path)
+    for file in (tmp_path / "checkpoints" / "4").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    (tmp_path / "checkpoints" / "7").mkdir()
+    like = state.create(config, models.build(config))
+    assert Checkpoints(tmp_path / "checkpoints").restore(like).step == 2
+    assert "checkpoints/4: " in caplog.text
+    for file in (tmp_path / "checkpoints" / "2").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match="no checkpoint can be read"):
+        Checkpoints(tmp_path / "checkpoints").restore(like)
+
+
+def test_half_a_line_of_metrics_is_taken_back(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "l1": 1}\n{"step": 2, "l1": 1}\n{"st')
+    writer = Writer(tmp_path, start_step=1)
+    writer.scalars(2, {"l1": 0.5})
+    writer.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 1, "l1": 1}, {"step": 2, "l1": 0.5}]

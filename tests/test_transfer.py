@@ -1,0 +1,89 @@
+"""Using a trained model: what comes from whom, sizes, and inputs that cannot be used."""
+
+import numpy as np
+import pytest
+import small
+
+from scam_jax import models, pictures, state
+from scam_jax.transfer import Picture, TrainedModel
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = small.config(model__generator__add_noise=False, data__width=12)
+    return TrainedModel(config, state.create(config, models.build(config)).eval_variables())
+
+
+def picture(seed, height=16, width=12):
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Picture(image, random.integers(0, 3, (height, width), dtype=np.uint8))
+
+
+def test_nothing_taken_from_the_subject_is_a_reconstruction(model):
+    subject, target = picture(0), picture(1)
+    np.testing.assert_array_equal(
+        model.transfer(*subject, *target, labels=[]), model.reconstruct(*target)
+    )
+
+
+def test_the_default_is_all_but_the_background(model):
+    subject, target = picture(0), picture(1)
+    default = model.transfer(*subject, *target)
+    np.testing.assert_array_equal(default, model.transfer(*subject, *target, labels=[1, 2]))
+    assert np.any(default != model.transfer(*subject, *target, labels=[0, 1, 2]))
+
+
+def test_latents_of_labels(model):
+    """Three background latents, then two a label."""
+    assert model.latents_of(None).tolist() == [False] * 3 + [True] * 4
+    assert model.latents_of([0]).tolist() == [True] * 3 + [False] * 4
+    assert model.latents_of([2]).tolist() == [False] * 5 + [True] * 2
+
+
+def test_labels_that_an_image_lacks(model):
+    subject, target = picture(0), picture(1)
+    only_background = np.zeros_like(subject.labels)
+    assert model.transfer(subject.image, only_background, *target).shape == (16, 12, 3)
+
+
+def test_other_sizes_are_resized_and_said(model, caplog):
+    big = picture(0, 40, 30)
+    assert model.reconstruct(*big).shape == (16, 12, 3)
+    assert "image image resized from (40, 30) to 16×12" in caplog.text
+    assert "image label map resized from (40, 30) to 16×12" in caplog.text
+
+
+def test_unknown_label(model):
+    with pytest.raises(ValueError, match=r"there is no label 3: this model has 0 … 2"):
+        model.transfer(*picture(0), *picture(1), labels=[3])
+
+
+def test_label_map_with_unknown_values(model):
+    image, labels = picture(0)
+    with pytest.raises(ValueError, match=r"target label map .* 0 … 9: need .* labels 0 … 2"):
+        model.transfer(*picture(1), image, np.where(labels == 2, 9, labels))
+
+
+def test_image_of_another_type(model):
+    image, labels = picture(0)
+    with pytest.raises(ValueError, match=r"image image is float64 .*: need uint8"):
+        model.reconstruct(image / 255, labels)
+
+
+def test_contact_sheet(model):
+    sheet = model.contact_sheet([(picture(0), picture(1)), (picture(2), picture(3))])
+    assert sheet.shape == (2 * 16 + 2, 6 * 12 + 5 * 2, 3)
+    np.testing.assert_array_equal(sheet[:16, :12], picture(0).image)
+
+
+def test_no_run_in_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config.json is missing: .* holds no run"):
+        TrainedModel.load(tmp_path)
+
+
+def test_pictures():
+    colours = pictures.palette(19)
+    assert len({tuple(c) for c in colours}) == 19
+    assert pictures.to_uint8(np.array([-2.0, -1.0, 0.0, 1.0])).tolist() == [0, 0, 128, 255]
+    assert pictures.colorize(np.array([[0, 2]]), 3).shape == (1, 2, 3)
