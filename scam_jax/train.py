@@ -1,5 +1,7 @@
 """The training loop: what it reads, writes and runs on is given to it."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -91,7 +93,7 @@ def train(
     loop = _Loop(config, mesh, batches, writer, checkpoints, start)
     batch = loop.next_batch()
     step_fn = compile_step(config, networks, mesh, train_state, batch, vgg)
-    progress = tqdm(total=end, initial=start, unit="step", dynamic_ncols=True, mininterval=1)
+    progress = _progress(start, end)
     try:
         for step in range(start + 1, end + 1):
             train_state, metrics = step_fn(train_state, batch, vgg)
@@ -116,6 +118,12 @@ def train(
     if int(train_state.step) < end:
         logging.info("stopped and saved at step %d of %d", int(train_state.step), end)
     return train_state
+
+
+def _progress(start: int, end: int) -> tqdm:
+    """A bar on a terminal; elsewhere its text goes to the log, a line a report."""
+    file = sys.stderr if sys.stderr.isatty() else open(os.devnull, "w")  # noqa: SIM115
+    return tqdm(total=end, initial=start, unit="step", file=file, mininterval=1, smoothing=0.05)
 
 
 class _Loop:
@@ -151,7 +159,7 @@ class _Loop:
             timings = self._timings(step)
             shown = {name: f"{values[name]:.4f}" for name in ("l1", "generator", "discriminator")}
             progress.set_postfix({"images/s": f"{timings['time/images_per_second']:.1f}", **shown})
-            if not progress.fp.isatty():
+            if not sys.stderr.isatty():
                 logging.info("%s", progress)
             if self.writer:
                 self.writer.scalars(step, values)

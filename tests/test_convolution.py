@@ -78,6 +78,18 @@ def test_third_order(size, stride, padding):
     assert_trees_close(ours, xla, of_largest=TOLERANCE)
 
 
+def test_on_accelerators(monkeypatch):
+    """What other platforms than CPUs compute, computed here."""
+
+    def choose(*args, cpu, default):
+        return default(*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+    args = operands(4, height=13, width=10, channels=3, features=5)
+    ours, xla = (jax.jit(partial(value_and_gradients, conv)) for conv in both(2, 2))
+    assert_trees_close(ours(*args), xla(*args), of_largest=TOLERANCE)
+
+
 def test_bfloat16():
     """As near to fp32 as half precision is, and gradients of the operands' type."""
     args = operands(4, height=33, width=25, channels=3, features=8, dtype=jnp.bfloat16)
