@@ -26,7 +26,7 @@ from data import datasets, folder, pipeline
 from scam_jax import config as config_checks
 from scam_jax import evaluate, pictures, run_folder, sharding
 from scam_jax import train as training
-from scam_jax.checkpoints import Checkpoints
+from scam_jax.checkpoints import CheckpointError, Checkpoints
 from scam_jax.models import vgg19
 from scam_jax.transfer import Picture, TrainedModel
 from scam_jax.writer import Writer
@@ -238,7 +238,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     try:
         _dispatch()
-    except (ValueError, FileNotFoundError, training.TrainingDiverged) as error:
+    except (ValueError, OSError, CheckpointError, training.TrainingDiverged) as error:
         logging.error("%s", error)
         logging.debug("where it happened", exc_info=error)
         sys.exit(1)

@@ -58,7 +58,7 @@ def _colour_index(pattern: Pattern, u: np.ndarray, v: np.ndarray, extent: float)
     width = pattern.width
     match pattern.kind:
         case "bands":
-            return np.floor(v / width).astype(np.int32) % 3
+            return np.floor(v / (1.5 * width)).astype(np.int32) % 3
         case "split" | "halves":
             return (u > 0).astype(np.int32)
         case "checks":

@@ -17,8 +17,8 @@ HAIR_SHAPES = ("short", "bob", "long", "curly", "bun", "pigtails")
 _HIDDEN_BY_HAT = ("short", "bun")
 HAT_SHAPES = ("none", "beanie", "brim")
 BOTTOM_SHAPES = ("trousers", "skirt")
-TOP_PATTERNS = ("bands", "split", "checks", "emblem", "diagonal")
-BOTTOM_PATTERNS = ("bands", "split", "checks", "diagonal")
+TOP_PATTERNS = ("bands", "split", "emblem", "diagonal")
+BOTTOM_PATTERNS = ("bands", "split", "diagonal")
 HAIR_PATTERNS = ("gradient", "halves", "streaks", "tips")
 HAT_PATTERNS = ("trim", "halves", "checks")
 MOUTHS = ("smile", "open", "moustache")
@@ -181,8 +181,8 @@ class Appearance:
             else None,
             hair=_sample_pattern(rng, HAIR_PATTERNS, (0.09, 0.11)),
             hat=_sample_pattern(rng, HAT_PATTERNS, (0.09, 0.11)),
-            top=_sample_pattern(rng, TOP_PATTERNS, (0.095, 0.12)),
-            bottom=_sample_pattern(rng, BOTTOM_PATTERNS, (0.095, 0.12)),
+            top=_sample_pattern(rng, TOP_PATTERNS, (0.12, 0.14)),
+            bottom=_sample_pattern(rng, BOTTOM_PATTERNS, (0.07, 0.085)),
         )
 
 

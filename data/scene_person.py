@@ -104,12 +104,9 @@ def _step(start: tuple[float, float], angle: float, length: float) -> tuple[floa
 def _sleeve_colours(pattern: Pattern, along: np.ndarray, side: int) -> np.ndarray:
     """Returns the sleeve's colours: the pattern's, wrapped along the arm."""
     colours = np.array(pattern.colours, np.float32)
-    ring = np.floor((along + 0.02) / pattern.width).astype(np.int32)
     match pattern.kind:
         case "bands":
-            index = ring % 3
-        case "checks":
-            index = (ring + (side == pattern.mirror)) % 2
+            index = np.floor((along + 0.02) / (1.5 * pattern.width)).astype(np.int32) % 3
         case "split":
             index = np.full(along.shape, int(side == pattern.mirror))
         case "diagonal":

@@ -10,6 +10,10 @@ from absl import logging
 from scam_jax.state import TrainState
 
 
+class CheckpointError(RuntimeError):
+    """There are checkpoints, and none can be read."""
+
+
 class Checkpoints:
     """Saves states to `directory/STEP` in the background, restores the newest sound one."""
 
@@ -31,7 +35,7 @@ class Checkpoints:
           like: a state, or its shapes, with the shardings to restore into.
 
         Raises:
-          RuntimeError: there are checkpoints, and none can be read.
+          CheckpointError: there are checkpoints, and none can be read.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         failures = []
@@ -42,7 +46,7 @@ class Checkpoints:
                 failures.append(f"{self.directory / str(step)}: {_first_line(error)}")
                 logging.warning("checkpoint %s cannot be read, trying an older one", failures[-1])
         if failures:
-            raise RuntimeError(
+            raise CheckpointError(
                 "no checkpoint can be read; move them away to start anew, or use the config that "
                 "they were made with:\n  " + "\n  ".join(failures)
             )

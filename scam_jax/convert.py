@@ -7,7 +7,9 @@
 """
 
 import pathlib
+import pickle
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -207,7 +209,8 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ImportError: PyTorch is not installed; says so.
+      ImportError: PyTorch is not installed.
+      ValueError: the file holds more than tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -215,12 +218,27 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise ImportError("reading PyTorch's files needs PyTorch: `pip install torch`") from error
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, and loading it could run code of its maker's. If you "
+            "trust it, save its weights alone: `torch.save({'state_dict': torch.load(PATH, "
+            "weights_only=False)['state_dict']}, NEW_PATH)`"
+        ) from error
     tensors = loaded.get("state_dict", loaded)
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
 
 
 def main(argv: list[str]) -> None:
+    try:
+        _convert(argv)
+    except (ValueError, OSError, ImportError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+
+
+def _convert(argv: list[str]) -> None:
     if len(argv) == 3 and argv[1] == "scam" and _CONFIG.value and _WORKDIR.value:
         config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
         validate(config)

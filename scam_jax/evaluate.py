@@ -24,13 +24,11 @@ def evaluate_reconstruction(
       mesh: batches are split over its devices.
       batches: this host's share of `image`, `label` and `mask [B]`, 0 for padding.
     """
-    networks = model._networks
 
-    @jax.jit
     def measure(variables, batch, index):
         key = jax.random.fold_in(jax.random.key(0), index)
         keys = jax.random.split(key, batch["image"].shape[0])
-        image = steps.reconstruct(networks, variables, batch["image"], batch["label"], keys)
+        image = steps.reconstruct(model.networks, variables, batch["image"], batch["label"], keys)
         weight = jnp.broadcast_to(batch["mask"][:, None, None], batch["label"].shape)
         target = steps.to_float(batch["image"])
         return {
@@ -38,6 +36,7 @@ def evaluate_reconstruction(
             "l1": L1.from_images(image, target, weight),
         }
 
+    measure = jax.jit(measure, out_shardings=sharding.replicated(mesh))
     variables = jax.device_put(model.variables, sharding.replicated(mesh))
     totals = {"psnr": PSNR.empty(), "l1": L1.empty()}
     for index, batch in enumerate(batches):

@@ -65,14 +65,14 @@ class TrainedModel:
         return cls(config, restored.eval_variables())
 
     @functools.cached_property
-    def _networks(self) -> models.Networks:
+    def networks(self) -> models.Networks:
         return models.build(self.config)
 
     @functools.cached_property
     def _encode(self):
         def encode(variables, image, labels):
             keys = jax.random.split(jax.random.key(0), image.shape[0])
-            latents = self._networks.encoder.apply(
+            latents = self.networks.encoder.apply(
                 variables["encoder"], to_float(image), labels.astype(jnp.int32), keys
             )
             return sample_latents(latents, None)
@@ -84,7 +84,7 @@ class TrainedModel:
         def generate(variables, labels, latents):
             keys = jax.random.split(jax.random.key(1), labels.shape[0])
             labels = labels.astype(jnp.int32)
-            return self._networks.generator.apply(variables["generator"], labels, latents, keys)
+            return self.networks.generator.apply(variables["generator"], labels, latents, keys)
 
         return jax.jit(generate)
 

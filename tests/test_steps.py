@@ -113,7 +113,7 @@ def test_two_devices_equal_one():
     config = small.config(train__ema_decay=0.9, model__generator__norm="batch", optimizer__eps=1e-3)
     one, metrics_one = run_sharded(config, jax.devices()[:1], 2)
     two, metrics_two = run_sharded(config, jax.devices()[:2], 2)
-    assert_trees_close(metrics_two, metrics_one, atol=1e-5, of_largest=1e-4)
+    assert_trees_close(metrics_two, metrics_one, atol=1e-5, of_largest=5e-4)
     assert_trees_close(two.params, one.params, atol=2e-5)
     assert_trees_close(two.extra, one.extra, atol=1e-5)
     assert_trees_close(two.ema, one.ema, atol=2e-5)
@@ -136,48 +136,54 @@ def test_ema_follows_the_parameters():
     assert after.eval_variables()["encoder"]["params"] is after.ema["encoder"]
 
 
+# Every option of model and losses, in as few programs as they fit in.
 OPTIONS = {
-    "non_saturating": dict(losses__gan_kind="non_saturating", losses__gradient_normalization=False),
-    "vae": dict(model__encoder__use_vae=True, losses__kl__start=0.01, losses__kl__end=0.01),
-    "feature_matching_r1": dict(
-        losses__feature_matching__end=10.0, losses__r1__end=1.0, losses__lazy_r1_step=2
+    "variational": dict(
+        model__encoder__use_vae=True,
+        losses__kl__start=0.01,
+        losses__kl__end=0.01,
+        losses__gan_kind="non_saturating",
+        losses__gradient_normalization=False,
+        losses__r1__start=1.0,
+        losses__r1__end=1.0,
+        losses__lazy_r1_step=2,
     ),
-    "adaptive_swapped": dict(losses__adaptive_gan=True, losses__swapped__end=1.0),
-    "bfloat16_resnet": dict(model__dtype="bfloat16", model__generator__architecture="resnet"),
-    "fixed_random_heads": dict(
+    "adversarial": dict(
+        losses__feature_matching__end=10.0,
+        losses__feature_matching__start=10.0,
+        losses__adaptive_gan=True,
+        losses__swapped__end=1.0,
+        model__encoder__latents="random",
+    ),
+    "bfloat16": dict(
+        model__dtype="bfloat16",
+        model__generator__architecture="resnet",
         model__encoder__latents="fixed_random",
         model__encoder__num_heads=2,
         model__generator__num_heads=2,
     ),
-    "random_latents": dict(model__encoder__latents="random"),
 }
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_option_trains(name):
-    """Every option: finite losses, every trainable parameter moves, a fixed one does not."""
+    """Finite losses, every trainable parameter moves, a fixed one does not."""
     config = small.config(**OPTIONS[name])
     networks = models.build(config)
     start = state.create(config, networks)
     step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
-    after, metrics = step(start, random_batch(config))
-    assert all(np.isfinite(m) for m in metrics.values()), metrics
+    after, first = step(start, random_batch(config, 0))
+    _, second = step(after, random_batch(config, 1))
+    for metrics in (first, second):
+        assert all(np.isfinite(m) for m in metrics.values()), metrics
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, after.params)
     assert all(jax.tree.leaves(moved)), moved
     assert_trees_close(after.extra, start.extra)
-    used = {"vae": "kl", "feature_matching_r1": "r1", "adaptive_swapped": "adaptive_gan_scale"}
-    assert name not in used or metrics[used[name]] > 0
-
-
-def test_lazy_r1_only_at_its_steps():
-    config = small.config(losses__r1__start=1.0, losses__r1__end=1.0, losses__lazy_r1_step=2)
-    networks = models.build(config)
-    train_state = state.create(config, networks)
-    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
-    penalties = []
-    for i in range(3):
-        train_state, metrics = step(train_state, random_batch(config, i))
-        penalties.append(float(metrics["r1"]))
-    assert penalties[0] > 0
-    assert penalties[1] == 0
-    assert penalties[2] > 0
+    if name == "variational":
+        assert first["kl"] > 0
+        assert first["r1"] > 0
+        assert second["r1"] == 0, "R1 is lazy: not at the second step"
+    if name == "adversarial":
+        assert first["adaptive_gan_scale"] > 0
+        assert first["feature_matching"] > 0
+        assert "discriminator_swapped" in first

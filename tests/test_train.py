@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from PIL import Image
 from test_steps import random_batch
 
 from scam_jax import models, run_folder, sharding, state, train
-from scam_jax.checkpoints import Checkpoints
+from scam_jax.checkpoints import CheckpointError, Checkpoints
 from scam_jax.transfer import TrainedModel
 from scam_jax.writer import Writer
 
@@ -100,6 +101,41 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
     assert not saved or "going on from step" in again.stderr
     assert_trees_close(restored(tmp_path), restored(finished))
     assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+
+
+def test_two_processes_train_as_one_with_two_devices(photos, finished, tmp_path):
+    """The same mesh of two devices, here of one process each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": flags}
+    processes = [
+        subprocess.Popen(
+            train_command(
+                photos,
+                tmp_path,
+                "--distributed",
+                f"--coordinator=127.0.0.1:{port}",
+                "--num_processes=2",
+                f"--process_id={i}",
+            ),
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    ours, theirs = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, finished)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
+    assert restored(tmp_path).step == 8
 
 
 def test_the_run_folder_says_what_ran(finished):
@@ -212,7 +248,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     for file in (tmp_path / "checkpoints" / "2").rglob("*"):
         if file.is_file():
             file.write_bytes(b"damaged")
-    with pytest.raises(RuntimeError, match="no checkpoint can be read"):
+    with pytest.raises(CheckpointError, match="no checkpoint can be read"):
         Checkpoints(tmp_path / "checkpoints").restore(like)
 
 
