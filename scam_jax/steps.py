@@ -55,8 +55,8 @@ def _used(config: ConfigDict, name: str) -> bool:
     return max(config.losses[name].start, config.losses[name].end) > 0
 
 
-class _Step:
-    """The losses of one step: what does not change while gradients are taken."""
+class Objectives:
+    """The losses of one step on one batch, as functions of either side's parameters."""
 
     def __init__(self, config, networks, axis, state, batch, vgg):
         self.config, self.networks, self.axis = config, networks, axis
@@ -223,21 +223,23 @@ def train_step(
     Returns:
       the state after the step, and scalars.
     """
-    step = _Step(config, networks, axis, state, batch, vgg)
+    objectives = Objectives(config, networks, axis, state, batch, vgg)
     params = {name: state.params[name] for name in AUTOENCODER}
     (_, (metrics, images, extra)), gradients = jax.value_and_grad(
-        step.generator_loss, has_aux=True
+        objectives.generator_loss, has_aux=True
     )(params)
     images = jax.lax.stop_gradient(images)
-    (_, disc_metrics), disc_gradients = jax.value_and_grad(step.discriminator_loss, has_aux=True)(
-        state.params["discriminator"], images
-    )
+    (_, disc_metrics), disc_gradients = jax.value_and_grad(
+        objectives.discriminator_loss, has_aux=True
+    )(state.params["discriminator"], images)
     gradients, disc_gradients, metrics = _mean_over_devices(
         (gradients, disc_gradients, metrics | disc_metrics), axis
     )
     metrics["gradient_norm/generator"] = optax.tree.norm(gradients)
     metrics["gradient_norm/discriminator"] = optax.tree.norm(disc_gradients)
-    metrics |= {f"weight/{name}": w for name, w in step.weights.items() if _used(config, name)}
+    metrics |= {
+        f"weight/{name}": w for name, w in objectives.weights.items() if _used(config, name)
+    }
     state = _update(config, state, params, gradients, disc_gradients)
     extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
     return state.replace(extra=extra), metrics

@@ -34,7 +34,7 @@ def restore_or_create(config: ConfigDict, networks: Any, mesh: Mesh, checkpoints
     restored = checkpoints.restore(fresh)
     if restored is None:
         for name, tree in fresh.params.items():
-            logging.info("%s:\n%s", name, parameter_overview.get_parameter_overview(tree))
+            logging.info("%s: %d parameters", name, parameter_overview.count_parameters(tree))
         return fresh
     logging.info("going on from step %d (%s)", int(restored.step), checkpoints.directory)
     return restored
@@ -102,12 +102,12 @@ def train(
             if not stopping:
                 batch = loop.next_batch()
             loop.bound_steps_in_flight()
+            progress.update()
             loop.report(step, stopping, progress)
             if writer and panel and (step % config.train.panel_every == 0 or stopping):
                 writer.picture(step, "panel", panel(train_state))
             if step % config.train.checkpoint_every == 0 or stopping:
                 checkpoints.save(train_state)
-            progress.update()
             if stopping:
                 break
     finally:

@@ -35,6 +35,20 @@ class Picture(NamedTuple):
     labels: np.ndarray
 
 
+# Compiled once for all models of the same networks: a run's panels are drawn with new variables.
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(networks: models.Networks, variables: Any, image: jax.Array, labels: jax.Array):
+    keys = jax.random.split(jax.random.key(0), image.shape[0])
+    labels = labels.astype(jnp.int32)
+    return sample_latents(networks.encoder.apply(variables, to_float(image), labels, keys), None)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _generate(networks: models.Networks, variables: Any, labels: jax.Array, latents: jax.Array):
+    keys = jax.random.split(jax.random.key(1), labels.shape[0])
+    return networks.generator.apply(variables, labels.astype(jnp.int32), latents, keys)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """Encoder and generator of a run with their variables.
@@ -68,33 +82,13 @@ class TrainedModel:
     def networks(self) -> models.Networks:
         return models.build(self.config)
 
-    @functools.cached_property
-    def _encode(self):
-        def encode(variables, image, labels):
-            keys = jax.random.split(jax.random.key(0), image.shape[0])
-            latents = self.networks.encoder.apply(
-                variables["encoder"], to_float(image), labels.astype(jnp.int32), keys
-            )
-            return sample_latents(latents, None)
-
-        return jax.jit(encode)
-
-    @functools.cached_property
-    def _generate(self):
-        def generate(variables, labels, latents):
-            keys = jax.random.split(jax.random.key(1), labels.shape[0])
-            labels = labels.astype(jnp.int32)
-            return self.networks.generator.apply(variables["generator"], labels, latents, keys)
-
-        return jax.jit(generate)
-
     def encode(self, image: np.ndarray, labels: np.ndarray) -> jax.Array:
         """Latents `[B, N, S]` of `[B, H, W, 3]` and `[B, H, W]` at the model's size."""
-        return self._encode(self.variables, image, labels)
+        return _encode(self.networks, self.variables["encoder"], image, labels)
 
     def generate(self, labels: np.ndarray, latents: jax.Array) -> np.ndarray:
         """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents `[B, N, S]`."""
-        return np.asarray(self._generate(self.variables, labels, latents))
+        return np.asarray(_generate(self.networks, self.variables["generator"], labels, latents))
 
     def latents_of(self, labels: Collection[int] | None) -> np.ndarray:
         """Which latents belong to `labels`, bool `[N]`; None means all but the background.
