@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
 
     # Colours first: the discriminator joins for the second half.
     config.losses.gan.start = 0.0
-    config.losses.gan.steps = 1500
+    config.losses.gan.steps = 1700
 
     # The published rates are for 50 000 steps at batch 32. Ten times as much learns this in a few
     # thousand steps, with less momentum: at b1 = 0.9 it stays at the mean image.
@@ -41,6 +41,6 @@ def get_config() -> ConfigDict:
     config.optimizer.b1 = 0.5
 
     config.train.batch_size = 8
-    config.train.num_steps = 2800
+    config.train.num_steps = 3400
     config.train.ema_decay = 0.99
     return config
