@@ -57,6 +57,7 @@ _NAMES = [
     # VGG19, whose layers torchvision only numbers
     (r"^relu(\d)_(\d)$", lambda m: f"features.{_VGG19_INDEX[int(m[1]), int(m[2])]}"),
 ]
+_FAULTS_NAMED = 20
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -118,7 +119,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any) -> Any:
       A tree like `variables` with the arrays in our layouts, of the variables' types.
 
     Raises:
-      ValueError: entries are missing, unexpected or of another shape; all are named.
+      ValueError: entries are missing, unexpected or of another shape; names the first of them.
     """
     faults, used = [], set()
 
@@ -146,7 +147,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any) -> Any:
     if faults:
         raise ValueError(
             f"{len(faults)} entries do not fit this network (was it built with the same sizes "
-            "and options?):\n  " + "\n  ".join(faults)
+            "and options?):\n  " + "\n  ".join(faults[:_FAULTS_NAMED])
         )
     return result
 
