@@ -240,14 +240,24 @@ def train_step(
     metrics |= {
         f"weight/{name}": w for name, w in objectives.weights.items() if _used(config, name)
     }
-    state = _update(config, state, params, gradients, disc_gradients)
+    state = update_state(config, state, gradients, disc_gradients)
     extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
     return state.replace(extra=extra), metrics
 
 
-def _update(config, state, params, gradients, disc_gradients) -> TrainState:
+def update_state(
+    config: ConfigDict, state: TrainState, gradients: Any, disc_gradients: Any
+) -> TrainState:
+    """The state after one update of each side, and of the averaged parameters.
+
+    Args:
+      config: of the run.
+      state: before the step.
+      gradients: of encoder and generator, by name.
+      disc_gradients: of the discriminator.
+    """
     sides = {
-        "autoencoder": (params, gradients),
+        "autoencoder": ({n: state.params[n] for n in AUTOENCODER}, gradients),
         "discriminator": (state.params["discriminator"], disc_gradients),
     }
     new_params, new_opt = {}, {}

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import tempfile
 
 # Two devices for the tests of data parallelism; compiling matters more here than running.
 os.environ["XLA_FLAGS"] = (
@@ -10,6 +11,9 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A program that several tests and processes run is compiled once.
+_COMPILED = tempfile.TemporaryDirectory()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 
 import jax
 import numpy as np

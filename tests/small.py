@@ -1,4 +1,7 @@
-"""A small config that every test of training starts from: 16×16 images, three labels."""
+"""A small config that every test of training starts from: 16×16 images, three labels.
+
+Simplex attention compiles in half the time of duplex, which the golden steps cover.
+"""
 
 from ml_collections import ConfigDict
 
@@ -12,11 +15,14 @@ def config(**overrides) -> ConfigDict:
     c.model.latents_per_label, c.model.background_latents = 2, 3
     c.model.latent_dim = c.model.attention_dim = 16
     c.model.encoder.num_blocks = 2
+    c.model.encoder.use_self_attention = False
+    c.model.generator.attention = "simplex"
     c.model.encoder.position_dim = 8
     c.model.encoder.conv_features = 4
     c.model.generator.features = 4
     c.model.generator.num_up_layers = 4
     c.model.discriminator.features = 4
+    c.model.discriminator.num_layers = 2
     c.losses.perceptual.start = c.losses.perceptual.end = 0.0
     c.train.batch_size = 4
     c.train.num_steps = 4

@@ -5,7 +5,7 @@ import small
 
 def get_config():
     config = small.config(
-        data__width=12,
+        data__height=20,
         train__num_steps=8,
         train__log_every=1,
         train__checkpoint_every=2,

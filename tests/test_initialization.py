@@ -47,5 +47,5 @@ def test_the_seed_decides():
 
 
 def test_two_layers_of_one_shape_differ():
-    block = draw()["encoder"]["self_attention_0"]["attention"]
+    block = draw()["generator"]["block_0_mod_0"]["latent_to_image"]
     assert not np.array_equal(block["query"]["kernel"], block["value"]["kernel"])

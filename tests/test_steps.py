@@ -1,5 +1,7 @@
 """The training step equals the authors', on one device and on two, and every loss option runs."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,8 +32,11 @@ def golden_run():
         data__height=64,
         data__width=48,
         model__encoder__num_blocks=4,
+        model__encoder__use_self_attention=True,
+        model__generator__attention="duplex",
         model__generator__add_noise=False,
         model__discriminator__features=8,
+        model__discriminator__num_layers=4,
         train__batch_size=2,
     )
     config.losses.perceptual.start = config.losses.perceptual.end = 10.0
@@ -121,10 +126,10 @@ def test_two_devices_equal_one():
 
 def test_ema_follows_the_parameters():
     config = small.config(train__ema_decay=0.5)
-    networks = models.build(config)
-    start = state.create(config, networks)
-    after, _ = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))(
-        start, random_batch(config)
+    start = state.create(config, models.build(config))
+    gradients = {n: jax.tree.map(jnp.ones_like, start.params[n]) for n in state.AUTOENCODER}
+    after = jax.jit(partial(steps.update_state, config))(
+        start, gradients, start.params["discriminator"]
     )
     decay = 1 / 10  # (1 + step) / (10 + step) at step 0
     expected = jax.tree.map(
@@ -134,6 +139,20 @@ def test_ema_follows_the_parameters():
     )
     assert_trees_close(after.ema, expected, atol=1e-6)
     assert after.eval_variables()["encoder"]["params"] is after.ema["encoder"]
+
+
+def test_adamw_by_hand():
+    """The first step moves by the learning rate against the gradient's sign, and decays."""
+    config = small.config(optimizer__generator_learning_rate=0.01, optimizer__weight_decay=0.1)
+    start = state.create(config, models.build(config))
+    gradients = {n: jax.tree.map(jnp.ones_like, start.params[n]) for n in state.AUTOENCODER}
+    after = jax.jit(partial(steps.update_state, config))(
+        start, gradients, start.params["discriminator"]
+    )
+    expected = jax.tree.map(lambda w: w - 0.01 * (1 + 0.1 * w), start.params["encoder"])
+    assert_trees_close(after.params["encoder"], expected, atol=1e-6)
+    assert after.ema is None
+    assert after.step == 1
 
 
 # Every option of model and losses, in as few programs as they fit in.
@@ -157,6 +176,7 @@ OPTIONS = {
     ),
     "bfloat16": dict(
         model__dtype="bfloat16",
+        model__generator__attention="duplex",
         model__generator__architecture="resnet",
         model__encoder__latents="fixed_random",
         model__encoder__num_heads=2,

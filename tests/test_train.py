@@ -34,8 +34,8 @@ def photos(tmp_path_factory):
         for kind in ("images", "labels"):
             (root / split / kind).mkdir(parents=True)
         for i in range(count):
-            image = random.integers(0, 256, (16, 12, 3), dtype=np.uint8)
-            labels = random.integers(0, 3, (16, 12), dtype=np.uint8)
+            image = random.integers(0, 256, (20, 16, 3), dtype=np.uint8)
+            labels = random.integers(0, 3, (20, 16), dtype=np.uint8)
             Image.fromarray(image).save(root / split / "images" / f"{i}.png")
             Image.fromarray(labels).save(root / split / "labels" / f"{i}.png")
     return root
@@ -153,7 +153,7 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
     out = run(command("--mode=eval", f"--workdir={finished}")).stdout
     assert "| psnr |" in out
     run(command("--mode=gallery", f"--workdir={finished}", "--count=2"))
-    assert Image.open(finished / "gallery.png").size[0] > 6 * 12
+    assert Image.open(finished / "gallery.png").size[0] > 6 * 16
     pairs = [f"{photos}/test/images/{i}.png,{photos}/test/labels/{i}.png" for i in (0, 1)]
     output = tmp_path / "out.png"
     run(

@@ -10,11 +10,11 @@ from scam_jax.transfer import Picture, TrainedModel
 
 @pytest.fixture(scope="module")
 def model():
-    config = small.config(model__generator__add_noise=False, data__width=12)
+    config = small.config(model__generator__add_noise=False, data__height=20)
     return TrainedModel(config, state.create(config, models.build(config)).eval_variables())
 
 
-def picture(seed, height=16, width=12):
+def picture(seed, height=20, width=16):
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Picture(image, random.integers(0, 3, (height, width), dtype=np.uint8))
@@ -44,14 +44,14 @@ def test_latents_of_labels(model):
 def test_labels_that_an_image_lacks(model):
     subject, target = picture(0), picture(1)
     only_background = np.zeros_like(subject.labels)
-    assert model.transfer(subject.image, only_background, *target).shape == (16, 12, 3)
+    assert model.transfer(subject.image, only_background, *target).shape == (20, 16, 3)
 
 
 def test_other_sizes_are_resized_and_said(model, caplog):
     big = picture(0, 40, 30)
-    assert model.reconstruct(*big).shape == (16, 12, 3)
-    assert "image image resized from (40, 30) to 16×12" in caplog.text
-    assert "image label map resized from (40, 30) to 16×12" in caplog.text
+    assert model.reconstruct(*big).shape == (20, 16, 3)
+    assert "image image resized from (40, 30) to 20×16" in caplog.text
+    assert "image label map resized from (40, 30) to 20×16" in caplog.text
 
 
 def test_unknown_label(model):
@@ -73,8 +73,8 @@ def test_image_of_another_type(model):
 
 def test_contact_sheet(model):
     sheet = model.contact_sheet([(picture(0), picture(1)), (picture(2), picture(3))])
-    assert sheet.shape == (2 * 16 + 2, 6 * 12 + 5 * 2, 3)
-    np.testing.assert_array_equal(sheet[:16, :12], picture(0).image)
+    assert sheet.shape == (2 * 20 + 2, 6 * 16 + 5 * 2, 3)
+    np.testing.assert_array_equal(sheet[:20, :16], picture(0).image)
 
 
 def test_no_run_in_folder(tmp_path):
