@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -167,11 +168,12 @@ class BatchNorm(nn.Module):
         if not train:
             return ((x32 - mean.value) * jax.lax.rsqrt(variance.value + 1e-5)).astype(x.dtype)
         count = x.size // x.shape[-1]
-        batch_mean, square = x32.mean((0, 1, 2)), jnp.square(x32).mean((0, 1, 2))
-        if self.axis_name is not None and not self.is_initializing():
-            batch_mean, square = jax.lax.pmean((batch_mean, square), self.axis_name)
+        shared = self.axis_name is not None and not self.is_initializing()
+        mean_over_devices = partial(jax.lax.pmean, axis_name=self.axis_name) if shared else jnp.copy
+        if shared:
             count = count * jax.lax.axis_size(self.axis_name)
-        batch_variance = square - jnp.square(batch_mean)
+        batch_mean = mean_over_devices(x32.mean((0, 1, 2)))
+        batch_variance = mean_over_devices(jnp.square(x32 - batch_mean).mean((0, 1, 2)))
         if not self.is_initializing():
             mean.value = 0.9 * mean.value + 0.1 * batch_mean
             unbiased = batch_variance * count / max(count - 1, 1)
