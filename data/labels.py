@@ -1,0 +1,199 @@
+"""From the label numbers of files to those of the model, by one line in a config.
+
+Groups are separated by '|'. Group i lists the files' numbers that become label i; '*' in one group
+stands for all numbers that no group names. A group may be empty: its label does not occur.
+
+    '0|1,2,4,13|*'  0 becomes 0; 1, 2, 4 and 13 become 1; all others become 2
+    '0|255'         a mask of 0 and 255 becomes labels 0 and 1
+    ''              numbers stay as they are
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+# In a table: the file's number has no label.
+UNMAPPED = -1
+
+_NUM_VALUES = 256
+_VALUES_SHOWN = 5
+
+# CelebAMask-HQ's order, which SCAM is trained with.
+CELEBA_MASK_HQ = (
+    *("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow"),
+    *("l_ear", "r_ear", "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r"),
+    *("neck_l", "neck", "cloth"),
+)
+# The order of the BiSeNet face parser, github.com/zllrunning/face-parsing.PyTorch.
+FACE_PARSING = (
+    *("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear"),
+    *("r_ear", "ear_r", "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l"),
+    *("cloth", "hair", "hat"),
+)
+# The order of Look into Person (LIP), which human parsers are trained on.
+LIP = (
+    *("background", "hat", "hair", "glove", "sunglasses", "upper_clothes", "dress", "coat"),
+    *("socks", "pants", "jumpsuits", "scarf", "skirt", "face", "left_arm", "right_arm"),
+    *("left_leg", "right_leg", "left_shoe", "right_shoe"),
+)
+# SCAM, section 4, iDesigner: LIP's labels merged to background, face (with hat, hair and
+# sunglasses) and body; or to background and body, with the face.
+BODY_FACE_BACKGROUND = "0|1,2,4,13|*"
+BODY_BACKGROUND = "0|*"
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelMap:
+    """A map of label numbers, as in this module's description.
+
+    Attributes:
+        text: the map; '' leaves numbers as they are.
+        num_labels: how many labels the model has, 1 … 256.
+
+    Raises:
+        ValueError: as `table`.
+    """
+
+    text: str
+    num_labels: int
+
+    def __post_init__(self):
+        _ = self._table  # a map that cannot be is refused at once
+
+    def __call__(self, labels: np.ndarray, name: str) -> np.ndarray:
+        """Maps the numbers of a label map.
+
+        Args:
+            labels: uint8, of any shape: the files' numbers.
+            name: what errors call the label map, such as 'label map a.png'.
+
+        Returns:
+            uint8 of the same shape, below `num_labels`; `labels` itself if `text` is ''.
+
+        Raises:
+            ValueError: names the label map, up to five values that have no label, and the remedy.
+        """
+        if not self.text.strip():
+            if labels.max(initial=0) >= self.num_labels:
+                raise self._without_label(labels, name)
+            return labels
+        mapped = self._table.take(labels)
+        if mapped.min(initial=0) == UNMAPPED:
+            raise self._without_label(labels, name)
+        return mapped.astype(np.uint8)
+
+    @functools.cached_property
+    def _table(self) -> np.ndarray:
+        return table(self.text, self.num_labels)
+
+    def _without_label(self, labels: np.ndarray, name: str) -> ValueError:
+        values = np.unique(labels)
+        missing = values[self._table[values] == UNMAPPED].tolist()
+        listed = ", ".join(map(str, missing[:_VALUES_SHOWN]))
+        listed += ", …" if len(missing) > _VALUES_SHOWN else ""
+        plural, them = ("s", "them") if len(missing) > 1 else ("", "it")
+        holds = f"{name} holds the value{plural} {listed}"
+        if self.text.strip():
+            return ValueError(
+                f"{holds} without a label: name {them} in data.label_map = {self.text!r}, or use "
+                "'*' there"
+            )
+        if set(values.tolist()) <= {0, 255}:
+            remedy = "for masks of 0 and 255, set data.label_map='0|255' and data.num_labels=2"
+        else:
+            remedy = (
+                f"set data.num_labels to at least {missing[-1] + 1}, or correct the label map, or "
+                f"give {them} a label by data.label_map"
+            )
+        return ValueError(f"{holds}, but data.num_labels = {self.num_labels}: {remedy}")
+
+
+def table(label_map: str, num_labels: int) -> np.ndarray:
+    """Returns the new label of each number that a file can hold.
+
+    Args:
+        label_map: the map, as in this module's description.
+        num_labels: how many labels the model has, 1 … 256.
+
+    Returns:
+        int16 `[256]`: labels below `num_labels`, or `UNMAPPED`.
+
+    Raises:
+        ValueError: `num_labels` is out of range, or the map cannot be read, names a number twice,
+            or has another number of groups.
+    """
+    if not 1 <= num_labels <= _NUM_VALUES:
+        raise ValueError(
+            f"data.num_labels = {num_labels}: use 1 … {_NUM_VALUES}, label maps hold bytes"
+        )
+    numbers = np.arange(_NUM_VALUES, dtype=np.int16)
+    if not label_map.strip():
+        return np.where(numbers < num_labels, numbers, np.int16(UNMAPPED))
+    groups = [group.split(",") if group.strip() else [] for group in label_map.split("|")]
+    labels: dict[str | int, int] = {}
+    for label, group in enumerate(groups):
+        for entry in group:
+            key = _parse(entry.strip(), label_map)
+            if key in labels:
+                raise _refusal(label_map, f"{key} is there twice: keep it in one group only")
+            labels[key] = label
+    if len(groups) != num_labels:
+        raise _refusal(
+            label_map,
+            f"it has {len(groups)} groups, separated by '|', but data.num_labels = {num_labels}: "
+            f"set data.num_labels to {len(groups)}, or write one group for each label",
+        )
+    others = labels.get("*", UNMAPPED)
+    return np.array([labels.get(int(number), others) for number in numbers], np.int16)
+
+
+def _parse(entry: str, label_map: str) -> str | int:
+    """A number, or '*'."""
+    if entry == "*":
+        return entry
+    if not (entry.isascii() and entry.isdecimal()):
+        raise _refusal(
+            label_map,
+            f"{entry!r} is not a number: write numbers with ',' between them, '|' between groups, "
+            "and '*' for all others",
+        )
+    if int(entry) >= _NUM_VALUES:
+        raise _refusal(label_map, f"{entry} is above 255: remove it, label maps hold 0 … 255")
+    return int(entry)
+
+
+def _refusal(label_map: str, message: str) -> ValueError:
+    return ValueError(f"data.label_map = {label_map!r}: {message}")
+
+
+def reorder(source: Sequence[str], target: Sequence[str]) -> str:
+    """Returns the map from the label numbers of one order of names to those of another.
+
+    `reorder(FACE_PARSING, CELEBA_MASK_HQ)` is for label maps of the face parser.
+
+    Args:
+        source: the names of the files' labels 0, 1, ….
+        target: the names of the model's labels; those that `source` lacks become empty groups.
+
+    Returns:
+        The map, for `LabelMap` and `data.label_map`.
+
+    Raises:
+        ValueError: a name of `source` is not in `target`, or a name occurs twice.
+    """
+    for kind, names in (("source", source), ("target", target)):
+        repeated = sorted({name for name in names if list(names).count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"{kind} has {', '.join(repeated)} more than once: give every label its own name"
+            )
+    unknown = [name for name in source if name not in target]
+    if unknown:
+        raise ValueError(
+            f"target does not have {', '.join(unknown)}: add the name there, or merge labels by a "
+            "map written by hand"
+        )
+    numbers = {name: str(number) for number, name in enumerate(source)}
+    return "|".join(numbers.get(name, "") for name in target)

@@ -1,0 +1,45 @@
+"""Random access to examples, and views of it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Example = dict[str, np.ndarray]
+
+
+class Source(Protocol):
+    """Random access to examples: dicts of arrays."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapped:
+    """The examples of a source, with a function applied to each."""
+
+    source: Sequence[Any] | Source
+    function: Callable[[Any], Example]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.function(self.source[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """The examples of a source at some indices."""
+
+    source: Source
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[self.indices[index]]
