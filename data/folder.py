@@ -1,201 +1,182 @@
-"""Images and label maps in folders.
+"""Photos and label maps in folders.
 
     DIRECTORY/{train,test}/images/NAME.{jpg,jpeg,png}
     DIRECTORY/{train,test}/labels/NAME.png
 
-Label maps are single-channel PNG files whose values are label numbers.
+Label maps are single-channel PNG files whose values are label numbers. A folder `validation` of the
+same kind may lie beside the two. Hidden files are left alone; links are followed.
 """
 
+import concurrent.futures
 import os
 import pathlib
-import struct
-import zlib
+import unicodedata
+from collections.abc import Collection
 
 import numpy as np
-from PIL import Image
 
-_LAYOUT = "{train,test}/images/NAME.{jpg,jpeg,png} and {train,test}/labels/NAME.png"
+from data import photos
+from data.labels import LabelMap
+
+LAYOUT = "{train,test}/images/NAME.{jpg,jpeg,png} and {train,test}/labels/NAME.png"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL_SUFFIXES = (".png",)
-# Modes of single-channel PNG files; of a palette file ("P") the indices are the labels.
-_LABEL_MODES = ("1", "L", "P", "I", "I;16")
-# What Pillow raises for damaged files.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 _NAMES_SHOWN = 5
+
+Pair = tuple[pathlib.Path, pathlib.Path]
 
 
 class FolderSource:
-    """Random access to one split of a folder of images and label maps, sorted by name.
+    """Random access to one split of a folder of photos and label maps, sorted by name.
 
-    `source[i]` is `{'image': uint8 [H, W, 3], 'label': uint8 [H, W]}`. Images of any colour mode
-    become RGB and are resized bilinearly, with antialiasing; label maps are resized to the nearest
-    pixel, source index `floor(dst * in / out)`. EXIF orientation is not applied.
+    `source[i]` is `{'image': uint8 [h, w, 3], 'label': uint8 [h, w]}` at the photo's own size.
     """
 
     def __init__(
-        self, directory: str | os.PathLike, split: str, height: int, width: int, num_labels: int
+        self,
+        directory: str | os.PathLike,
+        split: str,
+        label_map: LabelMap,
+        skip: Collection[str] = (),
     ):
-        """Lists the files of a split and checks that images and label maps match by name.
+        """Lists the files of a split and checks that photos and label maps match by name.
 
         Args:
             directory: the folder that holds the splits.
-            split: name of the split's folder, 'train' or 'test'.
-            height: rows of what is returned.
-            width: columns of what is returned.
-            num_labels: label values must be below it, 256 at most.
+            split: name of the split's folder.
+            label_map: from the label numbers of files to the model's.
+            skip: names, without suffix, of pairs that are left out.
 
         Raises:
-            FileNotFoundError: if a folder, every image, or the other half of some pair is missing.
-            ValueError: if a file has a wrong suffix, two images share a name, or a number is out
-                of range.
+            FileNotFoundError: if a folder, every photo, or the other half of some pair is missing.
+            ValueError: if a file has a wrong suffix, or two photos share a name.
         """
-        if height < 1 or width < 1:
-            raise ValueError(f"image size {height}×{width}: height and width must be at least 1")
-        if not 1 <= num_labels <= 256:
-            raise ValueError(f"num_labels={num_labels}: must be 1 … 256, labels are bytes")
-        self._height, self._width, self._num_labels = height, width, num_labels
-        root = pathlib.Path(directory).expanduser()
-        images, labels = _folders(root, split)
-        image_files = _files_by_stem(images, _IMAGE_SUFFIXES)
-        label_files = _files_by_stem(labels, _LABEL_SUFFIXES)
-        if not image_files:
-            raise FileNotFoundError(f"{images} holds no images; expected {_LAYOUT} in {root}")
-        _check_pairs(image_files, label_files, images, labels)
-        self._pairs = [(image_files[stem], label_files[stem]) for stem in sorted(image_files)]
+        pairs, faults = find_pairs(directory, split)
+        if faults:
+            raise faults[0]
+        self.pairs = {name: pair for name, pair in pairs.items() if name not in skip}
+        if not self.pairs:
+            raise FileNotFoundError(
+                f"all {len(pairs)} pairs of {pathlib.Path(directory) / split} are to be skipped: "
+                "none is left"
+            )
+        self._names = tuple(self.pairs)
+        self._label_map = label_map
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._names)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Reads one pair.
 
         Raises:
-            ValueError: if a file cannot be read, or the label map has colours or a value out of
-                range.
+            ValueError: as `photos.read_pair`.
         """
-        image_file, label_file = self._pairs[index]
-        labels = read_labels(label_file, self._num_labels)
-        return {
-            "image": _resize_bilinear(read_image(image_file), self._height, self._width),
-            "label": _resize_nearest(labels, self._height, self._width),
-        }
+        return self.read(self._names[index])
+
+    def read(self, name: str) -> dict[str, np.ndarray]:
+        """Reads the pair of a name; raises as `photos.read_pair`."""
+        image, label = photos.read_pair(*self.pairs[name], self._label_map)
+        return {"image": image, "label": label}
+
+    def find_bad(self) -> dict[str, str]:
+        """Reads every pair; returns what is wrong, by name, with those that cannot be used."""
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return {n: fault for n, fault in pool.map(self._fault, self._names) if fault}
+
+    def _fault(self, name: str) -> tuple[str, str]:
+        try:
+            self.read(name)
+        except ValueError as error:
+            return name, str(error)
+        return name, ""
+
+    def find_resized(self) -> list[str]:
+        """Names of pairs whose label map has another size than the photo, by the files' headers.
+
+        Raises:
+            ValueError: names a file whose header cannot be read.
+        """
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            same = pool.map(lambda pair: photos.same_size(*pair), self.pairs.values())
+            return [name for name, is_same in zip(self.pairs, same, strict=True) if not is_same]
 
 
-def _folders(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-    images, labels = root / split / "images", root / split / "labels"
-    for folder in (root, root / split, images, labels):
+def find_pairs(
+    directory: str | os.PathLike, split: str
+) -> tuple[dict[str, Pair], list[FileNotFoundError | ValueError]]:
+    """Lists a split's pairs of photo and label map by name, and everything wrong with the listing.
+
+    Args:
+        directory: the folder that holds the splits.
+        split: name of the split's folder.
+
+    Returns:
+        The pairs, sorted by name, and the faults; one fault for all files that it concerns.
+    """
+    root = pathlib.Path(directory).expanduser()
+    folders = images, labels = root / split / "images", root / split / "labels"
+    for folder in (root, root / split, *folders):
         if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}; expected {_LAYOUT} in {root}")
-    return images, labels
+            message = f"there is no folder {folder}; expected {LAYOUT} in {root}"
+            return {}, [FileNotFoundError(message)]
+    image_files, image_faults = _files_by_name(images, _IMAGE_SUFFIXES)
+    label_files, label_faults = _files_by_name(labels, _LABEL_SUFFIXES)
+    faults = image_faults + label_faults
+    if not image_files:
+        message = f"{images} holds no images; expected {LAYOUT} in {root}"
+        return {}, [*faults, FileNotFoundError(message)]
+    faults += _incomplete(image_files, label_files, *folders)
+    names = sorted(image_files.keys() & label_files.keys())
+    return {name: (image_files[name], label_files[name]) for name in names}, faults
 
 
-def _files_by_stem(folder: pathlib.Path, suffixes: tuple[str, ...]) -> dict[str, pathlib.Path]:
+def _files_by_name(
+    folder: pathlib.Path, suffixes: tuple[str, ...]
+) -> tuple[dict[str, pathlib.Path], list[ValueError]]:
     files: dict[str, pathlib.Path] = {}
+    faults = []
     for file in sorted(folder.iterdir()):
         if file.name.startswith("."):
             continue
+        # File systems differ in how they write é: composed, or e and an accent.
+        name = unicodedata.normalize("NFC", file.stem)
         if file.suffix.lower() not in suffixes:
-            raise ValueError(
-                f"{file} is not a {' or '.join(suffixes)} file: "
-                "convert it, or move it out of the folder"
-            )
-        if file.stem in files:
-            raise ValueError(
-                f"{files[file.stem]} and {file.name} share the name {file.stem!r}: "
-                "rename or remove one"
-            )
-        files[file.stem] = file
-    return files
+            message = f"{file} is not a {' or '.join(suffixes)} file: convert it, or move it out"
+            faults.append(ValueError(f"{message} of the folder"))
+        elif name in files:
+            message = f"{files[name]} and {file.name} share the name {name!r}: rename or remove one"
+            faults.append(ValueError(message))
+        else:
+            files[name] = file
+    return files, faults
 
 
-def _check_pairs(
+def _incomplete(
     image_files: dict[str, pathlib.Path],
     label_files: dict[str, pathlib.Path],
     images: pathlib.Path,
     labels: pathlib.Path,
-) -> None:
+) -> list[FileNotFoundError]:
+    faults = []
     without_labels = sorted(image_files.keys() - label_files.keys())
     if without_labels:
-        raise FileNotFoundError(
+        message = (
             f"{len(without_labels)} of {len(image_files)} images in {images} have no label map: "
             f"{_first(without_labels)}; add {labels / without_labels[0]}.png and so on, "
             "or remove them"
         )
+        faults.append(FileNotFoundError(message))
     without_image = sorted(label_files.keys() - image_files.keys())
     if without_image:
-        raise FileNotFoundError(
+        message = (
             f"{len(without_image)} of {len(label_files)} label maps in {labels} have no image: "
             f"{_first(without_image)}; add {images / without_image[0]}.jpg and so on, "
             "or remove them"
         )
+        faults.append(FileNotFoundError(message))
+    return faults
 
 
 def _first(names: list[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-
-
-def _open(file: pathlib.Path) -> Image.Image:
-    """Returns the decoded picture."""
-    try:
-        with Image.open(file) as picture:
-            picture.load()
-            return picture
-    except _UNREADABLE as error:
-        raise ValueError(f"cannot read {file} ({error}): replace or remove it") from error
-
-
-def read_image(file: pathlib.Path) -> np.ndarray:
-    """Reads a photo as RGB, uint8 `[H, W, 3]`, at its own size.
-
-    Raises:
-        ValueError: names the file that cannot be read.
-    """
-    picture = _open(file)
-    # 16-bit gray: Pillow would clip to 255 instead of scaling.
-    if picture.mode in ("I", "I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return np.asarray(picture.convert("RGB"))
-
-
-def _resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    if image.shape[:2] == (height, width):
-        return image
-    picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture)
-
-
-def read_labels(file: pathlib.Path, num_labels: int) -> np.ndarray:
-    """Reads a label map, uint8 `[H, W]`, at its own size.
-
-    Raises:
-        ValueError: names the file that cannot be read, has colour, or a value ≥ num_labels.
-    """
-    picture = _open(file)
-    if picture.mode not in _LABEL_MODES:
-        raise ValueError(
-            f"label map {file} has colour or transparency (mode {picture.mode}): save it as a "
-            "single-channel PNG whose values are label numbers"
-        )
-    labels = np.asarray(picture)
-    highest = int(labels.max())
-    if highest >= num_labels:
-        remedy = "correct the label map"
-        if highest < 256:
-            remedy = f"set num_labels to at least {highest + 1}, or {remedy}"
-        raise ValueError(
-            f"label map {file} holds the value {highest}, but num_labels={num_labels}: {remedy}"
-        )
-    return labels.astype(np.uint8)
-
-
-def _resize_nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows = np.arange(height) * labels.shape[0] // height
-    columns = np.arange(width) * labels.shape[1] // width
-    return labels[rows[:, None], columns]

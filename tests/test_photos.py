@@ -1,0 +1,226 @@
+"""Photos and label maps of every kind: each works, or is an error that says what to do."""
+
+import os
+import pathlib
+import struct
+import unicodedata
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import photos
+from data.folder import FolderSource
+from data.labels import LabelMap
+
+HEIGHT, WIDTH, NUM_LABELS = 12, 8, 5
+ORIENTATION = 0x0112
+
+
+@pytest.fixture
+def pair(tmp_path) -> tuple[pathlib.Path, pathlib.Path]:
+    """A photo and its label map, both 12×8."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    labels = random.integers(0, NUM_LABELS, (HEIGHT, WIDTH), dtype=np.uint8)
+    files = tmp_path / "a photo.png", tmp_path / "its labels.png"
+    for file, pixels in zip(files, (image, labels), strict=True):
+        Image.fromarray(pixels).save(file)
+    return files
+
+
+def read(pair, label_map="", num_labels=NUM_LABELS):
+    return photos.read_pair(*pair, LabelMap(label_map, num_labels))
+
+
+def pixels(file: pathlib.Path) -> np.ndarray:
+    return np.asarray(Image.open(file))
+
+
+def test_a_pair_is_read_as_it_is(pair):
+    image, labels = read(pair)
+    assert (image.dtype, labels.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(image, pixels(pair[0]))
+    np.testing.assert_array_equal(labels, pixels(pair[1]))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "CMYK"])
+def test_images_of_any_mode_become_rgb(pair, mode):
+    suffix = ".jpg" if mode in ("L", "CMYK") else ".png"
+    file = pair[0].with_suffix(suffix)
+    Image.new("RGB", (WIDTH, HEIGHT), (255, 255, 255)).convert(mode).save(file)
+    image, _ = read((file, pair[1]))
+    assert image.shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(image, 255)
+
+
+def test_sixteen_bit_grey_images_are_scaled(pair):
+    Image.fromarray(np.full((HEIGHT, WIDTH), 0x80FF, np.uint16)).save(pair[0])
+    np.testing.assert_array_equal(read(pair)[0], 0x80)
+
+
+def test_palette_label_maps_give_their_indices(pair):
+    indices = pixels(pair[1])
+    picture = Image.fromarray(indices)
+    # Colours that would be other numbers if they were read as grey.
+    picture.putpalette([200, 10, 10, 0, 250, 0, 90, 90, 250, 7, 7, 7, 255, 255, 255])
+    picture.save(pair[1])
+    assert Image.open(pair[1]).mode == "P"
+    np.testing.assert_array_equal(read(pair)[1], indices)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_keeps_its_numbers(pair, bits):
+    """Optimizers of PNG files write label maps of few labels like this."""
+    numbers = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % min(5, 2**bits)
+    packed = np.packbits(
+        np.unpackbits(numbers[..., None], axis=2)[:, :, -bits:].reshape(HEIGHT, -1), 1
+    )
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    pair[1].write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    assert Image.open(pair[1]).mode == "L"
+    np.testing.assert_array_equal(read(pair)[1], numbers)
+
+
+def test_one_bit_label_maps_are_zeros_and_ones(pair):
+    Image.fromarray(pixels(pair[1]) > 2).save(pair[1])
+    assert Image.open(pair[1]).mode == "1"
+    assert set(np.unique(read(pair)[1])) == {0, 1}
+
+
+def test_sixteen_bit_label_maps_are_read_if_their_values_fit(pair):
+    Image.fromarray(np.full((HEIGHT, WIDTH), NUM_LABELS - 1, np.uint16)).save(pair[1])
+    np.testing.assert_array_equal(read(pair)[1], NUM_LABELS - 1)
+    Image.fromarray(np.full((HEIGHT, WIDTH), 260, np.uint16)).save(pair[1])
+    with pytest.raises(ValueError, match=r"its labels\.png holds the value 260: correct it"):
+        read(pair)
+
+
+def test_a_value_without_a_label_names_the_file_and_the_remedy(pair):
+    Image.fromarray(np.full((4, 4), 7, np.uint8)).save(pair[1])
+    with pytest.raises(ValueError, match=r"its labels\.png .* 7.*num_labels.* 8"):
+        read(pair)
+
+
+def test_masks_of_0_and_255_are_an_error_until_they_are_mapped(pair):
+    mask = ((pixels(pair[1]) > 2) * 255).astype(np.uint8)
+    Image.fromarray(mask).save(pair[1])
+    with pytest.raises(ValueError, match=r"its labels\.png .*255.*label_map.*0\|255"):
+        read(pair, num_labels=2)
+    np.testing.assert_array_equal(read(pair, "0|255", 2)[1], mask > 0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_label_map_with_colours(pair, mode):
+    Image.new(mode, (4, 4)).save(pair[1])
+    with pytest.raises(ValueError, match=rf"labels\.png has colour.*mode {mode}\): save it as a"):
+        read(pair)
+
+
+@pytest.mark.parametrize("which", ["jpeg", "png", "labels"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_damaged_file(pair, which, damage):
+    if which == "jpeg":
+        pair = pair[0].with_suffix(".jpg"), pair[1]
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(
+            pair[0]
+        )
+    file = pair[1 if which == "labels" else 0]
+    content = file.read_bytes()
+    damaged = {"truncated": content[: len(content) // 2], "empty": b"", "text": b"not a picture"}
+    file.write_bytes(damaged[damage])
+    with pytest.raises(ValueError, match=rf"cannot read .*{file.name} .*: replace or remove it"):
+        read(pair)
+
+
+def test_label_map_of_another_size_is_resized_to_the_photo_nearest(pair):
+    row = np.arange(5, dtype=np.uint8)
+    Image.fromarray(np.tile(row, (6, 1))).save(pair[1])
+    _, labels = read(pair)
+    assert labels.shape == (HEIGHT, WIDTH)
+    # Source index floor(dst · 5 / 8): the last is not rounded up.
+    np.testing.assert_array_equal(labels, np.tile([0, 0, 1, 1, 2, 3, 3, 4], (HEIGHT, 1)))
+    assert not photos.same_size(*pair)
+
+
+def save_turned(file: pathlib.Path, image: np.ndarray, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(image).save(file, exif=exif)
+
+
+# What a viewer does with the stored pixels of each orientation (EXIF 2.3, section 4.6.4).
+UPRIGHT = {
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("labels_are", ["stored", "upright"])
+def test_a_photo_turned_by_exif_and_its_labels_come_out_upright(pair, orientation, labels_are):
+    image, labels = pixels(pair[0]), pixels(pair[1])
+    turn = UPRIGHT[orientation]
+    save_turned(pair[0], image, orientation)
+    if labels_are == "upright":
+        Image.fromarray(np.ascontiguousarray(turn(labels))).save(pair[1])
+    assert photos.same_size(*pair)
+    read_image, read_labels = read(pair)
+    np.testing.assert_array_equal(read_image, turn(image))
+    np.testing.assert_array_equal(read_labels, turn(labels))
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (12, 8)), (2, (12, 8)), (6, (8, 8))])
+def test_where_the_shape_does_not_tell_how_the_labels_lie_it_is_an_error(pair, orientation, size):
+    save_turned(pair[0], np.zeros((*size, 3), np.uint8), orientation)
+    Image.fromarray(np.zeros(size, np.uint8)).save(pair[1])
+    message = rf"a photo\.png says .*orientation {orientation}.*its labels\.png does not tell.*save"
+    with pytest.raises(ValueError, match=message):
+        read(pair)
+
+
+def test_a_label_map_of_a_third_shape_does_not_tell_either(pair):
+    save_turned(pair[0], pixels(pair[0]), 6)
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(pair[1])
+    with pytest.raises(ValueError, match="does not tell whether its labels are turned"):
+        read(pair)
+
+
+def test_orientation_1_and_nonsense_leave_the_pixels_alone(pair):
+    image = pixels(pair[0])
+    for orientation in (1, 0, 99):
+        save_turned(pair[0], image, orientation)
+        np.testing.assert_array_equal(read(pair)[0], image)
+
+
+def test_names_with_spaces_and_accents_and_links(pair, tmp_path):
+    """Composed and decomposed spellings of a name are the same name."""
+    for kind, file, name in (
+        ("images", pair[0], unicodedata.normalize("NFD", "Zoë im Café")),
+        ("labels", pair[1], unicodedata.normalize("NFC", "Zoë im Café")),
+    ):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        os.symlink(file, tmp_path / "train" / kind / f"{name}.png")
+    source = FolderSource(tmp_path, "train", LabelMap("", NUM_LABELS))
+    assert len(source) == 1
+    np.testing.assert_array_equal(source[0]["image"], pixels(pair[0]))
+    np.testing.assert_array_equal(source[0]["label"], pixels(pair[1]))
+
+
+def test_a_link_to_nothing_says_so(pair):
+    target = pair[0].with_name("moved.png")
+    pair[0].rename(target)
+    pair[0].symlink_to(target)
+    target.unlink()
+    with pytest.raises(ValueError, match=r"a photo\.png links to .*moved\.png, which is not there"):
+        read(pair)
