@@ -1,0 +1,310 @@
+"""The TFDS builder of CelebAMask-HQ, on downloads of the real layout made here."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from data import builder as common
+from data import celeba_mask_hq
+from data.celeba_mask_hq import LABELS, PARTS, CelebaMaskHq, CelebaMaskHqConfig, config_for
+
+PHOTOS, MASKS = "CelebAMask-HQ/CelebA-HQ-img", "CelebAMask-HQ/CelebAMask-HQ-mask-anno"
+SEAN = "CelebA-HQ/train"
+HEIGHT, WIDTH = 16, 24
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_folders_and_shards():
+    """Folders of 4 numbers, so that 9 numbers fill three, and shards of 2 examples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(celeba_mask_hq, "FOLDER_SIZE", 4)
+        patch.setattr(common, "SHARD_BYTES", 2 * 4 * HEIGHT * WIDTH)
+        yield
+
+
+def photo_of(number: int) -> Image.Image:
+    noise = np.random.default_rng((1, number)).integers(0, 256, (8, 8, 3), np.uint8)
+    return Image.fromarray(noise).resize((32, 32))
+
+
+def masks_of(number: int) -> dict[str, np.ndarray]:
+    """A few large rectangles, which overlap."""
+    rng = np.random.default_rng((2, number))
+    masks = {str(part): np.zeros((16, 16), bool) for part in rng.choice(PARTS, 5, replace=False)}
+    for mask in masks.values():
+        top, left = rng.integers(0, 8, 2)
+        mask[top : top + rng.integers(5, 9), left : left + rng.integers(5, 9)] = True
+    assert np.sum(list(masks.values()), axis=0).max() > 1
+    return masks
+
+
+def labels_of(number: int, height: int, width: int) -> np.ndarray:
+    # A later part's label is higher, so that "later over earlier" is the maximum.
+    labels = np.max([mask * LABELS.index(part) for part, mask in masks_of(number).items()], axis=0)
+    rows, columns = [[i * 16 // n for i in range(n)] for n in (height, width)]
+    return np.array([[labels[row, column] for column in columns] for row in rows])
+
+
+def sean_labels_of(number: int) -> np.ndarray:
+    return np.random.default_rng((3, number)).integers(0, 19, (HEIGHT, WIDTH), np.uint8)
+
+
+def as_saved(mask: np.ndarray) -> list[Image.Image]:
+    """A mask in each mode that it may be saved in."""
+    grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+    faint_blue = Image.fromarray(mask[..., None] * np.array([0, 0, 1], np.uint8))
+    white_first = Image.fromarray(np.where(mask, 0, 1).astype(np.uint8), "P")
+    white_first.putpalette([255, 255, 255, 0, 0, 0])
+    faint = Image.fromarray(mask.astype(np.uint16))
+    return [grey, faint_blue, white_first, faint, grey.convert("1"), grey.convert("RGBA")]
+
+
+def save(picture: Image.Image, file: pathlib.Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(file)
+
+
+def mask_file(folder: pathlib.Path, number: int, part: str) -> pathlib.Path:
+    return folder / MASKS / str(number // 4) / f"{number:05d}_{part}.png"
+
+
+def write_download(folder: pathlib.Path) -> None:
+    """Numbers 0 to 8, both as published and as SEAN's authors merged them."""
+    for number in range(9):
+        save(photo_of(number), folder / PHOTOS / f"{number}.jpg")
+        for i, (part, mask) in enumerate(masks_of(number).items()):
+            save(as_saved(mask)[(number + i) % 6], mask_file(folder, number, part))
+        split = folder / "CelebA-HQ" / ("train" if number < 6 else "test")
+        save(photo_of(number), split / "images" / f"{number}.{'jpg' if number % 2 else 'png'}")
+        labels = Image.fromarray(sean_labels_of(number))
+        if number == 3:
+            labels = labels.convert("P")
+            labels.putpalette([255 - i // 3 for i in range(768)])
+        save(labels, split / "labels" / f"{number}.png")
+    for name in (".DS_Store", "._00000_skin.png", "Thumbs.db"):
+        (folder / MASKS / "0" / name).write_bytes(b"not a mask")
+
+
+def prepared(
+    manual_dir: pathlib.Path,
+    data_dir: pathlib.Path,
+    labels: str = "official",
+    height: int = HEIGHT,
+    width: int = WIDTH,
+) -> CelebaMaskHq:
+    sizes = {"height": height, "width": width, "num_train": 6, "num_test": 3}
+    config = CelebaMaskHqConfig(name="tiny", description="For tests.", labels=labels, **sizes)
+    builder = CelebaMaskHq(config=config, data_dir=data_dir)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+    )
+    return builder
+
+
+def examples_of(builder: CelebaMaskHq) -> list[dict[str, np.ndarray]]:
+    return [example for split in ("train", "test") for example in builder.as_data_source(split)]
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("download")
+    write_download(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def builder(download, tmp_path_factory) -> CelebaMaskHq:
+    return prepared(download, tmp_path_factory.mktemp("data"))
+
+
+def test_label_numbers_are_those_published():
+    names = "background skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip"
+    assert [*names.split(), "hair", "hat", "ear_r", "neck_l", "neck", "cloth"] == list(LABELS)
+
+
+def test_splits_hold_the_numbers_in_order_over_several_shards(builder):
+    assert len(list(builder.data_path.glob("*-train.array_record-*"))) == 3
+    train, test = builder.as_data_source("train"), builder.as_data_source("test")
+    assert [e["id"] for e in train] == [b"%05d" % number for number in range(6)]
+    assert [e["id"] for e in test] == [b"%05d" % number for number in range(6, 9)]
+    assert train[4]["id"] == b"00004"
+
+
+def test_features(builder):
+    for name, shape in (("image", (HEIGHT, WIDTH, 3)), ("label", (HEIGHT, WIDTH))):
+        feature = builder.info.features[name]
+        assert (feature.shape, feature.np_dtype) == (shape, np.uint8)
+        assert all(
+            (e[name].shape, e[name].dtype) == (shape, np.uint8) for e in examples_of(builder)
+        )
+    assert set(builder.info.features) == {"id", "image", "label"}
+    assert builder.info.disable_shuffling
+
+
+@pytest.mark.parametrize(("height", "width"), [(HEIGHT, WIDTH), (32, 32), (40, 12)])
+def test_images_and_merged_masks(download, tmp_path, height, width):
+    built = prepared(download, tmp_path, height=height, width=width)
+    for number, example in enumerate(examples_of(built)):
+        with Image.open(download / PHOTOS / f"{number}.jpg") as photo:
+            image = photo.resize((width, height), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(example["image"], np.asarray(image))
+        np.testing.assert_array_equal(example["label"], labels_of(number, height, width))
+
+
+def test_label_maps_of_sean_are_what_the_files_say(download, tmp_path):
+    examples = examples_of(prepared(download, tmp_path, labels="sean"))
+    assert [e["id"] for e in examples] == [b"%05d" % number for number in range(9)]
+    for number, example in enumerate(examples):
+        np.testing.assert_array_equal(example["label"], sean_labels_of(number))
+    # This one is a PNG, and so known without its file.
+    image = photo_of(2).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(examples[2]["image"], np.asarray(image))
+
+
+def test_configs_by_size(tmp_path):
+    for labels, name in (("official", "256x256"), ("sean", "256x256_sean")):
+        config = config_for(256, 256, labels)
+        assert (config.name, config.labels) == (name, labels)
+        assert CelebaMaskHq(config=config, data_dir=tmp_path).builder_config is config
+    config = config_for(128, 64, "sean")
+    assert (config.name, config.num_train, config.num_test) == ("128x64_sean", 28_000, 2_000)
+    builder = CelebaMaskHq(config=config, data_dir=tmp_path)
+    assert builder.info.features["image"].shape == (128, 64, 3)
+    with pytest.raises(ValueError, match="labels = 'SEAN': use one of official, sean"):
+        config_for(256, 256, "SEAN")
+
+
+def truncate(file: pathlib.Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def remove_masks(folder: pathlib.Path, numbers: range) -> None:
+    for number in numbers:
+        for part in masks_of(number):
+            mask_file(folder, number, part).unlink()
+
+
+def mask_at(folder: pathlib.Path, number: int, place: int) -> pathlib.Path:
+    return mask_file(folder, number, sorted(masks_of(number), key=PARTS.index)[place])
+
+
+# What is done to the download, and what the error says.
+OFFICIAL_FAULTS = {
+    "no photo": (
+        lambda folder: [(folder / PHOTOS / f"{number}.jpg").unlink() for number in (3, 7)],
+        r"2 of 9 files are missing from \S+/CelebA-HQ-img: 3\.jpg, 7\.jpg; unpack the download",
+    ),
+    "no masks": (
+        lambda folder: remove_masks(folder, range(1, 8)),
+        r"7 of 9 photos have no masks in \S+-anno: 00001, 00002, 00003, 00004, 00005, …; unpack",
+    ),
+    "unknown part": (
+        lambda folder: save(Image.new("L", (16, 16)), mask_file(folder, 0, "beard")),
+        r"1 file\(s\) in \S+-anno are no masks of a known part: 0/00000_beard\.png; unpack",
+    ),
+    "other folder": (
+        lambda folder: save(Image.new("L", (16, 16)), folder / MASKS / "1" / "00000_skin.png"),
+        r"are no masks of a known part: 1/00000_skin\.png; unpack",
+    ),
+    "truncated photo": (
+        lambda folder: truncate(folder / PHOTOS / "5.jpg"),
+        r"cannot read \S+/5\.jpg \(image file is truncated.*\): unpack the download again",
+    ),
+    "truncated mask": (
+        lambda folder: truncate(mask_at(folder, 7, 0)),
+        r"cannot read \S+/00007_\w+\.png \(image file is truncated.*\): unpack the download again",
+    ),
+    "masks of two sizes": (
+        lambda folder: save(Image.new("L", (16, 8)), mask_at(folder, 2, -1)),
+        r"differ in size: \S+/00002_(\w+)\.png is 16×16, \S+/00002_(?!\1)\w+\.png is 16×8; unpack",
+    ),
+}
+SEAN_FAULTS = {
+    "no label map": (
+        lambda folder: (folder / SEAN / "labels/4.png").unlink(),
+        r"1 of 6 files are missing from \S+/train/labels: 4\.png; unpack the download again",
+    ),
+    "two photos": (
+        lambda folder: save(photo_of(1), folder / SEAN / "images/1.png"),
+        r"1 number\(s\) have two files in \S+/train/images: 1\.jpg and 1\.png; unpack",
+    ),
+    "no label": (
+        lambda folder: save(Image.new("I;16", (4, 4), 256), folder / SEAN / "labels/4.png"),
+        r"\S+/labels/4\.png holds the value 256, above the last label 18: unpack",
+    ),
+    "colours": (
+        lambda folder: save(Image.new("RGB", (4, 4)), folder / SEAN / "labels/4.png"),
+        r"\S+/labels/4\.png has mode RGB, not 1 or L or P or I or I;16: unpack",
+    ),
+}
+FAULTS = [
+    *[("official", name, *case) for name, case in OFFICIAL_FAULTS.items()],
+    *[("sean", name, *case) for name, case in SEAN_FAULTS.items()],
+]
+FOUND_WHEN_READ = ("truncated photo", "truncated mask", "masks of two sizes", "no label", "colours")
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "damage", "message"), FAULTS, ids=[name for _, name, *_ in FAULTS]
+)
+def test_every_fault_is_named_with_its_remedy(tmp_path, monkeypatch, labels, name, damage, message):
+    write_download(tmp_path / "download")
+    damage(tmp_path / "download")
+    if name not in FOUND_WHEN_READ:
+        monkeypatch.setattr(CelebaMaskHq, "_read_example", lambda *_: pytest.fail("was read"))
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        prepared(tmp_path / "download", tmp_path / "data", labels)
+    assert not list((tmp_path / "data").rglob("*.array_record*"))
+
+
+@pytest.mark.parametrize(
+    ("present", "labels", "message"),
+    [
+        (None, "official", r"download does not exist or is empty"),
+        ("elsewhere", "official", r"there is no folder \S+/CelebAMask-HQ/CelebA-HQ-img\n"),
+        (PHOTOS, "sean", r"there is no folder \S+/CelebA-HQ/train/images\n"),
+    ],
+)
+def test_a_missing_folder_shows_the_instructions(tmp_path, present, labels, message):
+    if present:
+        (tmp_path / "download" / present).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=message) as error:
+        prepared(tmp_path / "download", tmp_path / "data", labels)
+    for line in CelebaMaskHq.MANUAL_DOWNLOAD_INSTRUCTIONS.splitlines():
+        assert line.strip() in str(error.value)
+
+
+def records(built: CelebaMaskHq) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in built.data_path.glob("*.array_record*")}
+
+
+def test_interrupted_preparation_starts_afresh_and_gives_the_same_bytes(
+    download, builder, tmp_path, monkeypatch
+):
+    read = CelebaMaskHq._read_example
+
+    def stop_at_fourth(self, item):
+        if item.number == 4:
+            raise KeyboardInterrupt
+        return read(self, item)
+
+    monkeypatch.setattr(CelebaMaskHq, "_read_example", stop_at_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(download, tmp_path)
+    monkeypatch.undo()
+    # What a killed process leaves behind.
+    leftover = tmp_path / "celeba_mask_hq" / "tiny" / "incomplete.ABCDEF_1.0.0"
+    leftover.mkdir(parents=True)
+    (leftover / "celeba_mask_hq-train.array_record-00000-of-00003").write_bytes(b"half")
+    assert len(records(builder)) == 5
+    assert records(prepared(download, tmp_path)) == records(builder)
+
+
+def test_preparing_again_needs_no_download_and_leaves_the_files_alone(builder, tmp_path):
+    before = {file: os.stat(file).st_mtime_ns for file in builder.data_path.iterdir()}
+    again = prepared(tmp_path / "no download", builder.data_dir_root)
+    assert {file: os.stat(file).st_mtime_ns for file in again.data_path.iterdir()} == before
