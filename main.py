@@ -1,7 +1,8 @@
 """Trains SCAM, evaluates it, and uses a trained model.
 
   python main.py --config=configs/synthetic.py                      train; again: go on
-  python main.py --mode=eval --workdir=runs/synthetic               figures
+  python main.py --mode=eval --workdir=runs/synthetic               figures on the test split
+  python main.py --mode=eval --workdir=runs/synthetic --split=validation       to choose by
   python main.py --mode=gallery --workdir=runs/synthetic            contact sheet
   python main.py --mode=reconstruct --workdir=RUN --target=IMAGE,LABELS --output=OUT.png
   python main.py --mode=transfer --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
@@ -10,19 +11,19 @@
 Any value of the config: --config.train.batch_size=64.
 """
 
-import itertools
 import json
 import logging as python_logging
 import pathlib
 import signal
 import sys
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from data import datasets, folder, pipeline
+from data import datasets, kinds, photos, pipeline
 from scam_jax import config as config_checks
 from scam_jax import evaluate, pictures, run_folder, sharding
 from scam_jax import train as training
@@ -52,6 +53,9 @@ _LABELS = flags.DEFINE_list(
     "labels", None, "Labels taken from the subject; all but the background by default."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write.")
+_SPLIT = flags.DEFINE_enum(
+    "split", "test", ["validation", "test"], "What is evaluated, and drawn in the gallery."
+)
 _COUNT = flags.DEFINE_integer("count", 12, "Pairs in the gallery.", lower_bound=1)
 
 PANEL_IMAGES = 6
@@ -80,10 +84,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         vgg = vgg19.load(pathlib.Path(config.losses.vgg19_weights))
     if jax.process_index() == 0:
         datasets.prepare(config.data)
-        run_folder.record(config, workdir)
+        if config.data.skip_bad_files and run_folder.load_skipped(workdir) is None:
+            run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
     _wait_for_all("data set prepared")
-    source = datasets.load(config.data, "train")
-    test = datasets.load(config.data, "test")
+    source, augment = datasets.load_for_training(config.data, _skipped(workdir))
+    if jax.process_index() == 0:
+        run_folder.record(config, workdir, len(source))
+    # The test split is for the figures alone: not even a panel shows it.
+    shown = datasets.load(config.data, "validation", _skipped(workdir))
+    shown = shown if len(shown) else datasets.load(config.data, "train", _skipped(workdir))
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
 
     def batches_from(step):
@@ -91,17 +100,23 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
             source,
             batch_size=config.train.batch_size,
             seed=config.seed,
+            augment=augment,
             start_step=step,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            num_workers=config.data.num_workers,
         )
+
+    def draw_panel(state):
+        model = TrainedModel(config, jax.device_get(state.eval_variables()))
+        return evaluate.panel(model, people)
 
     def stop_requested(step):
         if jax.process_count() > 1:
             return checkpoints.reached_preemption(step)
         return stop.signal is not None
 
-    examples = [test[i % len(test)] for i in range(PANEL_IMAGES + 1)]
+    people = [_picture(shown[i % len(shown)]) for i in range(PANEL_IMAGES + 1)]
     logging.info("training on %d images in %s", len(source), workdir)
     try:
         training.train(
@@ -111,13 +126,27 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
             checkpoints=checkpoints,
             writer_from=lambda step: Writer(workdir, step) if jax.process_index() == 0 else None,
             vgg=vgg,
-            panel=lambda state: _panel(config, state, examples),
+            panel=draw_panel,
             stop_requested=stop_requested,
         )
     finally:
         checkpoints.close()
     if stop.signal is not None:
         sys.exit(128 + stop.signal)
+
+
+def _skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
+    """The files that the run does without; says how many."""
+    skipped = run_folder.load_skipped(workdir) or {}
+    for split, bad in skipped.items():
+        logging.warning(
+            "without %d pairs of %s, listed in %s; the first: %s",
+            len(bad),
+            split,
+            workdir / run_folder.SKIPPED_FILE,
+            next(iter(bad.values())),
+        )
+    return skipped
 
 
 def _wait_for_all(what: str) -> None:
@@ -127,50 +156,51 @@ def _wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
-def _panel(config: ConfigDict, state, examples) -> np.ndarray:
-    """Rows of input, labels, reconstruction, and the next row's subject transferred."""
-    model = TrainedModel(config, jax.device_get(state.eval_variables()))
-    people = [Picture(e["image"], e["label"]) for e in examples]
-    rows = []
-    for target, subject in itertools.pairwise(people):
-        labels = pictures.colorize(target.labels, config.data.num_labels)
-        reconstruction = model.reconstruct(*target)
-        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
-    return pictures.grid(rows)
+def _load_split(config: ConfigDict, workdir: pathlib.Path, split: str):
+    source = datasets.load(config.data, split, _skipped(workdir))
+    if not len(source):
+        raise ValueError(
+            f"the {split} split is empty: {config.data.name} has too few training examples to hold "
+            "some out, or the run was trained on all of them (config.data.train_split = "
+            f"{config.data.train_split!r})"
+        )
+    return source
 
 
-def evaluate_run(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Prints the figures of a run on its test split; writes figures.json and figures.md."""
+def evaluate_run(config: ConfigDict, workdir: pathlib.Path, split: str) -> None:
+    """Prints the figures of a run on a split; writes figures_SPLIT.json and figures_SPLIT.md."""
+    source = _load_split(config, workdir, split)
     model = TrainedModel.load(workdir)
     batches = pipeline.eval_batches(
-        datasets.load(config.data, "test"),
+        source,
         batch_size=config.train.batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        num_workers=config.data.num_workers,
     )
     figures = evaluate.evaluate_reconstruction(model, sharding.make_mesh(), batches)
-    triplets = datasets.load_transfers(config.data)
+    triplets = datasets.load_transfers(config.data, split)
     transfers = {} if triplets is None else evaluate.evaluate_transfer(model, triplets)
     if jax.process_index() == 0:
         table = evaluate.table(figures, transfers)
-        (workdir / "figures.md").write_text(table)
+        (workdir / f"figures_{split}.md").write_text(table)
         results = {**figures, "transfer": transfers}
-        (workdir / "figures.json").write_text(json.dumps(results, indent=2) + "\n")
-        print(table)
+        (workdir / f"figures_{split}.json").write_text(json.dumps(results, indent=2) + "\n")
+        print(f"On the {split} split of {config.data.name}:\n\n{table}")
 
 
-def draw_gallery(config: ConfigDict, workdir: pathlib.Path, count: int) -> None:
-    """Writes gallery.png: pairs of the test split, with the truth of the transfer if known."""
+def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: int) -> None:
+    """Writes gallery.png: pairs of a split, with the truth of the transfer if known."""
     model = TrainedModel.load(workdir)
-    triplets = datasets.load_transfers(config.data)
+    triplets = datasets.load_transfers(config.data, split)
     if triplets is not None:
         count = min(count, len(triplets))
         picture = evaluate.gallery(model, [triplets[i] for i in range(count)])
     else:
-        test = datasets.load(config.data, "test")
-        people = [Picture(e["image"], e["label"]) for e in map(test.__getitem__, range(len(test)))]
-        pairs = [(people[-1 - i % len(people)], people[i % len(people)]) for i in range(count)]
-        picture = model.contact_sheet(pairs)
+        source = _load_split(config, workdir, split)
+
+        people = [(source[-1 - i % len(source)], source[i % len(source)]) for i in range(count)]
+        picture = model.contact_sheet([(_picture(a), _picture(b)) for a, b in people])
     _write(workdir / "gallery.png", picture, enlarge=2 if config.data.height <= 64 else 1)
 
 
@@ -179,11 +209,16 @@ def _write(path: pathlib.Path, picture: np.ndarray, enlarge: int = 1) -> None:
     print(f"wrote {path}")
 
 
+def _picture(example: Mapping[str, np.ndarray]) -> Picture:
+    return Picture(example["image"], example["label"])
+
+
 def _read(model: TrainedModel, flag: str, value: list[str] | None) -> Picture:
     if not value or len(value) != 2:
         raise app.UsageError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
-    image = folder.read_image(pathlib.Path(value[0]))
-    return Picture(image, folder.read_labels(pathlib.Path(value[1]), model.config.data.num_labels))
+    data = model.config.data
+    image, labels = photos.read_pair(*map(pathlib.Path, value), kinds.label_map(data))
+    return _picture(datasets.for_evaluation(data)({"image": image, "label": labels}))
 
 
 def use_model(workdir: pathlib.Path) -> None:
@@ -226,9 +261,9 @@ def _dispatch() -> None:
         config_checks.validate(_CONFIG.value, jax.device_count())
         train(_CONFIG.value, workdir)
     elif _MODE.value == "eval":
-        evaluate_run(run_folder.load_config(workdir), workdir)
+        evaluate_run(run_folder.load_config(workdir), workdir, _SPLIT.value)
     elif _MODE.value == "gallery":
-        draw_gallery(run_folder.load_config(workdir), workdir, _COUNT.value)
+        draw_gallery(run_folder.load_config(workdir), workdir, _SPLIT.value, _COUNT.value)
     else:
         use_model(workdir)
 

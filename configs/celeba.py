@@ -1,10 +1,12 @@
 """CelebAMask-HQ at 256×256, 19 labels, 28 000 images: SCAM as published.
 
-  python main.py --config=configs/celeba.py --config.data.directory=DIRECTORY
+  python main.py --config=configs/celeba.py --config.data.manual_dir=DOWNLOAD
 
-DIRECTORY holds {train,test}/{images,labels}/NAME.{jpg|png}. On accelerators add
---config.model.dtype=bfloat16 (the authors trained in mixed precision). Published: PSNR 21.9,
-R-FID 15.5, S-FID 19.8.
+DOWNLOAD holds the official CelebAMask-HQ/, see data/celeba_mask_hq.py; it is prepared once, into
+datasets/. With --config.data.name=celeba_mask_hq_sean it holds CelebA-HQ/, the label maps that the
+authors of SEAN made ready. On accelerators add --config.model.dtype=bfloat16 (the authors trained
+in mixed precision). Published: PSNR 21.9, R-FID 15.5, S-FID 19.8, for training on all of train:
+--config.data.train_split=authors_train.
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +16,7 @@ from configs import common
 
 def get_config() -> ConfigDict:
     config = common.base()
-    config.data.directory = "datasets/CelebAMask-HQ"
+    config.data.name = "celeba_mask_hq"
+    config.data.directory = "datasets"
     config.data.num_labels = 19
     return config

@@ -10,14 +10,27 @@ def base() -> ConfigDict:
     config.seed = 0
 
     config.data = ConfigDict()
-    # A key of data.datasets.LOADERS: 'folder' or 'synthetic_people'.
+    # 'folder', 'celeba_mask_hq', 'celeba_mask_hq_sean', 'ade20k' or 'synthetic_people'.
     config.data.name = "folder"
-    # Where the data set lies, or where it is prepared.
+    # The folder's place; of the others, where the prepared data set is put.
     config.data.directory = ""
+    # Where an official download lies to be prepared; DIRECTORY/downloads/manual if empty.
+    config.data.manual_dir = ""
     config.data.height = 256
     config.data.width = 256
     # Label numbers are 0 … num_labels - 1; 0 is the background.
     config.data.num_labels = 2
+    # From the files' label numbers to these, see data/labels.py: '0|1,2,4|*' makes 1, 2 and 4
+    # label 1 and all others label 2. Empty: as they are.
+    config.data.label_map = ""
+    # 'none', 'basic' or 'crop', see data/augment.py.
+    config.data.augmentation = "none"
+    # 'train', of which a part is held out for validation, or 'authors_train', the whole of it.
+    config.data.train_split = "train"
+    # Train without the files of a folder that cannot be read; they are counted and listed.
+    config.data.skip_bad_files = False
+    # Processes of each host that read ahead; with 0, threads do.
+    config.data.num_workers = 0
 
     config.model = ConfigDict()
     config.model.latents_per_label = 8

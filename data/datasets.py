@@ -1,29 +1,25 @@
-"""The data sets by name, as a configuration asks for them.
+"""The data sets, as `config.data` of an experiment asks for them (see configs/common.py)."""
 
-A configuration has the fields `name` (one of `NAMES`), `directory` (where the data lies, or is
-put), `height`, `width` and `num_labels`.
-"""
+import functools
+from collections.abc import Callable, Collection
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from data import augment, kinds
+from data.kinds import KINDS, Config, Skipped
+from data.pipeline import Augment
+from data.sources import Example, Mapped, Source, Subset
 
-import ml_collections
-import numpy as np
-
-from data import scenes
-from data.folder import FolderSource
-from data.pipeline import Example, Source
-from data.synthetic_people import SyntheticPeople
-
-_SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
+# The authors train on the whole train split, and choose the checkpoint on the split they report.
+TRAIN_SPLITS = ("train", "authors_train")
+# Where a data set has no validation split, every so many-th example of train is held out for it.
+HELD_OUT_EVERY = 20
 
 
-def prepare(config: ml_collections.ConfigDict) -> None:
-    """Makes sure that the data set is there: draws what is drawn, checks what the user provides.
+def prepare(config: Config) -> None:
+    """Makes sure that the data set is there: draws or converts it, checks what the user provides.
 
-    Does nothing where the data is there already. Only one process may prepare a directory at a
-    time; the others have to wait until it has.
+    Does nothing where the data is there already; what was interrupted is started afresh. Only one
+    process may prepare a directory at a time; the others have to wait until it has.
 
     Args:
         config: the data set's configuration.
@@ -32,15 +28,18 @@ def prepare(config: ml_collections.ConfigDict) -> None:
         FileNotFoundError: if files that the user provides are missing.
         ValueError: if the configuration names what there is not, or files are not as they must be.
     """
-    _lookup(_PREPARE, config)(config)
+    _check(config)
+    KINDS[config.name].prepare(config)
 
 
-def load(config: ml_collections.ConfigDict, split: str) -> Source:
-    """Opens a split of a data set, which is prepared first where it is not.
+def load(config: Config, split: str, skipped: Skipped | None = None) -> Source:
+    """Opens a split of a prepared data set, in the form it is evaluated in.
 
     Args:
         config: the data set's configuration.
-        split: 'train' or 'test'.
+        split: 'train', 'validation' or 'test'. Train is without what is held out for validation;
+            validation may hold no example if the data set is small.
+        skipped: what `find_bad_files` found, to be left out.
 
     Returns:
         Random access to `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -48,16 +47,37 @@ def load(config: ml_collections.ConfigDict, split: str) -> Source:
     Raises:
         FileNotFoundError, ValueError: as `prepare`; ValueError if there is no such split.
     """
-    if split not in _SPLITS:
-        raise ValueError(f"unknown split {split!r}; the splits are {', '.join(_SPLITS)}")
-    return _lookup(_LOAD, config)(config, split)
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; the splits are {', '.join(SPLITS)}")
+    return Mapped(_open(config, split, skipped or {}), for_evaluation(config))
 
 
-def load_transfers(config: ml_collections.ConfigDict) -> Source | None:
-    """Opens the subject transfers whose true result is known, from the test split.
+def load_for_training(config: Config, skipped: Skipped | None = None) -> tuple[Source, Augment]:
+    """Opens what is trained on, and what is to be done to each example to train on it.
+
+    Args:
+        config: the data set's configuration; `train_split` says whether a validation part is held
+            out ('train'), or the whole train split is trained on ('authors_train').
+        skipped: what `find_bad_files` found, to be left out.
+
+    Returns:
+        Random access to the examples, at their own sizes, and the augmentation, which turns them to
+        `[height, width]`; both for `pipeline.train_batches`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `prepare`.
+    """
+    source = _open(config, config.train_split, skipped or {})
+    function = augment.TRAINING[config.augmentation]
+    return source, functools.partial(function, height=config.height, width=config.width)
+
+
+def load_transfers(config: Config, split: str = "test") -> Source | None:
+    """Opens the subject transfers of a split whose true result is known.
 
     Args:
         config: the data set's configuration.
+        split: 'validation' or 'test'.
 
     Returns:
         Random access to `subject_image`, `target_image`, `transfer_image` (uint8
@@ -68,91 +88,67 @@ def load_transfers(config: ml_collections.ConfigDict) -> Source | None:
     Raises:
         FileNotFoundError, ValueError: as `prepare`.
     """
-    return _lookup(_LOAD_TRANSFERS, config)(config)
+    _check(config)
+    return kinds.synthetic_transfers(config, split) if config.name == "synthetic_people" else None
 
 
-def _lookup(table: dict[str, Any], config: ml_collections.ConfigDict) -> Any:
-    if config.name not in table:
-        raise ValueError(f"unknown data set {config.name!r}; there are {', '.join(sorted(table))}")
-    return table[config.name]
+def for_evaluation(config: Config) -> Callable[[Example], Example]:
+    """What turns an example of any size to `[height, width]` to evaluate on it, without chance."""
+    function = augment.EVALUATION[config.augmentation]
+    return functools.partial(function, height=config.height, width=config.width)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pairs:
-    """Images with label maps, out of a TFDS source."""
+def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
+    """Reads every pair of a folder data set; returns what is wrong with those that are unusable.
 
-    records: Sequence[dict[str, Any]]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Example:
-        record = self.records[index]
-        return {"image": record["image"], "label": _plane(record["label"])}
+    Raises:
+        FileNotFoundError, ValueError: as `prepare`.
+    """
+    _check(config)
+    found = {split: kinds.folder(config, split).find_bad() for split in kinds.folder_splits(config)}
+    return {split: bad for split, bad in found.items() if bad}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Transfers:
-    """The transfers of a TFDS source whose records hold one each."""
-
-    records: Sequence[dict[str, Any]]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Example:
-        record = self.records[index]
-        transfer = record["transfer"]
-        return {
-            "subject_image": record["image"],
-            "subject_label": _plane(record["label"]),
-            "target_image": transfer["target_image"][0],
-            "target_label": _plane(transfer["target_label"][0]),
-            "transfer_image": transfer["image"][0],
-        }
-
-
-def _plane(label: np.ndarray) -> np.ndarray:
-    return label[..., 0]
-
-
-def _synthetic_people(config: ml_collections.ConfigDict) -> SyntheticPeople:
-    """Returns the prepared builder."""
-    sizes = {(c.height, c.width): c.name for c in SyntheticPeople.BUILDER_CONFIGS}
-    size = (config.height, config.width)
-    if size not in sizes:
-        known = ", ".join(f"{height}×{width}" for height, width in sizes)
-        raise ValueError(f"synthetic_people is drawn at {known}, not at {size[0]}×{size[1]}")
-    if config.num_labels != scenes.NUM_LABELS:
+def _check(config: Config) -> None:
+    """Raises ValueError for a value that is impossible."""
+    _require(config, "name", KINDS)
+    _require(config, "augmentation", augment.TRAINING)
+    _require(config, "train_split", TRAIN_SPLITS)
+    if config.num_workers < 0:
+        raise ValueError(f"config.data.num_workers = {config.num_workers}: use 0 or more")
+    kinds.label_map(config)
+    num_labels = KINDS[config.name].num_labels
+    if num_labels and not config.label_map and config.num_labels != num_labels:
         raise ValueError(
-            f"synthetic_people has {scenes.NUM_LABELS} labels ({', '.join(scenes.LABELS)}): set "
-            f"num_labels={scenes.NUM_LABELS}, not {config.num_labels}"
+            f"{config.name} has {num_labels} labels: set config.data.num_labels = {num_labels}, "
+            f"not {config.num_labels}, or merge labels by config.data.label_map"
+        )
+    if config.name != "folder" and config.skip_bad_files:
+        raise ValueError(
+            f"config.data.skip_bad_files = True: only folders can be used without their bad files; "
+            f"{config.name} is complete or not prepared at all"
         )
     if not config.directory:
-        raise ValueError("synthetic_people needs a directory to be drawn into: set directory")
-    builder = SyntheticPeople(config=sizes[size], data_dir=config.directory)
-    builder.download_and_prepare()
-    return builder
+        raise ValueError("config.data.directory is empty: say where the data lies, or is to be put")
 
 
-def _load_synthetic_people(config: ml_collections.ConfigDict, split: str) -> Source:
-    return _Pairs(_synthetic_people(config).as_data_source(split=split))
+def _require(config: Config, key: str, choices: Collection[str]) -> None:
+    if config[key] not in choices:
+        raise ValueError(
+            f"config.data.{key} = {config[key]!r}: use one of {', '.join(sorted(choices))}"
+        )
 
 
-def _load_synthetic_transfers(config: ml_collections.ConfigDict) -> Source:
-    return _Transfers(_synthetic_people(config).as_data_source(split="test"))
-
-
-def _load_folder(config: ml_collections.ConfigDict, split: str) -> Source:
-    return FolderSource(config.directory, split, config.height, config.width, config.num_labels)
-
-
-def _prepare_folder(config: ml_collections.ConfigDict) -> None:
-    for split in _SPLITS:
-        _load_folder(config, split)
-
-
-_PREPARE = {"synthetic_people": _synthetic_people, "folder": _prepare_folder}
-_LOAD = {"synthetic_people": _load_synthetic_people, "folder": _load_folder}
-_LOAD_TRANSFERS = {"synthetic_people": _load_synthetic_transfers, "folder": lambda config: None}
-NAMES = tuple(sorted(_LOAD))
+def _open(config: Config, split: str, skipped: Skipped) -> Source:
+    """Opens a split, 'authors_train' being the whole of train."""
+    _check(config)
+    kind = KINDS[config.name]
+    if split == "test" or (split == "validation" and kind.has_validation(config)):
+        return kind.open(config, split, skipped)
+    whole = kind.open(config, "train", skipped)
+    if split == "authors_train" or kind.has_validation(config):
+        return whole
+    held_out = range(HELD_OUT_EVERY - 1, len(whole), HELD_OUT_EVERY)
+    if split == "validation":
+        return Subset(whole, held_out if config.train_split == "train" else ())
+    return Subset(whole, [i for i in range(len(whole)) if i not in held_out])

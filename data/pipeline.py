@@ -1,24 +1,28 @@
 """Batches whose content is a function of the step, so that a run resumes where it stopped.
 
-The order of the examples depends on the seed alone: the batch of step s is the same on any number
-of hosts (each takes its contiguous share) and whether or not the run was interrupted before it.
+The order of the examples and their augmentation depend on the seed alone: the batch of step s is
+the same on any number of hosts (each takes its contiguous share), with any number of workers, and
+whether or not the run was interrupted before it.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+import dataclasses
+import signal
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
 
-Example = dict[str, np.ndarray]
+from data.sources import Example, Source
+
+Augment = Callable[[Example, np.random.Generator], Example]
+
+# Threads that read ahead where there are no worker processes.
+_THREADS = 4
 
 
-class Source(Protocol):
-    """Random access to examples: dicts of arrays whose shapes are the same in all of them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Example: ...
+def unchanged(example: Example, rng: np.random.Generator) -> Example:
+    """The augmentation of examples that are to be batched as they are."""
+    return example
 
 
 def train_batches(
@@ -26,26 +30,29 @@ def train_batches(
     *,
     batch_size: int,
     seed: int,
+    augment: Augment = unchanged,
     start_step: int = 0,
     num_steps: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 4,
+    num_workers: int = 0,
 ) -> Iterator[Example]:
     """Returns this host's share of the shuffled batches from `start_step` on.
 
     The examples are shuffled anew in each epoch; batches run on across the end of an epoch, so none
-    is left out and a source may be smaller than a batch.
+    is left out and a source may be smaller than a batch. What augmentation does to an example
+    depends on the seed, the epoch and the example's index in the source.
 
     Args:
         source: the examples, such as `{'image': uint8 [H, W, 3], 'label': uint8 [H, W]}`.
         batch_size: examples in a batch of all hosts together.
-        seed: of the order of the examples, 0 … 2³² − 1.
+        seed: of the order of the examples and of their augmentation, 0 … 2³² − 1.
+        augment: gets an example and random numbers of its own; the shapes of all it returns agree.
         start_step: step of the first batch; a run resumed there gets what it would have got.
         num_steps: how many batches; endless if None.
         process_index: number of this host.
         process_count: how many hosts share each batch.
-        num_threads: batches that are read ahead at a time; 0 reads in the caller's thread.
+        num_workers: processes that read ahead; 0 reads ahead in threads of this process.
 
     Returns:
         An iterator of batches: the examples stacked, `[batch_size // process_count, ...]`.
@@ -59,11 +66,12 @@ def train_batches(
         raise ValueError(f"seed={seed}: must be 0 … 2**32 - 1")
     if start_step < 0 or (num_steps is not None and num_steps < 0):
         raise ValueError(f"start_step={start_step}, num_steps={num_steps}: must not be negative")
-    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    shuffled = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    examples = shuffled.map_with_index(_Read(source, augment, seed))
     # Batches of one host's size: the hosts' shares of a global batch lie next to each other.
     batches = examples.batch(share, drop_remainder=True)[process_index::process_count]
     stop = None if num_steps is None else start_step + num_steps
-    return _read_ahead(batches[start_step:stop], num_threads)
+    return _read_ahead(batches[start_step:stop], num_workers)
 
 
 def eval_batches(
@@ -72,7 +80,7 @@ def eval_batches(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 4,
+    num_workers: int = 0,
 ) -> Iterator[Example]:
     """Returns this host's share of all examples, once and in order.
 
@@ -80,11 +88,11 @@ def eval_batches(
     every host the same number of batches.
 
     Args:
-        source: the examples.
+        source: the examples, all of the same shapes.
         batch_size: examples in a batch of all hosts together.
         process_index: number of this host.
         process_count: how many hosts share each batch.
-        num_threads: batches that are read ahead at a time; 0 reads in the caller's thread.
+        num_workers: processes that read ahead; 0 reads ahead in threads of this process.
 
     Returns:
         An iterator of batches: the examples stacked, `[b, ...]` with b = batch_size //
@@ -104,7 +112,20 @@ def eval_batches(
         batch = {name: np.stack([example[name] for example in chosen]) for name in chosen[0]}
         return batch | {"mask": (positions <= last).astype(np.float32)}
 
-    return _read_ahead(grain.MapDataset.range(last // batch_size + 1).map(read), num_threads)
+    return _read_ahead(grain.MapDataset.range(last // batch_size + 1).map(read), num_workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """Reads and augments the example at a position of the endless, shuffled sequence."""
+
+    source: Source
+    augment: Augment
+    seed: int
+
+    def __call__(self, position: int, index: int) -> Example:
+        epoch = position // len(self.source)
+        return self.augment(self.source[index], np.random.default_rng((self.seed, epoch, index)))
 
 
 def _host_share(source: Source, batch_size: int, process_index: int, process_count: int) -> int:
@@ -121,7 +142,14 @@ def _host_share(source: Source, batch_size: int, process_index: int, process_cou
     return batch_size // process_count
 
 
-def _read_ahead(batches: grain.MapDataset, num_threads: int) -> Iterator[Example]:
+def _read_ahead(batches: grain.MapDataset, num_workers: int) -> Iterator[Example]:
+    threads = 0 if num_workers else _THREADS
     # Grain counts elements, and an element is a whole batch here: its default of 500 is too many.
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    return iter(batches.to_iter_dataset(options))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    ahead = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+    return iter(batches.to_iter_dataset(options).mp_prefetch(ahead, worker_init_fn=_leave_signals))
+
+
+def _leave_signals(worker: int, count: int) -> None:
+    # Ctrl-C reaches the whole process group; only the main process is to act on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from data import scenes
 
-SEED = 2022
+# 2022 was the seed of the pictures that the demo's settings were chosen by; these are others.
+SEED = 2023
 
 _DESCRIPTION = """\
 Drawn pictures of people, each from three independent factors: a background, a pose (all geometry)
@@ -31,23 +32,28 @@ class SyntheticPeopleConfig(tfds.core.BuilderConfig):
     height: int = 64
     width: int = 64
     num_train: int = 8192
+    num_validation: int = 256
     num_test: int = 256
 
 
 class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
-    """Synthetic people with label maps and, in the test split, with perfect subject transfers.
+    """Synthetic people with label maps and, but in the train split, with perfect subject transfers.
 
     Example i of a split depends on `SEED`, the split and i alone. Features: `id`, `image`
     (PNG, `[H, W, 3]`), `label` (8-bit grayscale PNG, `[H, W, 1]`, values below
-    `scenes.NUM_LABELS`) and `transfer`, a sequence of one entry in the test split and of none in
-    the train split: `target_image`, `target_label` (the scene to transfer the example's person
-    into) and `image` (what a perfect transfer gives; its label map is `target_label`).
+    `scenes.NUM_LABELS`) and `transfer`, a sequence of none in the train split and of one entry in
+    the validation and test splits: `target_image`, `target_label` (the scene to transfer the
+    example's person into) and `image` (what a perfect transfer gives; its label map is
+    `target_label`).
     """
 
     # TFDS's own way to find this file needs importlib_resources, which it does not depend on.
     code_path = epath.Path(__file__)
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First version.",
+        "2.0.0": "Other pictures; a validation split.",
+    }
     BUILDER_CONFIGS: ClassVar = [
         SyntheticPeopleConfig(name="64", description="64×64 pixels."),
         SyntheticPeopleConfig(
@@ -56,6 +62,7 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
             height=256,
             width=256,
             num_train=2048,
+            num_validation=128,
             num_test=128,
         ),
     ]
@@ -90,8 +97,8 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         return {
-            "train": self._generate_examples("train", self.builder_config.num_train),
-            "test": self._generate_examples("test", self.builder_config.num_test),
+            split: self._generate_examples(split, getattr(self.builder_config, f"num_{split}"))
+            for split in ("train", "validation", "test")
         }
 
     def _generate_examples(self, split: str, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,7 +112,7 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
         subject, target = sample_scenes(split, index)
         image, label = scenes.draw(*subject, *size)
         example = {"image": _png(image), "label": _png(label), "transfer": []}
-        if split == "test":
+        if split != "train":
             target_image, target_label = scenes.draw(*target, *size)
             transferred, _ = scenes.draw(target[0], target[1], subject[2], *size)
             example["transfer"] = [
@@ -125,7 +132,7 @@ def sample_scenes(split: str, index: int) -> tuple[Scene, Scene]:
     none: nobody could tell from a picture without a hat what the person's hat looks like.
 
     Args:
-        split: 'train' or 'test'.
+        split: 'train', 'validation' or 'test'.
         index: number of the example in its split.
 
     Returns:

@@ -244,7 +244,7 @@ def _convert(argv: list[str]) -> None:
         config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
         validate(config)
         converted = convert_scam(read_torch(pathlib.Path(argv[2])), config)
-        run_folder.record(config, workdir)
+        run_folder.record(config, workdir, num_examples=None)
         checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
         checkpoints.save(converted)
         checkpoints.close()

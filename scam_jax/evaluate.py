@@ -1,5 +1,6 @@
 """Figures of a trained model: reconstruction of a split, transfer where its truth is known."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
@@ -9,7 +10,7 @@ from jax.sharding import Mesh
 
 from scam_jax import pictures, sharding, steps
 from scam_jax.metrics import L1, PSNR
-from scam_jax.transfer import TrainedModel
+from scam_jax.transfer import Picture, TrainedModel
 
 Batch = Mapping[str, np.ndarray]
 
@@ -123,6 +124,16 @@ def table(figures: Mapping[str, float], transfers: Mapping[str, Mapping[str, flo
             for method, psnr in transfers.items()
         ]
     return "\n".join(lines) + "\n"
+
+
+def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
+    """Rows of input, labels, reconstruction, and the next picture's subject transferred."""
+    rows = []
+    for target, subject in itertools.pairwise(people):
+        labels = pictures.colorize(target.labels, model.config.data.num_labels)
+        reconstruction = model.reconstruct(*target)
+        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
+    return pictures.grid(rows)
 
 
 def gallery(model: TrainedModel, triplets: Sequence[Batch]) -> np.ndarray:

@@ -6,12 +6,14 @@ import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import jax
 from absl import logging
 from ml_collections import ConfigDict
 
 CONFIG_FILE, RUNS_FILE, CHECKPOINTS = "config.json", "runs.jsonl", "checkpoints"
+SKIPPED_FILE = "skipped_files.json"
 _PACKAGES = (
     "jax",
     "jaxlib",
@@ -25,8 +27,9 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-# What the weights in the checkpoints depend on.
+# What the weights in the checkpoints depend on, and what of it they do not.
 _FIXED = ("seed", "data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay")
+_FREE = ("data.directory", "data.manual_dir", "data.num_workers")
 
 
 def load_config(workdir: pathlib.Path) -> ConfigDict:
@@ -52,28 +55,57 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
     before, now = _flat(load_config(workdir)), _flat(config)
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
-        if old != new and key.startswith(_FIXED) and key != "data.directory":
+        if old != new and key.startswith(_FIXED) and key not in _FREE:
             raise ValueError(
                 f"config.{key} = {new!r}, but the run in {workdir} was trained with {old!r}: go on "
                 "with the same config, or start another run with --workdir"
             )
 
 
-def record(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes the config, and adds a line on what this start of the run runs with."""
+def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) -> None:
+    """Writes the config, and adds a line on what this start of the run runs with.
+
+    Warns if the number of training examples is not what it was: their order is another then. None
+    stands for a number that is not known.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
+    starts = workdir / RUNS_FILE
+    if starts.is_file():
+        before = json.loads(starts.read_text().splitlines()[-1])["training_examples"]
+        if before not in (None, num_examples):
+            logging.warning(
+                "there are %d training examples, but were %d when the run in %s was last started: "
+                "from here on it sees them in another order than if it had not been interrupted",
+                num_examples,
+                before,
+                workdir,
+            )
     (workdir / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     entry = {
         "command": sys.argv,
         "seed": config.seed,
+        "training_examples": num_examples,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
     }
-    with (workdir / RUNS_FILE).open("a") as file:
+    with starts.open("a") as file:
         file.write(json.dumps(entry) + "\n")
+
+
+def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Path) -> None:
+    """Writes which files of each split a run does without, and why; the run keeps to the list."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(skipped, indent=2, ensure_ascii=False)
+    (workdir / SKIPPED_FILE).write_text(text + "\n")
+
+
+def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]] | None:
+    """What `record_skipped` wrote; None if it has not."""
+    file = workdir / SKIPPED_FILE
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> dict:

@@ -6,6 +6,8 @@ import small
 def get_config():
     config = small.config(
         data__height=20,
+        data__augmentation="basic",
+        data__skip_bad_files=True,
         train__num_steps=8,
         train__log_every=1,
         train__checkpoint_every=2,

@@ -4,8 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
+from absl import flags
 
 from data import pipeline
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    """Grain's workers read flags, which main.py's app.run has parsed."""
+    flags.FLAGS.mark_as_parsed()
+    yield
+    flags.FLAGS.unparse_flags()
 
 
 class Numbers:
@@ -50,19 +59,58 @@ def test_resuming_continues_the_uninterrupted_run(start_step):
     assert train(start_step=start_step, num_steps=10 - start_step) == whole[start_step:]
 
 
-@pytest.mark.parametrize("num_threads", [0, 1, 5])
-def test_threads_do_not_change_the_order(num_threads):
-    assert train(num_threads=num_threads) == train()
+def noisy(example, rng):
+    """An augmentation that shows its random numbers."""
+    return example | {"noise": rng.random(2)}
 
 
-@pytest.mark.parametrize("process_count", [2, 4])
-def test_shares_of_the_hosts_are_the_batch_of_one(process_count):
+@pytest.mark.parametrize(("process_count", "num_workers"), [(2, 0), (4, 0), (1, 2), (2, 1)])
+def test_hosts_and_workers_change_nothing(process_count, num_workers):
+    """Order, augmentation and resuming: the hosts' shares are the batches of one host."""
+    options = dict(batch_size=4, seed=1, augment=noisy)
+    whole = list(pipeline.train_batches(Numbers(10), num_steps=7, **options))
     shares = [
-        train(process_index=i, process_count=process_count, start_step=2)
+        pipeline.train_batches(
+            Numbers(10),
+            start_step=2,
+            num_steps=5,
+            process_index=i,
+            process_count=process_count,
+            num_workers=num_workers,
+            **options,
+        )
         for i in range(process_count)
     ]
-    joined = [list(itertools.chain(*step)) for step in zip(*shares, strict=True)]
-    assert joined == train(start_step=2)
+    for batch, *parts in zip(whole[2:], *shares, strict=True):
+        for name in batch:
+            joined = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(joined, batch[name])
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_example():
+    def shown(seed, count=10, batch_size=4):
+        batches = pipeline.train_batches(
+            Numbers(count), batch_size=batch_size, seed=seed, num_steps=20, augment=noisy
+        )
+        seen = [
+            (number, tuple(noise))
+            for batch in batches
+            for number, noise in zip(positions(batch), batch["noise"], strict=True)
+        ]
+        return seen[:count], seen[count : 2 * count]
+
+    first, second = shown(seed=1)
+    assert len({noise for _, noise in first + second}) == 20, "anew in every epoch and example"
+    assert shown(seed=1, batch_size=5) == (first, second), "whatever the batch"
+    assert not {noise for _, noise in shown(seed=2)[0]} & {noise for _, noise in first}
+    expected = [(n, tuple(np.random.default_rng((1, 1, n)).random(2))) for n, _ in second]
+    assert second == expected
+
+
+def test_an_error_in_a_worker_comes_out_with_its_own_message():
+    batches = pipeline.train_batches(Numbers(4, broken=2), batch_size=4, seed=0, num_workers=1)
+    with pytest.raises(ValueError, match=r"cannot read file2\.png: replace it"):
+        next(batches)
 
 
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order():

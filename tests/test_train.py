@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A folder data set of 6 + 3 photos."""
+    """A folder data set of 6 + 3 photos, and one that cannot be read."""
     root = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 3)):
@@ -38,6 +39,8 @@ def photos(tmp_path_factory):
             labels = random.integers(0, 3, (20, 16), dtype=np.uint8)
             Image.fromarray(image).save(root / split / "images" / f"{i}.png")
             Image.fromarray(labels).save(root / split / "labels" / f"{i}.png")
+    shutil.copy(root / "train" / "labels" / "0.png", root / "train" / "labels" / "broken.png")
+    (root / "train" / "images" / "broken.jpg").write_bytes(b"")
     return root
 
 
@@ -82,7 +85,10 @@ def restored(workdir):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp_path, number):
-    """Killed in the middle, the same command goes on to the same weights and metrics.jsonl."""
+    """Killed in the middle, the same command goes on to the same weights and metrics.jsonl.
+
+    So it does with a worker process that reads the data.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     with subprocess.Popen(
         train_command(photos, tmp_path), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
@@ -97,7 +103,8 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
     saved = [int(f.name) for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
     assert max(saved, default=0) < 8, "the run was to be stopped before its end"
-    again = run(train_command(photos, tmp_path))
+    workers = int(number == signal.SIGTERM)
+    again = run(train_command(photos, tmp_path, f"--config.data.num_workers={workers}"))
     assert not saved or "going on from step" in again.stderr
     assert_trees_close(restored(tmp_path), restored(finished))
     assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
@@ -147,11 +154,28 @@ def test_the_run_folder_says_what_ran(finished):
     assert run_folder.load_config(finished).train.num_steps == 8
     assert sorted(f.name for f in (finished / "checkpoints").iterdir() if f.is_dir()) == ["6", "8"]
     assert list((finished / "tensorboard").iterdir())
+    skipped = json.loads((finished / "skipped_files.json").read_text())
+    assert [*skipped] == ["train"]
+    assert [*skipped["train"]] == ["broken"]
+    assert "broken.jpg (it is empty)" in skipped["train"]["broken"]
+
+
+def test_a_run_whose_data_changed_says_so(tmp_path, caplog):
+    config = small.config()
+    for num_examples in (None, 28, 28):
+        run_folder.record(config, tmp_path, num_examples)
+        assert "training examples" not in caplog.text
+    run_folder.record(config, tmp_path, 27)
+    assert f"there are 27 training examples, but were 28 when the run in {tmp_path}" in caplog.text
 
 
 def test_commands_on_the_trained_model(photos, finished, tmp_path):
     out = run(command("--mode=eval", f"--workdir={finished}")).stdout
     assert "| psnr |" in out
+    refused = run(
+        command("--mode=eval", "--split=validation", f"--workdir={finished}"), check=False
+    )
+    assert "the validation split is empty: folder has too few training examples" in refused.stderr
     run(command("--mode=gallery", f"--workdir={finished}", "--count=2"))
     assert Image.open(finished / "gallery.png").size[0] > 6 * 16
     pairs = [f"{photos}/test/images/{i}.png,{photos}/test/labels/{i}.png" for i in (0, 1)]
@@ -176,6 +200,7 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
         (["--config.train.batchsize=3"], "batchsize"),
         (["--config.train.batch_size=0"], "config.train.batch_size = 0: use 1 or more"),
         (["--config.data.directory=/nowhere"], "/nowhere"),
+        (["--config.data.skip_bad_files=False"], "broken.jpg (it is empty): replace or remove it"),
         (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the run in"),
         (["--config.losses.perceptual.start=1.0", "--config.losses.perceptual.end=1.0"], "vgg19"),
     ],

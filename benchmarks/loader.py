@@ -1,0 +1,190 @@
+"""Images/s of the input pipeline at 256×256: `python -m benchmarks.loader`.
+
+Makes a small download of CelebAMask-HQ's layout (photos of 1024×1024 with the spectrum of natural
+images, masks of 512×512) and prepares it as training does; then reads shuffled batches of 32 from
+what was prepared, and from the same photos as a folder, with 0, 1 and 2 workers. All settings run
+in turn, several rounds; the median counts. Images/s are of the wall clock; images/s a core divide
+by the CPU time of all processes instead.
+"""
+
+import functools
+import io
+import itertools
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import app
+from PIL import Image
+
+from data import augment, celeba_mask_hq, pipeline
+from data.celeba_mask_hq import CelebaMaskHq, CelebaMaskHqConfig
+from data.folder import FolderSource
+from data.labels import LabelMap
+from data.sources import Mapped, Source
+
+SIZE, BATCH_SIZE, PHOTOS = 256, 32, 256
+ROUNDS = 5
+# Batches of a measurement and, before it, those in which workers start and buffers fill.
+BATCHES = {"prepared": (40, 8), "folder": (4, 2)}
+
+
+def photo(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Noise whose amplitude falls with 1 / frequency, as that of natural images does."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = 1
+    noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(3, size, size))) / frequency)
+    noise = 128 + 50 * (noise / noise.std())
+    return np.clip(noise, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def make_download(root: pathlib.Path) -> None:
+    """The official layout, with five parts a face, and the same as a folder data set."""
+    rng = np.random.default_rng(0)
+    images = root / "CelebAMask-HQ" / "CelebA-HQ-img"
+    masks = root / "CelebAMask-HQ" / "CelebAMask-HQ-mask-anno" / "0"
+    folder = root / "folder" / "train"
+    for path in (images, masks, folder / "images", folder / "labels"):
+        path.mkdir(parents=True)
+    rows, columns = np.mgrid[:512, :512]
+    for number in range(PHOTOS):
+        if number < 16:  # enough for the decoder, which has no memory
+            encoded = io.BytesIO()
+            Image.fromarray(photo(rng, 1024)).save(encoded, "JPEG", quality=90)
+            (images / f"{number}.jpg").write_bytes(encoded.getvalue())
+        else:
+            os.link(images / f"{number % 16}.jpg", images / f"{number}.jpg")
+        os.link(images / f"{number}.jpg", folder / "images" / f"{number}.jpg")
+        labels = np.zeros((512, 512), np.uint8)
+        for part in ("skin", "nose", "mouth", "hair", "cloth"):
+            centre, radius = rng.uniform(100, 400, 2), rng.uniform(30, 200)
+            mask = np.hypot(rows - centre[0], columns - centre[1]) < radius
+            Image.fromarray((mask * 255).astype(np.uint8)).save(masks / f"{number:05d}_{part}.png")
+            labels[mask] = celeba_mask_hq.LABELS.index(part)
+        Image.fromarray(labels).save(folder / "labels" / f"{number}.png")
+
+
+def pair(record) -> dict[str, np.ndarray]:
+    return {"image": record["image"], "label": record["label"]}
+
+
+def sources(root: pathlib.Path) -> dict[str, Source]:
+    """The prepared data set and the folder; prints how long the preparation took."""
+    config = CelebaMaskHqConfig(
+        name="benchmark", description="", height=SIZE, width=SIZE, num_train=PHOTOS - 1, num_test=1
+    )
+    builder = CelebaMaskHq(config=config, data_dir=root / "prepared")
+    start = time.perf_counter()
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
+    seconds = time.perf_counter() - start
+    size = sum(file.stat().st_size for file in pathlib.Path(builder.data_path).iterdir())
+    print(f"\nprepared {PHOTOS / seconds:.0f} images/s, {size / PHOTOS / 1e3:.0f} kB an image\n")
+    return {
+        "prepared": Mapped(builder.as_data_source(split="train"), pair),
+        "folder": FolderSource(root / "folder", "train", LabelMap("", 19)),
+    }
+
+
+def cpu_seconds(children: set[int]) -> float:
+    """CPU time so far of this process and of workers, by what the system counts for each."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    total = own.ru_utime + own.ru_stime
+    tick = os.sysconf("SC_CLK_TCK")
+    for child in children:
+        fields = pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+        total += (int(fields[11]) + int(fields[12])) / tick
+    return total
+
+
+def child_processes() -> set[int]:
+    tasks = pathlib.Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+def measure(batches: Iterator, count: int, warm_up: int) -> tuple[float, float]:
+    """Images/s of the wall clock and of CPU time."""
+    for _ in itertools.islice(batches, warm_up):
+        pass
+    children = child_processes()
+    cpu, start = cpu_seconds(children), time.perf_counter()
+    for _ in itertools.islice(batches, count):
+        pass
+    seconds, cpu = time.perf_counter() - start, cpu_seconds(children) - cpu
+    return count * BATCH_SIZE / seconds, count * BATCH_SIZE / cpu
+
+
+def run(source: Source, name: str, augmentation: str, num_workers: int) -> tuple[float, float]:
+    batches = pipeline.train_batches(
+        source,
+        batch_size=BATCH_SIZE,
+        seed=0,
+        augment=functools.partial(augment.TRAINING[augmentation], height=SIZE, width=SIZE),
+        num_workers=num_workers,
+    )
+    result = measure(batches, *BATCHES[name])
+    batches.close()
+    return result
+
+
+def decoding(source: Source) -> None:
+    """What it costs to have an image, by how it is stored."""
+    image = Image.fromarray(source[0]["image"])
+    encoded = {}
+    for kind in ("PNG", "JPEG"):
+        encoded[kind] = io.BytesIO()
+        image.save(encoded[kind], kind)
+    reads = {
+        "record of raw pixels, with its label map": lambda i: source[i % len(source)],
+        "PNG (Pillow)": lambda i: np.asarray(Image.open(encoded["PNG"])),
+        "JPEG (Pillow), not lossless": lambda i: np.asarray(Image.open(encoded["JPEG"])),
+    }
+    times = {kind: [] for kind in reads}
+    for _ in range(ROUNDS):
+        for kind, read in reads.items():
+            start = time.perf_counter()
+            for i in range(100):
+                read(i)
+            times[kind].append((time.perf_counter() - start) * 10)
+    print("| to have one 256×256 image | ms |\n|---|---|")
+    for kind, values in times.items():
+        print(f"| {kind} | {statistics.median(values):.2f} |")
+
+
+def main(argv: list[str]) -> None:
+    print(
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ",
+        end="",
+    )
+    print(f"grain {grain.__version__}, Pillow {Image.__version__}, NumPy {np.__version__}")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = pathlib.Path(temporary)
+        make_download(root)
+        by_name = sources(root)
+        decoding(by_name["prepared"])
+        settings = [
+            *itertools.product(["prepared"], ["none", "basic", "crop"], [0, 1, 2]),
+            *itertools.product(["folder"], ["none"], [0, 1, 2]),
+        ]
+        results = {setting: [] for setting in settings}
+        for _ in range(ROUNDS):
+            for setting in settings:
+                name, augmentation, num_workers = setting
+                results[setting].append(run(by_name[name], name, augmentation, num_workers))
+    print(
+        "\n| source | augmentation | workers | images/s | images/s a core |\n|---|---|---|---|---|"
+    )
+    for (name, augmentation, num_workers), values in results.items():
+        wall, core = (statistics.median(column) for column in zip(*values, strict=True))
+        print(f"| {name} | {augmentation} | {num_workers} | {wall:.0f} | {core:.0f} |")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,201 @@
+"""A data set as a configuration asks for it: splits, sizes, bad files, refusals."""
+
+import pathlib
+import shutil
+
+import ml_collections
+import numpy as np
+import pytest
+import small_folder
+import test_celeba_mask_hq
+from PIL import Image
+from small_folder import HEIGHT, NUM_LABELS, WIDTH, labels_of, write
+
+from configs import common
+from data import celeba_mask_hq, datasets
+from data.celeba_mask_hq import CelebaMaskHqConfig
+from data.resizing import resize_nearest
+
+
+@pytest.fixture
+def root(tmp_path):
+    small_folder.make(tmp_path)
+    return tmp_path
+
+
+def config_dict(root: pathlib.Path, **changes) -> ml_collections.ConfigDict:
+    config = common.base().data
+    config.update({"directory": str(root), "height": HEIGHT, "width": WIDTH})
+    config.update({"num_labels": NUM_LABELS, **changes})
+    return config
+
+
+def test_pictures_of_the_right_size_are_left_as_they_are(root):
+    image = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    label = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % NUM_LABELS
+    write(root, "d.png", image, label)
+    example = datasets.load_for_training(config_dict(root))[0][3]
+    np.testing.assert_array_equal(example["image"], image)
+    np.testing.assert_array_equal(example["label"], label)
+
+
+def test_a_configuration_loads_a_folder(root):
+    config = config_dict(root, height=6, width=9)
+    datasets.prepare(config)
+    assert datasets.load(config, "test")[2]["image"].shape == (6, 9, 3)
+    assert datasets.load_transfers(config) is None
+    (root / "test" / "labels" / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images in .*test/images have no label"):
+        datasets.prepare(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "people"}, r"config\.data\.name = 'people': use one of ade20k, .*folder"),
+        (
+            {"augmentation": "crops"},
+            r"config\.data\.augmentation = 'crops': use one of basic, crop",
+        ),
+        ({"train_split": "all"}, r"train_split = 'all': use one of authors_train, train"),
+        ({"num_workers": -1}, r"config\.data\.num_workers = -1: use 0 or more"),
+        ({"directory": ""}, r"config\.data\.directory is empty: say where"),
+        ({"label_map": "0|1|1"}, r"0\|1\|1"),
+        ({"name": "celeba_mask_hq"}, r"celeba_mask_hq has 19 labels: .*num_labels = 19, not 5"),
+        (
+            {"name": "ade20k", "num_labels": 151, "skip_bad_files": True},
+            r"only folders can be used",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be(root, changes, message):
+    config = config_dict(root, **changes)
+    for call in (datasets.prepare, datasets.load_for_training, datasets.load_transfers):
+        with pytest.raises(ValueError, match=message):
+            call(config)
+
+
+def test_unknown_split(root):
+    with pytest.raises(ValueError, match=r"unknown split 'valid'; the splits are train, valid"):
+        datasets.load(config_dict(root), "valid")
+
+
+def names_of(examples) -> list[int]:
+    """The number that every image of `numbered` is filled with."""
+    return [int(examples[i]["image"][0, 0, 0]) for i in range(len(examples))]
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """45 training pairs and 2 for testing, whose images are filled with their number."""
+    for split, count in (("train", 45), ("test", 2)):
+        for i in range(count):
+            image = np.full((HEIGHT, WIDTH, 3), i + 100 * (split == "test"), np.uint8)
+            write(tmp_path, f"{i:02d}.png", image, np.zeros((HEIGHT, WIDTH), np.uint8), split)
+    return tmp_path
+
+
+def test_validation_is_held_out_of_train(numbered):
+    config = config_dict(numbered)
+    train, _ = datasets.load_for_training(config)
+    assert names_of(datasets.load(config, "validation")) == [19, 39]
+    assert names_of(train) == names_of(datasets.load(config, "train"))
+    assert names_of(train) == [i for i in range(45) if i not in (19, 39)]
+    assert names_of(datasets.load(config, "test")) == [100, 101]
+
+
+def test_the_authors_train_on_all_of_train(numbered):
+    config = config_dict(numbered, train_split="authors_train")
+    assert names_of(datasets.load_for_training(config)[0]) == list(range(45))
+    assert len(datasets.load(config, "validation")) == 0, "all of it is trained on"
+    assert names_of(datasets.load(config, "test")) == [100, 101]
+
+
+def test_a_validation_folder_is_taken_as_it_is(numbered):
+    (numbered / "test").rename(numbered / "validation")
+    write(numbered, "t.png", np.full((4, 4, 3), 200, np.uint8), np.zeros((4, 4), np.uint8), "test")
+    config = config_dict(numbered)
+    assert names_of(datasets.load(config, "validation")) == [100, 101]
+    assert names_of(datasets.load_for_training(config)[0]) == list(range(45))
+
+
+def test_label_maps_of_another_size_are_counted_and_said_once(root, caplog):
+    write(root, "d.png", np.zeros((9, 7, 3), np.uint8), np.zeros((9, 7), np.uint8))
+    with caplog.at_level("WARNING"):
+        datasets.prepare(config_dict(root))
+    said = [record.getMessage() for record in caplog.records if "another size" in record.message]
+    assert len(said) == 2, "train and test"
+    assert "3 of 4 label maps of" in said[0]
+    assert "such as a" in said[0]
+
+
+def test_bad_files_are_skipped_only_if_asked_and_listed(root):
+    (root / "train" / "images" / "a.jpg").write_bytes(b"")
+    Image.new("RGBA", (4, 4)).save(root / "test" / "labels" / "c.png")
+    with pytest.raises(ValueError, match=r"a\.jpg \(it is empty\): replace or remove it"):
+        datasets.prepare(config_dict(root))
+    config = config_dict(root, skip_bad_files=True)
+    datasets.prepare(config)
+    skipped = datasets.find_bad_files(config)
+    assert {split: list(bad) for split, bad in skipped.items()} == {"train": ["a"], "test": ["c"]}
+    assert "a.jpg (it is empty)" in skipped["train"]["a"]
+    assert "c.png has colour" in skipped["test"]["c"]
+    train, _ = datasets.load_for_training(config, skipped)
+    assert [len(train), len(datasets.load(config, "test", skipped))] == [2, 2]
+    np.testing.assert_array_equal(train[0]["label"][::2, ::2], labels_of(root, "b"))
+
+
+@pytest.mark.parametrize("name", ["celeba_mask_hq", "celeba_mask_hq_sean"])
+def test_a_download_is_prepared_and_loaded_by_its_name(tmp_path, monkeypatch, name):
+    """The prepared photos by number, merged labels, and the numbers held out."""
+    download = tmp_path / "download"
+    test_celeba_mask_hq.write_download(download)
+    monkeypatch.setattr(celeba_mask_hq, "FOLDER_SIZE", 4)
+    monkeypatch.setattr(datasets, "HELD_OUT_EVERY", 3)
+    monkeypatch.setattr(CelebaMaskHqConfig, "__init__", tiny_config)
+    config = config_dict(
+        tmp_path / "prepared",
+        name=name,
+        manual_dir=str(download),
+        num_labels=2,
+        label_map="0|*",
+        augmentation="basic",
+    )
+    datasets.prepare(config)
+    shutil.rmtree(download)
+    train, augment = datasets.load_for_training(config)
+    assert [len(train), len(datasets.load(config, "validation"))] == [4, 2]
+    assert len(datasets.load(config, "test")) == 3
+    expected = {
+        "celeba_mask_hq": lambda n: test_celeba_mask_hq.labels_of(n, HEIGHT, WIDTH),
+        "celeba_mask_hq_sean": lambda n: resize_nearest(
+            test_celeba_mask_hq.sean_labels_of(n), HEIGHT, WIDTH
+        ),
+    }[name]
+    for i, number in enumerate([0, 1, 3, 4]):
+        np.testing.assert_array_equal(train[i]["label"], expected(number) > 0)
+    np.testing.assert_array_equal(datasets.load(config, "test")[2]["label"], expected(8) > 0)
+    example = augment(train[0], np.random.default_rng(0))
+    assert (example["image"].shape, example["label"].shape) == ((HEIGHT, WIDTH, 3), (HEIGHT, WIDTH))
+
+
+def tiny_config(self, **fields) -> None:
+    dataclasses_init(self, **{**fields, "num_train": 6, "num_test": 3})
+
+
+dataclasses_init = CelebaMaskHqConfig.__init__
+
+
+def test_a_missing_download_says_where_to_get_it(tmp_path):
+    config = config_dict(tmp_path, name="ade20k", num_labels=151)
+    with pytest.raises(FileNotFoundError, match=r"(?s)downloads/manual.*ADEChallengeData2016\.zip"):
+        datasets.prepare(config)
+
+
+def test_what_a_killed_preparation_left_is_named(tmp_path, caplog):
+    leftover = tmp_path / "ade20k" / "challenge2016" / "incomplete.ABCDEF_1.0.0"
+    leftover.mkdir(parents=True)
+    config = config_dict(tmp_path, name="ade20k", num_labels=151)
+    with pytest.raises(FileNotFoundError):
+        datasets.prepare(config)
+    assert f"{leftover} is left of a preparation that was killed" in caplog.text
