@@ -236,8 +236,8 @@ def _cut(example: Example, box: Box, height: int, width: int, flipped: bool = Fa
     image, labels = example["image"], example["label"]
     if labels.shape != image.shape[:2]:
         raise ValueError(
-            f"the label map is {labels.shape[0]}×{labels.shape[1]}, but the image is "
-            f"{image.shape[0]}×{image.shape[1]}: resize one to the other before augmentation"
+            f"label map of shape {labels.shape}, image of shape {image.shape}: make both of one "
+            "size before augmentation"
         )
     part = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
     image, labels = resize_bilinear(image[part], height, width), labels[part]

@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from etils import epath
 
 from data import celeba_mask_hq
 from data.ade20k import Ade20k
@@ -85,9 +86,9 @@ def _prepare_folder(config: Config) -> None:
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.DatasetBuilder:
     """Prepares a data set, from the user's own download if it needs one."""
-    for leftover in pathlib.Path(builder.data_path).parent.glob("incomplete.*"):
+    for leftover in builder.data_path.parent.glob("incomplete.*"):
         logging.warning("%s is left of a preparation that was killed: it can be removed", leftover)
-    manual_dir = pathlib.Path(config.manual_dir).expanduser() if config.manual_dir else None
+    manual_dir = epath.Path(config.manual_dir).expanduser() if config.manual_dir else None
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
     )

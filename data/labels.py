@@ -97,17 +97,20 @@ class LabelMap:
         holds = f"{name} holds the value{plural} {listed}"
         if self.text.strip():
             return ValueError(
-                f"{holds} without a label: name {them} in data.label_map = {self.text!r}, or use "
-                "'*' there"
+                f"{holds} without a label: name {them} in config.data.label_map = {self.text!r}, "
+                "or use '*' there"
             )
         if set(values.tolist()) <= {0, 255}:
-            remedy = "for masks of 0 and 255, set data.label_map='0|255' and data.num_labels=2"
+            remedy = (
+                "for masks of 0 and 255, set config.data.label_map='0|255' and "
+                "config.data.num_labels=2"
+            )
         else:
             remedy = (
-                f"set data.num_labels to at least {missing[-1] + 1}, or correct the label map, or "
-                f"give {them} a label by data.label_map"
+                f"set config.data.num_labels to at least {missing[-1] + 1}, or correct the label "
+                f"map, or give {them} a label by config.data.label_map"
             )
-        return ValueError(f"{holds}, but data.num_labels = {self.num_labels}: {remedy}")
+        return ValueError(f"{holds}, but config.data.num_labels = {self.num_labels}: {remedy}")
 
 
 def table(label_map: str, num_labels: int) -> np.ndarray:
@@ -126,7 +129,7 @@ def table(label_map: str, num_labels: int) -> np.ndarray:
     """
     if not 1 <= num_labels <= _NUM_VALUES:
         raise ValueError(
-            f"data.num_labels = {num_labels}: use 1 … {_NUM_VALUES}, label maps hold bytes"
+            f"config.data.num_labels = {num_labels}: use 1 … {_NUM_VALUES}, label maps hold bytes"
         )
     numbers = np.arange(_NUM_VALUES, dtype=np.int16)
     if not label_map.strip():
@@ -142,8 +145,8 @@ def table(label_map: str, num_labels: int) -> np.ndarray:
     if len(groups) != num_labels:
         raise _refusal(
             label_map,
-            f"it has {len(groups)} groups, separated by '|', but data.num_labels = {num_labels}: "
-            f"set data.num_labels to {len(groups)}, or write one group for each label",
+            f"it has {len(groups)} groups, separated by '|', but config.data.num_labels = "
+            f"{num_labels}: set that to {len(groups)}, or write one group for each label",
         )
     others = labels.get("*", UNMAPPED)
     return np.array([labels.get(int(number), others) for number in numbers], np.int16)
@@ -165,7 +168,7 @@ def _parse(entry: str, label_map: str) -> str | int:
 
 
 def _refusal(label_map: str, message: str) -> ValueError:
-    return ValueError(f"data.label_map = {label_map!r}: {message}")
+    return ValueError(f"config.data.label_map = {label_map!r}: {message}")
 
 
 def reorder(source: Sequence[str], target: Sequence[str]) -> str:
@@ -178,7 +181,7 @@ def reorder(source: Sequence[str], target: Sequence[str]) -> str:
         target: the names of the model's labels; those that `source` lacks become empty groups.
 
     Returns:
-        The map, for `LabelMap` and `data.label_map`.
+        The map, for `LabelMap` and `config.data.label_map`.
 
     Raises:
         ValueError: a name of `source` is not in `target`, or a name occurs twice.

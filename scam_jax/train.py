@@ -158,7 +158,11 @@ class _Loop:
         if logs:
             timings = self._timings(step)
             shown = {name: f"{values[name]:.4f}" for name in ("l1", "generator", "discriminator")}
-            progress.set_postfix({"images/s": f"{timings['time/images_per_second']:.1f}", **shown})
+            speed = {
+                "images/s": f"{timings['time/images_per_second']:.1f}",
+                "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
+            }
+            progress.set_postfix({**speed, **shown})
             if not sys.stderr.isatty():
                 logging.info("%s", progress)
             if self.writer:

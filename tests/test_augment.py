@@ -297,7 +297,9 @@ def test_jitter_of_hue_and_saturation():
 @pytest.mark.parametrize("name", TRAINING)
 def test_image_and_label_map_of_different_size(name):
     example = {"image": noise(8, 6)["image"], "label": noise(4, 3)["label"]}
-    with pytest.raises(ValueError, match="label map is 4×3, but the image is 8×6: resize one"):
+    with pytest.raises(
+        ValueError, match=r"label map of shape \(4, 3\), image of shape \(8, 6, 3\): make"
+    ):
         TRAINING[name](example, np.random.default_rng(0), 8, 8)
 
 

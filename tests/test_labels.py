@@ -80,7 +80,7 @@ def test_maps_that_cannot_be_are_refused_at_once(text, num_labels, message):
             "",
             5,
             (0, 7),
-            r"^map a\.png holds the value 7, but data\.num_labels = 5: set data\.num_labels to at "
+            r"^map a\.png holds the value 7, but config\.data\.num_labels = 5: set config\.data\.num_labels to at "
             r"least 8, or correct the label map",
         ),
         ("", 2, (0, 2), r"holds the value 2, but .* at least 3,"),
@@ -88,15 +88,30 @@ def test_maps_that_cannot_be_are_refused_at_once(text, num_labels, message):
         ("", 2, tuple(range(9)), r"values 2, 3, 4, 5, 6, …, but .* at least 9"),
         ("", 2, tuple(range(7)), r"values 2, 3, 4, 5, 6, but .* at least 7"),
         ("", 3, (0, 1, 255), r"the value 255, but .*at least 256, or correct .*data\.label_map"),
-        ("", 2, (0, 255), r"the value 255, .*data\.label_map='0\|255' and data\.num_labels=2$"),
-        ("", 2, (255,), r"the value 255, .*data\.label_map='0\|255' and data\.num_labels=2$"),
+        (
+            "",
+            2,
+            (0, 255),
+            r"the value 255, .*data\.label_map='0\|255' and config\.data\.num_labels=2$",
+        ),
+        (
+            "",
+            2,
+            (255,),
+            r"the value 255, .*data\.label_map='0\|255' and config\.data\.num_labels=2$",
+        ),
         (
             "0|255",
             2,
             (0, 254, 255),
             r"^map a\.png holds the value 254 without a label: name it in ",
         ),
-        ("0|3", 2, (1, 0, 2), r"values 1, 2 .*name them in data\.label_map = '0\|3', or use '\*'"),
+        (
+            "0|3",
+            2,
+            (1, 0, 2),
+            r"values 1, 2 .*name them in config\.data\.label_map = '0\|3', or use '\*'",
+        ),
     ],
 )
 def test_values_without_a_label(text, num_labels, values, message):
