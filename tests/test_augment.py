@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data import augment, resizing
+from data import augment
 from data.augment import EVALUATION, TRAINING, Box
 
 SIZES = [(40, 40), (48, 27), (27, 48), (1, 30), (30, 1), (1, 1)]
@@ -301,19 +301,3 @@ def test_image_and_label_map_of_different_size(name):
         ValueError, match=r"label map of shape \(4, 3\), image of shape \(8, 6, 3\): make"
     ):
         TRAINING[name](example, np.random.default_rng(0), 8, 8)
-
-
-def test_nearest_is_the_floor():
-    for height, width in SIZES:
-        labels = noise(height, width)["label"]
-        resized = resizing.resize_nearest(labels, 21, 34)
-        for row, column in itertools.product(range(21), range(34)):
-            assert resized[row, column] == labels[row * height // 21, column * width // 34]
-    assert resizing.resize_nearest(labels, *labels.shape) is labels
-
-
-def test_bilinear_averages_what_it_shrinks():
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[::2, ::2] = image[1::2, 1::2] = 200
-    np.testing.assert_allclose(resizing.resize_bilinear(image, 8, 8), 100, atol=2)
-    assert resizing.resize_bilinear(image, 32, 32) is image

@@ -80,8 +80,8 @@ def test_maps_that_cannot_be_are_refused_at_once(text, num_labels, message):
             "",
             5,
             (0, 7),
-            r"^map a\.png holds the value 7, but config\.data\.num_labels = 5: set config\.data\.num_labels to at "
-            r"least 8, or correct the label map",
+            r"^map a\.png holds the value 7, but config\.data\.num_labels = 5: set config\.data\."
+            r"num_labels to at least 8, or correct the label map",
         ),
         ("", 2, (0, 2), r"holds the value 2, but .* at least 3,"),
         ("", 2, (9, 2, 1, 2), r"holds the values 2, 9, but .* at least 10,"),
