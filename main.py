@@ -13,6 +13,7 @@ Any value of the config: --config.train.batch_size=64.
 
 import json
 import logging as python_logging
+import os
 import pathlib
 import signal
 import sys
@@ -82,11 +83,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     vgg = None
     if max(config.losses.perceptual.start, config.losses.perceptual.end) > 0:
         vgg = vgg19.load(pathlib.Path(config.losses.vgg19_weights))
-    if jax.process_index() == 0:
-        datasets.prepare(config.data)
-        if config.data.skip_bad_files and run_folder.load_skipped(workdir) is None:
-            run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
-    _wait_for_all("data set prepared")
+    _prepare(config, workdir)
     source, augment = datasets.load_for_training(config.data, _skipped(workdir))
     if jax.process_index() == 0:
         run_folder.record(config, workdir, len(source))
@@ -135,6 +132,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         sys.exit(128 + stop.signal)
 
 
+def _prepare(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Has one process prepare the data set, and find its bad files where a run goes without."""
+    if jax.process_index() == 0:
+        datasets.prepare(config.data)
+        if config.data.skip_bad_files and run_folder.load_skipped(workdir) is None:
+            run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
+    sharding.wait_for_all("data set prepared")
+
+
 def _skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
     """The files that the run does without; says how many."""
     skipped = run_folder.load_skipped(workdir) or {}
@@ -149,14 +155,8 @@ def _skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
     return skipped
 
 
-def _wait_for_all(what: str) -> None:
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(what)
-
-
 def _load_split(config: ConfigDict, workdir: pathlib.Path, split: str):
+    _prepare(config, workdir)
     source = datasets.load(config.data, split, _skipped(workdir))
     if not len(source):
         raise ValueError(
@@ -191,14 +191,13 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, split: str) -> None:
 
 def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: int) -> None:
     """Writes gallery.png: pairs of a split, with the truth of the transfer if known."""
+    source = _load_split(config, workdir, split)
     model = TrainedModel.load(workdir)
     triplets = datasets.load_transfers(config.data, split)
     if triplets is not None:
         count = min(count, len(triplets))
         picture = evaluate.gallery(model, [triplets[i] for i in range(count)])
     else:
-        source = _load_split(config, workdir, split)
-
         people = [(source[-1 - i % len(source)], source[i % len(source)]) for i in range(count)]
         picture = model.contact_sheet([(_picture(a), _picture(b)) for a, b in people])
     _write(workdir / "gallery.png", picture, enlarge=2 if config.data.height <= 64 else 1)
@@ -276,6 +275,10 @@ def main(argv: list[str]) -> None:
     except (ValueError, OSError, CheckpointError, training.TrainingDiverged) as error:
         logging.error("%s", error)
         logging.debug("where it happened", exc_info=error)
+        if _DISTRIBUTED.value:
+            # Python's exit would first wait minutes for the other processes, which cannot go on.
+            sys.stderr.flush()
+            os._exit(1)
         sys.exit(1)
 
 

@@ -33,8 +33,9 @@ from data.sources import Mapped, Source
 
 SIZE, BATCH_SIZE, PHOTOS = 256, 32, 256
 ROUNDS = 5
-# Batches of a measurement and, before it, those in which workers start and buffers fill.
-BATCHES = {"prepared": (40, 8), "folder": (4, 2)}
+# Batches of a measurement and, before it, those in which workers start and buffers fill: multiples
+# of the four that threads finish at about the same time.
+BATCHES = {"prepared": (64, 8), "folder": (12, 4)}
 
 
 def photo(rng: np.random.Generator, size: int) -> np.ndarray:

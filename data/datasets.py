@@ -3,6 +3,8 @@
 import functools
 from collections.abc import Callable, Collection
 
+from absl import logging
+
 from data import augment, kinds
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
@@ -105,7 +107,11 @@ def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
         FileNotFoundError, ValueError: as `prepare`.
     """
     _check(config)
-    found = {split: kinds.folder(config, split).find_bad() for split in kinds.folder_splits(config)}
+    found = {}
+    for split in kinds.folder_splits(config):
+        source = kinds.folder(config, split)
+        logging.info("reading all %d pairs of %s to find those that cannot be", len(source), split)
+        found[split] = source.find_bad()
     return {split: bad for split, bad in found.items() if bad}
 
 

@@ -4,9 +4,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA = "data"
+# For a data set to be prepared by one process.
+LONGEST_WAIT_MS = 24 * 60 * 60 * 1000
 
 
 def make_mesh() -> Mesh:
@@ -16,6 +19,14 @@ def make_mesh() -> Mesh:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process has come here; `what` is unique in the program.
+
+    Not a collective: those give a process up that comes half a minute later than the others.
+    """
+    ocp.multihost.get_barrier_sync_fn()(key=what, timeout_ms=LONGEST_WAIT_MS)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
