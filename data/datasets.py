@@ -17,6 +17,33 @@ TRAIN_SPLITS = ("train", "authors_train")
 HELD_OUT_EVERY = 20
 
 
+def check(config: Config) -> None:
+    """Checks every value of a data set's configuration, but for what is in `directory`.
+
+    Raises:
+        ValueError: names the value that is impossible, and what to do.
+    """
+    _require(config, "name", KINDS)
+    _require(config, "augmentation", augment.TRAINING)
+    _require(config, "train_split", TRAIN_SPLITS)
+    if config.num_workers < 0:
+        raise ValueError(f"config.data.num_workers = {config.num_workers}: use 0 or more")
+    kinds.label_map(config)
+    num_labels = KINDS[config.name].num_labels
+    if num_labels and not config.label_map and config.num_labels != num_labels:
+        raise ValueError(
+            f"{config.name} has {num_labels} labels: set config.data.num_labels = {num_labels}, "
+            f"not {config.num_labels}, or merge labels by config.data.label_map"
+        )
+    if config.name != "folder" and config.skip_bad_files:
+        raise ValueError(
+            f"config.data.skip_bad_files = True: only folders can be used without their bad files; "
+            f"{config.name} is complete or not prepared at all"
+        )
+    if not config.directory:
+        raise ValueError("config.data.directory is empty: say where the data lies, or is to be put")
+
+
 def prepare(config: Config) -> None:
     """Makes sure that the data set is there: draws or converts it, checks what the user provides.
 
@@ -30,7 +57,7 @@ def prepare(config: Config) -> None:
         FileNotFoundError: if files that the user provides are missing.
         ValueError: if the configuration names what there is not, or files are not as they must be.
     """
-    _check(config)
+    check(config)
     KINDS[config.name].prepare(config)
 
 
@@ -90,7 +117,7 @@ def load_transfers(config: Config, split: str = "test") -> Source | None:
     Raises:
         FileNotFoundError, ValueError: as `prepare`.
     """
-    _check(config)
+    check(config)
     return kinds.synthetic_transfers(config, split) if config.name == "synthetic_people" else None
 
 
@@ -106,36 +133,13 @@ def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
     Raises:
         FileNotFoundError, ValueError: as `prepare`.
     """
-    _check(config)
+    check(config)
     found = {}
     for split in kinds.folder_splits(config):
         source = kinds.folder(config, split)
         logging.info("reading all %d pairs of %s to find those that cannot be", len(source), split)
         found[split] = source.find_bad()
     return {split: bad for split, bad in found.items() if bad}
-
-
-def _check(config: Config) -> None:
-    """Raises ValueError for a value that is impossible."""
-    _require(config, "name", KINDS)
-    _require(config, "augmentation", augment.TRAINING)
-    _require(config, "train_split", TRAIN_SPLITS)
-    if config.num_workers < 0:
-        raise ValueError(f"config.data.num_workers = {config.num_workers}: use 0 or more")
-    kinds.label_map(config)
-    num_labels = KINDS[config.name].num_labels
-    if num_labels and not config.label_map and config.num_labels != num_labels:
-        raise ValueError(
-            f"{config.name} has {num_labels} labels: set config.data.num_labels = {num_labels}, "
-            f"not {config.num_labels}, or merge labels by config.data.label_map"
-        )
-    if config.name != "folder" and config.skip_bad_files:
-        raise ValueError(
-            f"config.data.skip_bad_files = True: only folders can be used without their bad files; "
-            f"{config.name} is complete or not prepared at all"
-        )
-    if not config.directory:
-        raise ValueError("config.data.directory is empty: say where the data lies, or is to be put")
 
 
 def _require(config: Config, key: str, choices: Collection[str]) -> None:
@@ -147,7 +151,7 @@ def _require(config: Config, key: str, choices: Collection[str]) -> None:
 
 def _open(config: Config, split: str, skipped: Skipped) -> Source:
     """Opens a split, 'authors_train' being the whole of train."""
-    _check(config)
+    check(config)
     kind = KINDS[config.name]
     if split == "test" or (split == "validation" and kind.has_validation(config)):
         return kind.open(config, split, skipped)

@@ -1,5 +1,6 @@
 """A data set as a configuration asks for it: splits, sizes, bad files, refusals."""
 
+import importlib
 import pathlib
 import shutil
 
@@ -7,14 +8,17 @@ import ml_collections
 import numpy as np
 import pytest
 import small_folder
+import test_ade20k
 import test_celeba_mask_hq
 from PIL import Image
 from small_folder import HEIGHT, NUM_LABELS, WIDTH, labels_of, write
 
-from configs import common
+from configs import ade20k, common, idesigner
 from data import celeba_mask_hq, datasets
+from data.ade20k import Ade20k
 from data.celeba_mask_hq import CelebaMaskHqConfig
 from data.resizing import resize_nearest
+from scam_jax import config as config_checks
 
 
 @pytest.fixture
@@ -199,3 +203,43 @@ def test_what_a_killed_preparation_left_is_named(tmp_path, caplog):
     with pytest.raises(FileNotFoundError):
         datasets.prepare(config)
     assert f"{leftover} is left of a preparation that was killed" in caplog.text
+
+
+def test_ade20k_is_cropped_to_train_and_its_centre_evaluated(tmp_path, monkeypatch):
+    test_ade20k.write_download(tmp_path)
+    monkeypatch.setattr(Ade20k, "BUILDER_CONFIGS", [test_ade20k.TINY])
+    monkeypatch.setattr(Ade20k, "builder_configs", {"tiny": test_ade20k.TINY})
+    config = ade20k.get_config().data
+    config.update({"directory": str(tmp_path / "data"), "manual_dir": str(tmp_path)})
+    datasets.prepare(config)
+    source, crop = datasets.load_for_training(config)
+    assert source[0]["image"].shape == (20, 30, 3), "at its own size, before the augmentation"
+    assert source[0]["label"].max() == 150
+    cropped = [crop(source[0], np.random.default_rng(i))["image"] for i in range(4)]
+    assert all(image.shape == (256, 256, 3) for image in cropped)
+    assert not np.array_equal(cropped[0], cropped[1])
+    example = datasets.load(config, "test")[0]
+    expected = test_ade20k.labels_of(0, "validation")[:, 5:25]
+    np.testing.assert_array_equal(example["label"], resize_nearest(expected, 256, 256))
+
+
+def test_idesigner_merges_the_labels_of_the_human_parser(tmp_path):
+    """LIP's 20 labels: background, face with hat, hair and sunglasses, and the body."""
+    parsed = np.arange(20, dtype=np.uint8).repeat(17).reshape(1, 340).repeat(512, axis=0)
+    for split in ("train", "test"):
+        write(tmp_path, "a.jpg", np.zeros((512, 340, 3), np.uint8), parsed, split)
+    config = idesigner.get_config().data
+    config.directory = str(tmp_path)
+    datasets.prepare(config)
+    example = datasets.load(config, "test")[0]
+    assert example["image"].shape == (256, 170, 3)
+    face = [1, 2, 4, 13]
+    merged = [0 if lip == 0 else 1 if lip in face else 2 for lip in parsed[0, ::2]]
+    np.testing.assert_array_equal(example["label"], np.tile(merged, (256, 1)))
+
+
+@pytest.mark.parametrize("name", ["ade20k", "celeba", "faces", "idesigner", "synthetic"])
+def test_every_experiment_is_one_that_can_be(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config_checks.validate(config)
+    datasets.check(config.data)
