@@ -3,8 +3,9 @@
 An example is `{'image': uint8 [h, w, 3], 'label': uint8 [h, w]}`, of any size. Every augmentation
 cuts a box out of it, mirrors that or not, resizes it to height×width (the image bilinearly with
 antialiasing, the label map to the nearest pixel), and last may change the image's colours. What is
-drawn depends on the generator and the example's size alone. "crop" is what SCAM's authors train
-ADE20K with; where nothing is set, the values are the defaults of albumentations 1.0.
+drawn depends on the generator and the example's size alone. Mirroring does not exchange labels that
+tell left from right. "crop" is what SCAM's authors train ADE20K with; where nothing is set, the
+values are the defaults of albumentations 1.0.
 """
 
 import math
