@@ -6,8 +6,11 @@ whether or not the run was interrupted before it.
 """
 
 import dataclasses
+import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 
 import grain
 import numpy as np
@@ -36,7 +39,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> Iterator[Example]:
+) -> grain.DatasetIterator[Example]:
     """Returns this host's share of the shuffled batches from `start_step` on.
 
     The examples are shuffled anew in each epoch; batches run on across the end of an epoch, so none
@@ -55,7 +58,8 @@ def train_batches(
         num_workers: processes that read ahead; 0 reads ahead in threads of this process.
 
     Returns:
-        An iterator of batches: the examples stacked, `[batch_size // process_count, ...]`.
+        An iterator of batches, to be closed if it is left early: the examples stacked,
+        `[batch_size // process_count, ...]`.
 
     Raises:
         ValueError: if the numbers do not fit together, or the source is empty. An error of the
@@ -81,7 +85,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> Iterator[Example]:
+) -> grain.DatasetIterator[Example]:
     """Returns this host's share of all examples, once and in order.
 
     The last batch is filled up with the last example, so that every batch has the same size and
@@ -95,8 +99,9 @@ def eval_batches(
         num_workers: processes that read ahead; 0 reads ahead in threads of this process.
 
     Returns:
-        An iterator of batches: the examples stacked, `[b, ...]` with b = batch_size //
-        process_count, and 'mask', float32 `[b]`: 1 for an example, 0 for filling.
+        An iterator of batches, to be closed if it is left early: the examples stacked, `[b, ...]`
+        with b = batch_size // process_count, and 'mask', float32 `[b]`: 1 for an example, 0 for
+        filling.
 
     Raises:
         ValueError: as `train_batches`.
@@ -142,14 +147,29 @@ def _host_share(source: Source, batch_size: int, process_index: int, process_cou
     return batch_size // process_count
 
 
-def _read_ahead(batches: grain.MapDataset, num_workers: int) -> Iterator[Example]:
+def _read_ahead(batches: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Example]:
     threads = 0 if num_workers else _THREADS
     # Grain counts elements, and an element is a whole batch here: its default of 500 is too many.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    ahead = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-    return iter(batches.to_iter_dataset(options).mp_prefetch(ahead, worker_init_fn=_leave_signals))
+    batches = batches.to_iter_dataset(options)
+    if num_workers:
+        ahead = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        # Out of the memory shared with the worker, whose end JAX might put off by holding on to it.
+        batches = batches.mp_prefetch(ahead, worker_init_fn=_start_worker).map(_copy)
+    return iter(batches)
 
 
-def _leave_signals(worker: int, count: int) -> None:
+def _copy(batch: Example) -> Example:
+    return {name: np.array(array) for name, array in batch.items()}
+
+
+def _start_worker(worker: int, count: int) -> None:
     # Ctrl-C reaches the whole process group; only the main process is to act on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where that is killed, Grain's workers would stay.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -19,9 +19,16 @@ from scam_jax.checkpoints import Checkpoints
 from scam_jax.state import TrainState
 from scam_jax.writer import Writer
 
-Batches = Iterator[Mapping[str, np.ndarray]]
 # Steps under way at a time: enough to hide the host, few enough to bound memory.
 IN_FLIGHT = 2
+
+
+class Batches(Protocol):
+    """A host's batches, one after the other."""
+
+    def __next__(self) -> Mapping[str, np.ndarray]: ...
+
+    def close(self) -> None: ...
 
 
 class TrainingDiverged(RuntimeError):
@@ -69,7 +76,7 @@ def train(
     Args:
       config: of the run, validated.
       mesh: devices to train on.
-      batches_from: step to this host's batches from that step on.
+      batches_from: step to this host's batches from that step on; they are closed in the end.
       checkpoints: to go on from, and to save to.
       writer_from: step to the writer of a run that goes on from there; None on all hosts but one.
       vgg: VGG19's parameters, if the perceptual loss is used.
@@ -112,6 +119,7 @@ def train(
                 break
     finally:
         progress.close()
+        batches.close()
         checkpoints.wait()
         if writer:
             writer.close()

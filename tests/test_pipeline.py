@@ -1,6 +1,11 @@
 """Batches are a function of the step, on any number of hosts."""
 
 import itertools
+import os
+import pathlib
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -105,6 +110,40 @@ def test_augmentation_is_a_function_of_seed_epoch_and_example():
     assert not {noise for _, noise in shown(seed=2)[0]} & {noise for _, noise in first}
     expected = [(n, tuple(np.random.default_rng((1, 1, n)).random(2))) for n, _ in second]
     assert second == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_end_with_a_process_that_is_killed():
+    program = """
+import os, sys, time
+from absl import app
+import test_pipeline
+from data import pipeline
+
+def main(argv):
+    next(pipeline.train_batches(test_pipeline.Numbers(9), batch_size=3, seed=0, num_workers=1))
+    print(*test_pipeline.children(os.getpid()), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    app.run(main)
+"""
+    root = pathlib.Path(__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        workers = process.stdout.readline().split()
+        process.kill()
+    assert workers
+    deadline = time.monotonic() + 20
+    while any(pathlib.Path("/proc", worker).exists() for worker in workers):
+        assert time.monotonic() < deadline, f"{workers} outlived the process that started them"
+        time.sleep(0.05)
+
+
+def children(process: int) -> list[str]:
+    tasks = pathlib.Path(f"/proc/{process}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
 
 
 def test_an_error_in_a_worker_comes_out_with_its_own_message():
