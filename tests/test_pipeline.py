@@ -121,7 +121,9 @@ import test_pipeline
 from data import pipeline
 
 def main(argv):
-    next(pipeline.train_batches(test_pipeline.Numbers(9), batch_size=3, seed=0, num_workers=1))
+    source = test_pipeline.Numbers(9)
+    batches = pipeline.train_batches(source, batch_size=3, seed=0, num_workers=1)
+    next(batches)
     print(*test_pipeline.children(os.getpid()), flush=True)
     time.sleep(60)
 
