@@ -77,6 +77,8 @@ class Ade20k(ArrayRecordBuilder):
 Read the terms of ADE20K at http://groups.csail.mit.edu/vision/datasets/ADE20K before you
 download it.
 
+MANUAL_DIR is what config.data.manual_dir says, or else downloads/manual in config.data.directory.
+
 Get http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (923 MB), and unpack it
 so that these exist:
   MANUAL_DIR/ADEChallengeData2016/images/training/ADE_train_00000001.jpg …

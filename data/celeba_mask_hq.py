@@ -125,6 +125,8 @@ class CelebaMaskHq(ArrayRecordBuilder):
 CelebAMask-HQ is for non-commercial research only; read its agreement at
 https://github.com/switchablenorms/CelebAMask-HQ before you download it.
 
+MANUAL_DIR is what config.data.manual_dir says, or else downloads/manual in config.data.directory.
+
 For the official label maps, get CelebAMask-HQ.zip (about 3 GB) from the links there, and unpack it
 so that these exist:
   MANUAL_DIR/CelebAMask-HQ/CelebA-HQ-img/0.jpg … 29999.jpg
@@ -220,7 +222,7 @@ https://github.com/ZPdesu/SEAN, so that these exist, photos as .jpg or .png:
         return 4 * self.builder_config.height * self.builder_config.width
 
 
-def config_for(height: int, width: int, labels: str) -> CelebaMaskHqConfig:
+def config_for(height: int, width: int, labels: str) -> CelebaMaskHqConfig | str:
     """Returns the config of a size, which need not be among `CelebaMaskHq.BUILDER_CONFIGS`.
 
     Args:
@@ -229,7 +231,8 @@ def config_for(height: int, width: int, labels: str) -> CelebaMaskHqConfig:
         labels: 'official' or 'sean'.
 
     Returns:
-        The config named `{height}x{width}`, with `_sean` after it for SEAN's label maps.
+        The config named `{height}x{width}`, with `_sean` after it for SEAN's label maps; the name
+        itself if `CelebaMaskHq.BUILDER_CONFIGS` lists it.
 
     Raises:
         ValueError: if `labels` is neither.
@@ -242,8 +245,8 @@ def config_for(height: int, width: int, labels: str) -> CelebaMaskHqConfig:
         width=width,
         labels=labels,
     )
-    # TFDS refuses a config that only equals one of these.
-    return next((listed for listed in CelebaMaskHq.BUILDER_CONFIGS if listed.name == name), config)
+    # TFDS refuses a config that only equals a listed one, as its copy in a worker process does.
+    return name if name in CelebaMaskHq.builder_configs else config
 
 
 def _is_set(mask: Image.Image) -> np.ndarray:

@@ -86,8 +86,9 @@ def _prepare_folder(config: Config) -> None:
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.DatasetBuilder:
     """Prepares a data set, from the user's own download if it needs one."""
-    for leftover in builder.data_path.parent.glob("incomplete.*"):
-        logging.warning("%s is left of a preparation that was killed: it can be removed", leftover)
+    if not builder.data_path.exists():
+        for leftover in builder.data_path.parent.glob("incomplete.*"):
+            logging.warning("%s is left of a killed preparation: it can be removed", leftover)
     manual_dir = epath.Path(config.manual_dir).expanduser() if config.manual_dir else None
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)

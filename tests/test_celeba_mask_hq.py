@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -167,13 +168,15 @@ def test_label_maps_of_sean_are_what_the_files_say(download, tmp_path):
 
 def test_configs_by_size(tmp_path):
     for labels, name in (("official", "256x256"), ("sean", "256x256_sean")):
-        config = config_for(256, 256, labels)
-        assert (config.name, config.labels) == (name, labels)
-        assert CelebaMaskHq(config=config, data_dir=tmp_path).builder_config is config
+        builder = CelebaMaskHq(config=config_for(256, 256, labels), data_dir=tmp_path)
+        # The copy is what a worker process reads with.
+        for copy in (builder, pickle.loads(pickle.dumps(builder))):
+            assert (copy.builder_config.name, copy.builder_config.labels) == (name, labels)
     config = config_for(128, 64, "sean")
     assert (config.name, config.num_train, config.num_test) == ("128x64_sean", 28_000, 2_000)
     builder = CelebaMaskHq(config=config, data_dir=tmp_path)
     assert builder.info.features["image"].shape == (128, 64, 3)
+    assert pickle.loads(pickle.dumps(builder)).builder_config == config
     with pytest.raises(ValueError, match="labels = 'SEAN': use one of official, sean"):
         config_for(256, 256, "SEAN")
 

@@ -202,7 +202,7 @@ def test_what_a_killed_preparation_left_is_named(tmp_path, caplog):
     config = config_dict(tmp_path, name="ade20k", num_labels=151)
     with pytest.raises(FileNotFoundError):
         datasets.prepare(config)
-    assert f"{leftover} is left of a preparation that was killed" in caplog.text
+    assert f"{leftover} is left of a killed preparation" in caplog.text
 
 
 def test_ade20k_is_cropped_to_train_and_its_centre_evaluated(tmp_path, monkeypatch):
