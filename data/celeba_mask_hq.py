@@ -19,15 +19,12 @@ from data.builder import (
     raise_if_any,
     to_numbers,
 )
+from data.labels import CELEBA_MASK_HQ
 from data.photos import LABEL_MODES
 from data.resizing import resize_nearest
 
-# Later parts lie over earlier ones; label numbers go by this order.
-PARTS = (
-    *("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear"),
-    *("mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth"),
-)
-LABELS = ("background", *PARTS)
+LABELS = CELEBA_MASK_HQ
+PARTS = LABELS[1:]  # later parts lie over earlier ones
 FOLDER_SIZE = 2000  # numbers in one folder of the official masks
 
 _KINDS = ("official", "sean")

@@ -18,8 +18,6 @@ from data.folder import Pair, find_pairs
 from data.labels import LabelMap
 
 _NUM_VALUES = 256
-# Label maps of a rounded size still have the photo's shape.
-_SHAPE_TOLERANCE = 0.02
 _NUM_SAMPLES, _SHOWN, _NUM_RENUMBERED = 8, 5, 32
 
 
@@ -182,7 +180,7 @@ def _count(split: Split, name: str, pair: Pair, reading: _Reading) -> None:
     split.containing += reading.pixels > 0
     split.digests[name] = reading.digest
     (height, width), (label_height, label_width) = reading.photo_size, reading.labels_size
-    if abs(np.log(height * label_width / (width * label_height))) > _SHAPE_TOLERANCE:
+    if abs(np.log(height * label_width / (width * label_height))) > photos.SHAPE_TOLERANCE:
         split.misshapen.append(name)
     elif reading.photo_size != reading.labels_size:
         split.resized.append(name)

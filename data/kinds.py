@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data import celeba_mask_hq
+from data import ade20k, celeba_mask_hq, scenes
 from data.ade20k import Ade20k
 from data.celeba_mask_hq import CelebaMaskHq
 from data.folder import FolderSource
@@ -151,10 +151,11 @@ def _built(
     return Kind(builder_of, open_split, lambda config: has_validation, num_labels)
 
 
+_FACE_LABELS = len(celeba_mask_hq.LABELS)
 KINDS = {
-    "ade20k": _built(_ade20k, 151),
-    "celeba_mask_hq": _built(functools.partial(_celeba_mask_hq, labels="official"), 19),
-    "celeba_mask_hq_sean": _built(functools.partial(_celeba_mask_hq, labels="sean"), 19),
+    "ade20k": _built(_ade20k, ade20k.NUM_LABELS),
+    "celeba_mask_hq": _built(functools.partial(_celeba_mask_hq, labels="official"), _FACE_LABELS),
+    "celeba_mask_hq_sean": _built(functools.partial(_celeba_mask_hq, labels="sean"), _FACE_LABELS),
     "folder": Kind(_prepare_folder, folder, _has_validation, 0),
-    "synthetic_people": _built(_synthetic_people, 6, has_validation=True),
+    "synthetic_people": _built(_synthetic_people, scenes.NUM_LABELS, has_validation=True),
 }

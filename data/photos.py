@@ -42,7 +42,7 @@ _UPRIGHT = {
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
 # Label maps of a rounded size still have the photo's shape.
-_SHAPE_TOLERANCE = 0.02
+SHAPE_TOLERANCE = 0.02
 
 
 def read_pair(
@@ -164,7 +164,7 @@ def _lies_as_stored(
     if orientation in _ON_ITS_SIDE:
         shape, stored = (math.log(p.width / p.height) for p in (labels, photo))
         as_stored, as_upright = abs(shape - stored), abs(shape + stored)
-        if max(as_stored, as_upright) > _SHAPE_TOLERANCE >= min(as_stored, as_upright):
+        if max(as_stored, as_upright) > SHAPE_TOLERANCE >= min(as_stored, as_upright):
             return as_stored < as_upright
     raise ValueError(
         f"{image_file} says in its EXIF data that it is to be turned (orientation {orientation}), "
