@@ -260,6 +260,23 @@ def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
 
 
+@pytest.mark.parametrize("step_is_done", [True, False])
+def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
+    class Metric:
+        def is_ready(self):
+            return step_is_done
+
+    def slow_batches():
+        time.sleep(0.05)
+        yield random_batch(small.config(), 0)
+
+    loop = train._Loop(small.config(), sharding.make_mesh(), slow_batches(), None, None, 0)
+    loop.pending.append((1, {"l1": Metric()}))
+    loop.next_batch()
+    assert (loop.waited >= 0.05) == step_is_done
+    assert step_is_done or loop.waited == 0
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     config = small.config()
     run_loop(config, tmp_path)
