@@ -136,7 +136,7 @@ def _prepare(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Has one process prepare the data set, and find its bad files where a run goes without."""
     if jax.process_index() == 0:
         datasets.prepare(config.data)
-        if config.data.skip_bad_files and run_folder.load_skipped(workdir) is None:
+        if config.data.skip_bad_files and not run_folder.is_begun(workdir):
             run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
     sharding.wait_for_all("data set prepared")
 

@@ -122,6 +122,8 @@ def _label_table(splits: dict[str, Split]) -> Iterator[str]:
 def _verdict(report: Report) -> str:
     if report.faults:
         count = f"{len(report.faults)} fault{'s' * (len(report.faults) > 1)}"
+        if all(split.num_pairs == len(split.usable) for split in report.splits.values()):
+            return f"{count}: mend them."
         return (
             f"{count}: mend them, or set --config.data.skip_bad_files=True to train without the "
             "files that cannot be read."

@@ -139,6 +139,8 @@ def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
         source = kinds.folder(config, split)
         logging.info("reading all %d pairs of %s to find those that cannot be", len(source), split)
         found[split] = source.find_bad()
+        if len(found[split]) < len(source):
+            kinds.report_resized(kinds.folder(config, split, found), split)
     return {split: bad for split, bad in found.items() if bad}
 
 

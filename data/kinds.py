@@ -71,17 +71,23 @@ def _has_validation(config: Config) -> bool:
 def _prepare_folder(config: Config) -> None:
     for split in folder_splits(config):
         source = folder(config, split)
-        # The header of a bad file may be unreadable; which are bad is for find_bad_files to say.
-        resized = [] if config.skip_bad_files else source.find_resized()
-        if resized:
-            logging.warning(
-                "%d of %d label maps of %s have another size than their photos, such as %s: they "
-                "are resized, nearest",
-                len(resized),
-                len(source),
-                pathlib.Path(config.directory) / split,
-                resized[0],
-            )
+        # The header of a bad file may be unreadable: then find_bad_files counts the others.
+        if not config.skip_bad_files:
+            report_resized(source, split)
+
+
+def report_resized(source: FolderSource, split: str) -> None:
+    """Says how many label maps of a split have another size than their photos."""
+    resized = source.find_resized()
+    if resized:
+        logging.warning(
+            "%d of %d label maps of %s have another size than their photos, such as %s: they are "
+            "resized, nearest",
+            len(resized),
+            len(source),
+            split,
+            resized[0],
+        )
 
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.DatasetBuilder:

@@ -38,7 +38,8 @@ def evaluate_reconstruction(
         }
 
     measure = jax.jit(measure, out_shardings=sharding.replicated(mesh))
-    variables = jax.device_put(model.variables, sharding.replicated(mesh))
+    # By way of the host: arrays of one process's device cannot go to another's.
+    variables = jax.device_put(jax.device_get(model.variables), sharding.replicated(mesh))
     totals = {"psnr": PSNR.empty(), "l1": L1.empty()}
     for index, batch in enumerate(batches):
         measured = measure(variables, sharding.to_global(dict(batch), mesh), index)

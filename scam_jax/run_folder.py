@@ -44,13 +44,19 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
     return ConfigDict(json.loads(file.read_text()))
 
 
+def is_begun(workdir: pathlib.Path) -> bool:
+    """Whether there are weights to go on with; until then a start leaves nothing to keep to."""
+    checkpoints = workdir / CHECKPOINTS
+    return checkpoints.is_dir() and any(f.name.isdigit() for f in checkpoints.iterdir())
+
+
 def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Refuses a config that would go on with another run's weights.
 
     Raises:
       ValueError: names the first value that differs from the run's in `workdir`.
     """
-    if not (workdir / CONFIG_FILE).is_file():
+    if not is_begun(workdir):
         return
     before, now = _flat(load_config(workdir)), _flat(config)
     for key in sorted(before.keys() | now.keys()):
@@ -70,9 +76,9 @@ def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) 
     """
     workdir.mkdir(parents=True, exist_ok=True)
     starts = workdir / RUNS_FILE
-    if starts.is_file():
+    if starts.is_file() and is_begun(workdir):
         before = json.loads(starts.read_text().splitlines()[-1])["training_examples"]
-        if before not in (None, num_examples):
+        if None not in (before, num_examples) and before != num_examples:
             logging.warning(
                 "there are %d training examples, but were %d when the run in %s was last started: "
                 "from here on it sees them in another order than if it had not been interrupted",

@@ -149,6 +149,13 @@ def test_bad_files_are_skipped_only_if_asked_and_listed(root):
     np.testing.assert_array_equal(train[0]["label"][::2, ::2], labels_of(root, "b"))
 
 
+def test_of_the_files_that_are_not_skipped_the_resized_are_counted(root, caplog):
+    (root / "train" / "images" / "a.jpg").write_bytes(b"")
+    with caplog.at_level("WARNING"):
+        datasets.find_bad_files(config_dict(root, skip_bad_files=True))
+    assert "2 of 2 label maps of train have another size" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["celeba_mask_hq", "celeba_mask_hq_sean"])
 def test_a_download_is_prepared_and_loaded_by_its_name(tmp_path, monkeypatch, name):
     """The prepared photos by number, merged labels, and the numbers held out."""

@@ -110,23 +110,17 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
     assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
 
 
-def test_two_processes_train_as_one_with_two_devices(photos, finished, tmp_path):
-    """The same mesh of two devices, here of one process each."""
+def run_in_two_processes(arguments) -> None:
+    """One device each, together the mesh that the other runs have in one process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": flags}
+    together = ["--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
     processes = [
         subprocess.Popen(
-            train_command(
-                photos,
-                tmp_path,
-                "--distributed",
-                f"--coordinator=127.0.0.1:{port}",
-                "--num_processes=2",
-                f"--process_id={i}",
-            ),
+            [*arguments, *together, f"--process_id={i}"],
             cwd=ROOT,
             env=environment,
             stderr=subprocess.PIPE,
@@ -136,6 +130,11 @@ def test_two_processes_train_as_one_with_two_devices(photos, finished, tmp_path)
     ]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
+
+
+def test_two_processes_train_and_evaluate_as_one_with_two_devices(photos, finished, tmp_path):
+    """The same mesh of two devices, here of one process each."""
+    run_in_two_processes(train_command(photos, tmp_path))
     ours, theirs = (
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for folder in (tmp_path, finished)
@@ -143,6 +142,12 @@ def test_two_processes_train_as_one_with_two_devices(photos, finished, tmp_path)
     for a, b in zip(ours, theirs, strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
     assert restored(tmp_path).step == 8
+    figures = []
+    for run_eval in (run, run_in_two_processes):
+        run_eval(command("--mode=eval", f"--workdir={tmp_path}"))
+        figures.append(json.loads((tmp_path / "figures_test.json").read_text()))
+    for name in ("reconstruction/psnr", "reconstruction/l1"):
+        assert figures[1][name] == pytest.approx(figures[0][name], rel=1e-5)
 
 
 def test_the_run_folder_says_what_ran(finished):
@@ -162,11 +167,22 @@ def test_the_run_folder_says_what_ran(finished):
 
 def test_a_run_whose_data_changed_says_so(tmp_path, caplog):
     config = small.config()
+    run_folder.record(config, tmp_path, 12)  # and ended before its first checkpoint
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     for num_examples in (None, 28, 28):
         run_folder.record(config, tmp_path, num_examples)
         assert "training examples" not in caplog.text
     run_folder.record(config, tmp_path, 27)
     assert f"there are 27 training examples, but were 28 when the run in {tmp_path}" in caplog.text
+
+
+def test_a_start_that_failed_binds_nothing(tmp_path):
+    """Without a checkpoint there are no weights that another config could go on with."""
+    run_folder.record(small.config(data__num_labels=3), tmp_path, 12)
+    run_folder.check_same_run(small.config(data__num_labels=4), tmp_path)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"config\.data\.num_labels = 4, but the run in"):
+        run_folder.check_same_run(small.config(data__num_labels=4), tmp_path)
 
 
 def test_commands_on_the_trained_model(photos, finished, tmp_path):
