@@ -21,8 +21,8 @@ from PIL import Image
 
 from scam_jax import models, pictures, state
 from scam_jax.checkpoints import Checkpoints
-from scam_jax.models.attention import latent_labels
 from scam_jax.models.primitives import nearest_indices
+from scam_jax.models.regions import LatentLayout
 from scam_jax.models.sat_encoder import sample_latents
 from scam_jax.run_folder import CHECKPOINTS, load_config
 from scam_jax.steps import to_float
@@ -102,8 +102,8 @@ class TrainedModel:
         if wrong:
             raise ValueError(f"there is no label {wrong[0]}: this model has 0 … {num_labels - 1}")
         m = self.config.model
-        owners = latent_labels(num_labels, m.latents_per_label, m.background_latents)
-        return np.isin(owners, [*chosen])
+        layout = LatentLayout(num_labels, m.latents_per_label, m.background_latents)
+        return np.isin(layout.owners, [*chosen])
 
     def reconstruct_batch(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Images `[B, H, W, 3]` in [-1, 1] from their own latents."""

@@ -54,27 +54,6 @@ def test_masked_attention(golden, name):
     assert_close(module.apply(variables, *args), g["out/out"], atol=OUTPUT)
 
 
-def test_attention_is_the_same_from_either_side(golden):
-    """`look_up` and `gather` order the same products differently."""
-    g = golden("masked_attention")
-    module = attention.MaskedAttention(g.meta["latent_dim"], g.meta["num_heads"])
-    args = g["in/to"], g["in/from"], g["in/mask"] > 0
-    variables = variables_of(module, g.group("params/"), *args)
-    for method in ("look_up", "gather"):
-        assert_close(module.apply(variables, *args, method=method), g["out/out"], atol=OUTPUT)
-
-
-def test_a_row_with_nothing_allowed_attends_uniformly():
-    logits = np.random.RandomState(0).standard_normal((1, 1, 2, 5)).astype(np.float32)
-    mask = np.array([[[False] * 5, [True, True, False, False, False]]])
-    values = np.arange(5, dtype=np.float32)[None, None, :, None]
-    out = attention.attend(logits, mask, values)
-    assert out[0, 0, 0, 0] == pytest.approx(2.0)
-    assert out[0, 0, 1, 0] == pytest.approx(
-        1 / (1 + np.exp(logits[0, 0, 1, 0] - logits[0, 0, 1, 1]))
-    )
-
-
 def encoder_of(g) -> sat_encoder.SATEncoder:
     m = g.meta
     return sat_encoder.SATEncoder(

@@ -1,25 +1,19 @@
 """Masked attention between pixels and latents (paper, sections 3.1 and 3.2).
 
-Either side of an attention here is a few latents or many pixels. All products are ordered so that
-the linear layers act on the fewer side: folding them is exact and never projects a pixel.
+Where a map has more pixels than there are latents, all linear layers are folded into the latents:
+exact, and no pixel is ever projected. Pixels and latents of different labels never meet.
 """
-
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax.models.primitives import AffineParams, Array, LayerSpec, Linear, TokenNorm, leaky_relu
+from scam_jax.models import regions as by_label
+from scam_jax.models.primitives import AffineParams, Array, LayerSpec, TokenNorm, leaky_relu
+from scam_jax.models.regions import LatentLayout, Regions
 
 MASKED_LOGIT = -1e4
-
-
-def latent_labels(num_labels: int, latents_per_label: int, background_latents: int) -> np.ndarray:
-    """Label of each latent, `[N]`: the background's first, then each label's in turn."""
-    counts = [background_latents] + [latents_per_label] * (num_labels - 1)
-    return np.repeat(np.arange(num_labels), counts)
 
 
 def same_label(to_labels: Array, from_labels: Array) -> Array:
@@ -27,35 +21,8 @@ def same_label(to_labels: Array, from_labels: Array) -> Array:
     return to_labels[:, :, None] == from_labels[:, None, :]
 
 
-def attend(logits: Array, mask: Array, values: Array) -> Array:
-    """softmax(logits) · values, where a masked logit *becomes* -10⁴.
-
-    A row with nothing allowed so attends uniformly to everything. The exponentials are summed by
-    the product itself, of a column of ones: neither they nor their gradients need another pass.
-
-    Args:
-      logits: `[B, heads, T, F]`; the softmax is over F, in fp32.
-      mask: bool `[B, T, F]`.
-      values: `[B, heads, F, C]`.
-
-    Returns:
-      `[B, heads, T, C]` of the values' type.
-    """
-    logits = jnp.where(mask[:, None], logits.astype(jnp.float32), MASKED_LOGIT)
-    shift = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
-    weights = jnp.exp(logits - shift).astype(values.dtype)
-    ones = jnp.ones((*values.shape[:-1], 1), values.dtype)
-    sums = jnp.einsum(
-        "bhtf,bhfc->bhtc",
-        weights,
-        jnp.concatenate([values, ones], axis=-1),
-        preferred_element_type=jnp.float32,
-    )
-    return (sums[..., :-1] / sums[..., -1:]).astype(values.dtype)
-
-
 class MaskedAttention(nn.Module):
-    """Attention of `to [B, T, D_to]` over `from [B, F, D_from]` where `mask [B, T, F]` allows.
+    """Attention of some tokens over others where a mask or their labels allow.
 
     Attributes:
       width: attention width A, split among the heads.
@@ -75,74 +42,158 @@ class MaskedAttention(nn.Module):
     def _heads(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], self.num_heads, self.width // self.num_heads)
 
-    def _folded_logits(self, few: Array, many: Array, few_params, many_params) -> Array:
-        """Logits `[B, heads, few, many]`: both projections folded into the few tokens."""
-        kernel, bias = few_params
-        projected = self._heads(few @ kernel + bias) / np.float32(
-            np.sqrt(self.width // self.num_heads)
-        ).astype(few.dtype)
-        kernel, bias = (self._heads(p) for p in many_params)
-        folded = jnp.einsum("bnhd,chd->bhnc", projected, kernel)
-        constant = jnp.einsum("bnhd,hd->bhn", projected, bias)
-        return jnp.einsum("bhnc,bmc->bhnm", folded, many) + constant[..., None]
+    def _params(self, to: Array, from_: Array):
+        """Kernels and biases of query, key, value and out."""
+        to, from_ = to.shape[-1], from_.shape[-1]
+        return (
+            self.query(to, self.width),
+            self.key(from_, self.width),
+            self.value(from_, self.width),
+            self.out(self.width, to),
+        )
+
+    def _scale(self, x: Array) -> Array:
+        return x / np.float32(np.sqrt(self.width // self.num_heads)).astype(x.dtype)
+
+    def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
+        """As written down: `to [B, T, D_to]`, `from [B, F, D_from]` to `[B, T, D_to]`.
+
+        A logit that `mask [B, T, F]` forbids *becomes* -10⁴: a row with nothing allowed attends
+        uniformly to everything. The softmax is in fp32.
+        """
+        to, from_ = to.astype(self.layer.dtype), from_.astype(self.layer.dtype)
+        query, key, value, (out_kernel, out_bias) = self._params(to, from_)
+        queries = self._scale(self._heads(_affine(to, query)))
+        keys, values = self._heads(_affine(from_, key)), self._heads(_affine(from_, value))
+        logits = jnp.einsum("bthd,bfhd->bhtf", queries, keys).astype(jnp.float32)
+        weights = jax.nn.softmax(jnp.where(mask[:, None], logits, MASKED_LOGIT), axis=-1)
+        averages = jnp.einsum("bhtf,bfhd->bthd", weights.astype(values.dtype), values)
+        return averages.reshape(*averages.shape[:2], self.width) @ out_kernel + out_bias
+
+    def among_latents(self, latents: Array, layout: LatentLayout) -> Array:
+        """Latents `[B, N, S]` attend to those of their own label: `[B, N, S]`."""
+        slots = layout.to_slots(latents)
+        batch, labels, count = slots.shape[:3]
+        mask = np.broadcast_to(layout.filled[:, None], (batch, labels, count, count))
+        each_label = slots.reshape(batch * labels, count, -1)
+        out = self(each_label, each_label, mask.reshape(-1, count, count))
+        return layout.from_slots(out.reshape(slots.shape))
+
+    def gather(
+        self, latents: Array, pixels: Array, regions: Regions, layout: LatentLayout
+    ) -> Array:
+        """Latents `[B, N, S]` attend to their label's `pixels [B, P, C]`: `[B, N, S]`.
+
+        The latents of a label without pixels attend uniformly to all.
+        """
+        if pixels.shape[1] <= latents.shape[1]:
+            return self(latents, pixels, same_label(layout.owners[None], regions.labels))
+        latents, pixels = latents.astype(self.layer.dtype), pixels.astype(self.layer.dtype)
+        query, (key_kernel, _), (kernel, bias), out = self._params(latents, pixels)
+        queries = self._scale(self._heads(_affine(latents, query)))
+        # the key's bias adds the same to all of a latent's logits, and so nothing to its softmax
+        folded = jnp.einsum("bnhd,chd->bnhc", queries, self._heads(key_kernel))
+        averages = self._averages(pixels, regions, layout, folded)
+        values = jnp.einsum("bnhc,chd->bnhd", averages, self._heads(kernel)) + self._heads(bias)
+        return _affine(values.reshape(*values.shape[:2], self.width), out)
+
+    def _averages(self, pixels, regions, layout, queries) -> Array:
+        """Pixels averaged by the softmax over a label's pixels, for each `queries [B, N, H, C]`."""
+        slots = layout.to_slots(queries)
+        logits = by_label.scores(
+            regions, pixels, slots.reshape(*slots.shape[:2], -1, slots.shape[-1])
+        )
+        top = by_label.highest(regions, logits)
+        top = jnp.where(jnp.isfinite(top), top, 0)
+        weights = jnp.exp(logits - by_label.spread(regions, top)).astype(pixels.dtype)
+        sums = by_label.collect(regions, weights, pixels)
+        # of a label with pixels, at least 1: its greatest weight
+        counts = by_label.total(regions, weights)[..., None]
+        uniform = pixels.mean(1, dtype=jnp.float32)[:, None, None]
+        averages = jnp.where(counts > 0, sums / jnp.maximum(counts, 1), uniform)
+        return layout.from_slots(averages.reshape(slots.shape)).astype(pixels.dtype)
 
     def look_up(
         self,
-        to: Array,
-        from_: Array,
-        mask: Array,
-        then: Callable[[Array], Array] = lambda x: x,
+        pixels: Array,
+        latents: Array,
+        regions: Regions,
+        layout: LatentLayout,
+        then: tuple[Array, Array],
     ) -> Array:
-        """For many `to` and few `from`: `then(output) [B, T, ...]`.
+        """`pixels [B, P, C]` attend to the latents `[B, N, S]` of their label: `[B, P, E]`.
 
-        `then` is an affine layer on the output's channels; with one head it acts on the few values
-        instead, which is the same since a row's weights sum to one.
+        `then` is the kernel `[C, E]` and bias `[E]` of a linear layer that ends it.
         """
-        to, from_ = to.astype(self.layer.dtype), from_.astype(self.layer.dtype)
-        key, query = self.key(from_.shape[-1], self.width), self.query(to.shape[-1], self.width)
-        logits = self._folded_logits(from_, to, key, query).swapaxes(-1, -2)
-        kernel, bias = self.value(from_.shape[-1], self.width)
-        out_kernel, out_bias = self.out(self.width, to.shape[-1])
-        values = self._heads(from_ @ kernel + bias)
-        out_kernel = out_kernel.reshape(*values.shape[-2:], -1)
-        values = jnp.einsum("bnhd,hdc->bhnc", values, out_kernel)
-        if self.num_heads == 1:
-            return attend(logits, mask, then(values + out_bias))[:, 0]
-        return then(attend(logits, mask, values).sum(axis=1) + out_bias)
+        if pixels.shape[1] <= latents.shape[1]:
+            mask = same_label(regions.labels, layout.owners[None])
+            return _affine(self(pixels, latents, mask), then)
+        pixels, latents = pixels.astype(self.layer.dtype), latents.astype(self.layer.dtype)
+        (query_kernel, query_bias), key, value, out = self._params(pixels, latents)
+        keys = self._scale(self._heads(_affine(latents, key)))
+        folded = jnp.einsum("bnhd,chd->bnhc", keys, self._heads(query_kernel))
+        constant = jnp.einsum("bnhd,hd->bnh", keys, self._heads(query_bias))
+        weights = self._weights(pixels, regions, layout, folded, constant)
+        # each head's weights sum to one: every head's values carry their share of the biases
+        share = 1 / self.num_heads
+        values = self._heads(_affine(latents, value))
+        out_kernel = out[0].reshape(*values.shape[-2:], -1)
+        values = jnp.einsum("bnhd,hdc->bnhc", values, out_kernel) + share * out[1]
+        values = layout.to_slots(values @ then[0] + share * then[1])
+        values = values.reshape(*values.shape[:2], -1, values.shape[-1])
+        return by_label.mix(regions, weights, values)
 
-    def gather(self, to: Array, from_: Array, mask: Array) -> Array:
-        """For few `to` and many `from`: output `[B, T, D_to]`."""
-        to, from_ = to.astype(self.layer.dtype), from_.astype(self.layer.dtype)
-        query, key = self.query(to.shape[-1], self.width), self.key(from_.shape[-1], self.width)
-        logits = self._folded_logits(to, from_, query, key)
-        kernel, bias = (self._heads(p) for p in self.value(from_.shape[-1], self.width))
-        shared = jnp.broadcast_to(from_[:, None], (len(from_), self.num_heads, *from_.shape[1:]))
-        averages = attend(logits, mask, shared)
-        values = jnp.einsum("bhtc,chd->bthd", averages, kernel) + bias
-        out_kernel, out_bias = self.out(self.width, to.shape[-1])
-        return values.reshape(*values.shape[:2], self.width) @ out_kernel + out_bias
+    def _weights(self, pixels, regions, layout, keys, constant) -> Array:
+        """Softmax of pixels over the latents of their label, `[B, P, K·H]` in fp32."""
+        slots = layout.to_slots(keys)
+        constant = layout.to_slots(constant.astype(jnp.float32))
+        constant = jnp.where(layout.filled[..., None], constant, MASKED_LOGIT)
+        flat = (*slots.shape[:2], -1)
+        logits = by_label.scores(regions, pixels, slots.reshape(*flat, slots.shape[-1]))
+        logits = logits + by_label.spread(regions, constant.reshape(flat))
+        per_head = logits.reshape(*logits.shape[:2], -1, self.num_heads)
+        return jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
 
-    def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
-        if to.shape[1] <= from_.shape[1]:
-            return self.gather(to, from_, mask)
-        return self.look_up(to, from_, mask)
+
+def _affine(x: Array, params: tuple[Array, Array]) -> Array:
+    kernel, bias = params
+    return x @ kernel + bias
 
 
 class MaskedTransformer(nn.Module):
     """Masked attention and a two-layer MLP, each added to its input and normalised.
 
-    `to [B, N, D]`, `from [B, F, D_from]`, `mask [B, N, F]` to `[B, N, D]`. The norms are over
-    tokens and channels together; the MLP ends in an activation.
+    `[B, N, D]` to `[B, N, D]`. The norms are over tokens and channels together; the MLP ends in an
+    activation.
     """
 
     width: int
     num_heads: int = 1
     layer: LayerSpec = LayerSpec()
 
-    @nn.compact
+    def setup(self):
+        self.attention = MaskedAttention(self.width, self.num_heads, self.layer)
+        self.norm_1, self.norm_2 = TokenNorm(), TokenNorm()
+        self.mlp_1, self.mlp_2 = AffineParams(self.layer), AffineParams(self.layer)
+
     def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
-        attention = MaskedAttention(self.width, self.num_heads, self.layer, name="attention")
-        to = TokenNorm(name="norm_1")(attention.gather(to, from_, mask) + to)
-        hidden = leaky_relu(Linear(to.shape[-1], self.layer, name="mlp_1")(to))
-        hidden = leaky_relu(Linear(to.shape[-1], self.layer, name="mlp_2")(hidden))
-        return TokenNorm(name="norm_2")(hidden + to)
+        """`to [B, N, D]` attends to `from [B, F, D_from]` where `mask [B, N, F]` allows."""
+        return self._finish(to, self.attention(to, from_, mask))
+
+    def among_latents(self, latents: Array, layout: LatentLayout) -> Array:
+        """Latents attend to those of their own label."""
+        return self._finish(latents, self.attention.among_latents(latents, layout))
+
+    def gather(
+        self, latents: Array, pixels: Array, regions: Regions, layout: LatentLayout
+    ) -> Array:
+        """Latents attend to the pixels `[B, P, C]` of their label."""
+        return self._finish(latents, self.attention.gather(latents, pixels, regions, layout))
+
+    def _finish(self, to: Array, attended: Array) -> Array:
+        width = to.shape[-1]
+        to = self.norm_1(attended + to)
+        hidden = to.astype(self.layer.dtype)
+        for mlp in (self.mlp_1, self.mlp_2):
+            hidden = leaky_relu(_affine(hidden, mlp(width, width)))
+        return self.norm_2(hidden + to)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from scam_jax.models.attention import MaskedTransformer, latent_labels, same_label
+from scam_jax.models.attention import MaskedTransformer
 from scam_jax.models.initialization import declare
 from scam_jax.models.primitives import (
     Array,
@@ -16,6 +16,7 @@ from scam_jax.models.primitives import (
     nearest_resize,
     sinusoidal_position,
 )
+from scam_jax.models.regions import LatentLayout, find_regions
 
 
 class Gaussian(NamedTuple):
@@ -67,20 +68,17 @@ class SATEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, labels: Array, keys: Array | None = None) -> Array | Gaussian:
-        owners = latent_labels(self.num_labels, self.latents_per_label, self.background_latents)
-        owners = jnp.asarray(owners)[None]
-        latents = self._initial_latents(image.shape[0], owners.shape[1], keys)
+        layout = LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
+        latents = self._initial_latents(image.shape[0], len(layout.owners), keys)
         maps = self._maps(image)
         for i, features in enumerate(maps):
-            seen = nearest_resize(labels, features.shape[1:3]).reshape(labels.shape[0], -1)
-            pixels = features.reshape(*seen.shape, -1)
-            latents = self._transformer(f"cross_attention_{i}")(
-                latents, pixels, same_label(owners, seen)
-            )
+            regions = find_regions(nearest_resize(labels, features.shape[1:3]), self.num_labels)
+            pixels = features.reshape(*regions.labels.shape, -1)
+            cross_attention = self._transformer(f"cross_attention_{i}")
+            latents = cross_attention.gather(latents, pixels, regions, layout)
             if self.use_self_attention:
-                latents = self._transformer(f"self_attention_{i}")(
-                    latents, latents, same_label(owners, owners)
-                )
+                self_attention = self._transformer(f"self_attention_{i}")
+                latents = self_attention.among_latents(latents, layout)
         return self._gaussian(latents) if self.use_vae else latents
 
     def _transformer(self, name: str) -> MaskedTransformer:

@@ -7,14 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax.models.attention import (
-    MaskedAttention,
-    MaskedTransformer,
-    latent_labels,
-    same_label,
-)
+from scam_jax.models.attention import MaskedAttention, MaskedTransformer, same_label
 from scam_jax.models.initialization import declare
 from scam_jax.models.primitives import (
+    AffineParams,
     Array,
     BatchNorm,
     Conv,
@@ -26,6 +22,7 @@ from scam_jax.models.primitives import (
     nearest_resize,
     sinusoidal_position,
 )
+from scam_jax.models.regions import LatentLayout, Regions, find_regions
 
 NORMS = ("instance", "layer", "batch")
 
@@ -63,6 +60,7 @@ class Modulation(nn.Module):
       mask_adain: γ and β are blended with those of a `LabelMapEncoder` of the attention mask.
     """
 
+    layout: LatentLayout
     attention_dim: int
     num_heads: int
     norm: str
@@ -73,45 +71,46 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, latents: Array, mask: Array, noise: Array | None, train: bool
+        self, x: Array, latents: Array, regions: Regions, noise: Array | None, train: bool
     ) -> tuple[Array, Array]:
         batch, height, width, channels = x.shape
         position = sinusoidal_position(height, width, channels).astype(x.dtype)
         pixels = (x + position).reshape(batch, height * width, channels)
-        latents = self._update(latents, pixels, mask)
-        gamma, beta = self._gamma_beta(pixels, latents, mask.swapaxes(1, 2))
+        latents = self._update(latents, pixels, regions)
+        gamma, beta = self._gamma_beta(pixels, latents, regions)
         gamma, beta = gamma.reshape(x.shape), beta.reshape(x.shape)
         if self.mask_adain:
-            gamma, beta = self._blend(gamma, beta, mask, (height, width))
+            gamma, beta = self._blend(gamma, beta, regions)
         y = (1 + gamma) * self._norm(x, train) + beta
         if noise is not None:
             amount = self.param("noise_scale", declare, (channels,))
             y = y + (amount * noise.reshape(batch, height, width, 1)).astype(y.dtype)
         return leaky_relu(y), latents
 
-    def _update(self, latents: Array, pixels: Array, mask: Array) -> Array:
+    def _update(self, latents: Array, pixels: Array, regions: Regions) -> Array:
         if self.duplex:
             transformer = MaskedTransformer(
                 self.attention_dim, self.num_heads, self.layer, name="image_to_latent"
             )
-            return transformer(latents, pixels, mask)
+            return transformer.gather(latents, pixels, regions, self.layout)
         hidden = leaky_relu(Linear(latents.shape[-1], self.layer, name="latent_mlp_1")(latents))
         return Linear(latents.shape[-1], self.layer, name="latent_mlp_2")(hidden)
 
-    def _gamma_beta(self, pixels: Array, latents: Array, mask: Array) -> tuple[Array, Array]:
-        """γ and β `[B, h·w, C]`, their linear layers applied to the latents' values."""
+    def _gamma_beta(self, pixels: Array, latents: Array, regions: Regions) -> tuple[Array, Array]:
+        """γ and β `[B, h·w, C]`."""
         attention = MaskedAttention(
             self.attention_dim, self.num_heads, self.layer, name="latent_to_image"
         )
-        layers = [Linear(pixels.shape[-1], self.layer, name=name) for name in ("gamma", "beta")]
+        channels = pixels.shape[-1]
+        layers = [AffineParams(self.layer, name=name) for name in ("gamma", "beta")]
+        kernels, biases = zip(*(layer(channels, channels) for layer in layers), strict=True)
+        both = jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases)
+        out = attention.look_up(pixels, latents, regions, self.layout, then=both)
+        return jnp.split(out, 2, axis=-1)
 
-        def both(out):
-            return jnp.concatenate([layer(out) for layer in layers], axis=-1)
-
-        return jnp.split(attention.look_up(pixels, latents, mask, then=both), 2, axis=-1)
-
-    def _blend(self, gamma: Array, beta: Array, mask: Array, size: tuple[int, int]):
-        mask_map = mask.swapaxes(1, 2).reshape(mask.shape[0], *size, -1).astype(gamma.dtype)
+    def _blend(self, gamma: Array, beta: Array, regions: Regions) -> tuple[Array, Array]:
+        mask_map = same_label(regions.labels, self.layout.owners[None])
+        mask_map = mask_map.reshape(*gamma.shape[:3], -1).astype(gamma.dtype)
         encoder = LabelMapEncoder(gamma.shape[-1], self.layer, name="label_map_encoder")
         mask_gamma, mask_beta = encoder(mask_map)
         a = nn.sigmoid(self.param("blend_gamma", declare, (1,)))
@@ -161,7 +160,7 @@ class SCAMGenerator(nn.Module):
         self, labels: Array, latents: Array, keys: Array | None = None, train: bool = False
     ) -> Array:
         sizes = self._sizes(*labels.shape[1:3])
-        masks = [self._mask(labels, size) for size in sizes]
+        regions = [find_regions(nearest_resize(labels, size), self.num_labels) for size in sizes]
         noise = self._noise(keys, sizes)
         one_hot = jax.nn.one_hot(nearest_resize(labels, sizes[0]), self.num_labels)
         x = Conv(16 * self.features, layer=self.layer, name="first_conv")(one_hot)
@@ -169,10 +168,10 @@ class SCAMGenerator(nn.Module):
         for i in range(self.num_up_layers):
             if self.attention == "simplex":
                 latents = encoded
-            x, latents = self._block(i, x, sizes[i + 1], latents, masks, noise[i], train)
+            x, latents = self._block(i, x, sizes[i + 1], latents, regions, noise[i], train)
             last = i == self.num_up_layers - 1
             if self.architecture == "skip" or last:
-                rgb = self._to_rgb(i, x, latents, masks[i + 1], train, plain=last)
+                rgb = self._to_rgb(i, x, latents, regions[i + 1], train, plain=last)
                 if running is not None:
                     rgb = nearest_resize(running, sizes[i + 1]) + rgb
                 running = rgb
@@ -183,12 +182,6 @@ class SCAMGenerator(nn.Module):
         h, w = start_size(height, width, self.num_up_layers)
         doubled = [(h * 2**i, w * 2**i) for i in range(self.num_up_layers)]
         return [*doubled, (height, width)]
-
-    def _mask(self, labels: Array, size: tuple[int, int]) -> Array:
-        """`[B, N, h·w]`: each latent's pixels at `size`."""
-        owners = latent_labels(self.num_labels, self.latents_per_label, self.background_latents)
-        small = nearest_resize(labels, size).reshape(labels.shape[0], -1)
-        return same_label(jnp.asarray(owners)[None], small)
 
     def _noise(self, keys: Array | None, sizes: list[tuple[int, int]]) -> list[list[Array | None]]:
         """Noise `[B, h·w]` of each block's modulations: one draw an example, cut in pieces.
@@ -207,8 +200,12 @@ class SCAMGenerator(nn.Module):
         pieces = jnp.split(draws, np.cumsum(flat)[:-1], axis=1)
         return [pieces[i : i + modulations] for i in range(0, len(pieces), modulations)]
 
+    def _layout(self) -> LatentLayout:
+        return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
+
     def _modulation(self, name: str, i: int, *, duplex: bool) -> Modulation:
         return Modulation(
+            layout=self._layout(),
             attention_dim=self.attention_dim,
             num_heads=self.num_heads,
             norm=self.norm,
@@ -219,14 +216,14 @@ class SCAMGenerator(nn.Module):
             name=f"block_{i}_{name}",
         )
 
-    def _block(self, i, x, new_size, latents, masks, noise, train) -> tuple[Array, Array]:
+    def _block(self, i, x, new_size, latents, regions, noise, train) -> tuple[Array, Array]:
         """Block i: a map `[B, h, w, C]` to `[B, *new_size, C']`, and the latents after it."""
         channels = self.features * 2 ** min(4, max(0, self.num_up_layers - 1 - i))
-        small, large = masks[i], masks[i + 1]
+        small, large = regions[i], regions[i + 1]
 
-        def modulate(name, x, latents, mask, noise):
+        def modulate(name, x, latents, regions, noise):
             module = self._modulation(name, i, duplex=self.attention == "duplex")
-            return module(x, latents, mask, noise, train)
+            return module(x, latents, regions, noise, train)
 
         def conv(name, x):
             return Conv(channels, layer=self.layer, name=f"block_{i}_{name}")(leaky_relu(x))
@@ -242,7 +239,7 @@ class SCAMGenerator(nn.Module):
             d = (d + shortcut(r)) / np.float32(np.sqrt(2)).astype(d.dtype)
         return d, new_latents
 
-    def _to_rgb(self, i, x, latents, mask, train, *, plain: bool) -> Array:
+    def _to_rgb(self, i, x, latents, regions, train, *, plain: bool) -> Array:
         if not plain:
-            x, _ = self._modulation("rgb_mod", i, duplex=False)(x, latents, mask, None, train)
+            x, _ = self._modulation("rgb_mod", i, duplex=False)(x, latents, regions, None, train)
         return Conv(3, 1, padding=0, layer=self.layer, name=f"block_{i}_rgb_conv")(x)

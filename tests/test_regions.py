@@ -1,0 +1,149 @@
+"""Pixels meet the latents of their own label, however it is computed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import assert_close, assert_trees_close
+
+from scam_jax.models import attention, regions
+from scam_jax.models.regions import LatentLayout
+
+BATCH, CHANNELS, SLOTS = 2, 5, 3
+
+
+def label_maps(num_labels: int, pixels: int) -> np.ndarray:
+    """Label 1 is nowhere; the second example is all of the last label but for one pixel."""
+    labels = np.random.default_rng(0).choice(np.delete(np.arange(num_labels), 1), (BATCH, pixels))
+    labels[1] = num_labels - 1
+    labels[1, 7] = 0
+    return labels.astype(np.int32)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# Few pixels are multiplied densely; 3001 of 9 labels go into tiles on a CPU.
+PLACES = {"few pixels": (4, 50), "tiles": (9, 3001)}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_products_by_label(place):
+    num_labels, pixels = PLACES[place]
+    labels = label_maps(num_labels, pixels)
+    found = regions.find_regions(labels, num_labels)
+    assert (found.tiles is not None) == (place == "tiles")
+    x, weights = normal(BATCH, pixels, CHANNELS), normal(BATCH, pixels, SLOTS, seed=1)
+    table = normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2)
+    own = np.stack([t[label] for t, label in zip(table, labels, strict=True)])  # [B, P, K, C]
+    one_hot = np.eye(num_labels, dtype=np.float32)[labels]
+    expected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
+    tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
+
+    assert_close(regions.scores(found, x, table), np.einsum("bpc,bpkc->bpk", x, own), 1e-5)
+    assert_close(regions.mix(found, weights, table), np.einsum("bpk,bpkc->bpc", weights, own), 1e-5)
+    assert_close(regions.collect(found, weights, x), expected, of_largest=1e-5)
+    assert_close(regions.spread(found, table[..., 0]), own[..., 0], 1e-6)
+    assert_close(regions.total(found, weights), expected_total(one_hot, weights), of_largest=1e-5)
+    np.testing.assert_array_equal(regions.highest(found, weights), tops)
+    assert np.isneginf(tops[0, 1]).all()
+
+
+def expected_total(one_hot, weights):
+    return np.einsum("bpl,bpk->blk", one_hot, weights)
+
+
+@pytest.mark.parametrize("name", ["scores", "mix", "collect"])
+def test_tiles_have_the_gradients_of_the_dense_product(name):
+    num_labels, pixels = PLACES["tiles"]
+    tiled = regions.find_regions(label_maps(num_labels, pixels), num_labels)
+    dense = tiled.replace(tiles=None)
+    operands = {
+        "x": normal(BATCH, pixels, CHANNELS),
+        "weights": normal(BATCH, pixels, SLOTS, seed=1),
+        "table": normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2),
+    }
+    taken = {"scores": ("x", "table"), "mix": ("weights", "table"), "collect": ("weights", "x")}
+    args = [operands[key] for key in taken[name]]
+
+    def loss(regions_of, product, *args):
+        out = product(regions_of, *args)
+        return jnp.sum(out * normal(*out.shape, seed=3))
+
+    ours = jax.grad(loss, (2, 3))(tiled, getattr(regions, name), *args)
+    # the definition, differentiated by JAX
+    plain = jax.grad(loss, (2, 3))(dense, getattr(regions, f"_dense_{name}"), *args)
+    assert_trees_close(ours, plain, of_largest=1e-5)
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+@pytest.mark.parametrize("place", PLACES)
+def test_attention_by_label_equals_masked_attention(place, num_heads):
+    """Either direction, with more latents for the background; label 1 has no pixels."""
+    num_labels, pixels = PLACES[place]
+    layout = LatentLayout(num_labels, latents_per_label=2, background_latents=3)
+    labels = label_maps(num_labels, pixels)
+    found = regions.find_regions(labels, num_labels)
+    module = attention.MaskedAttention(8, num_heads)
+    latents, features = normal(BATCH, len(layout.owners), 6), normal(BATCH, pixels, 4, seed=1)
+    then = normal(4, 7, seed=2), normal(7, seed=3)
+
+    def plain(to, from_, to_labels, from_labels):
+        mask = attention.same_label(jnp.asarray(to_labels), jnp.asarray(from_labels))
+        return module.init_with_output(jax.random.key(0), to, from_, mask)
+
+    owners = np.broadcast_to(layout.owners, (BATCH, len(layout.owners)))
+    expected, variables = plain(latents, features, owners, labels)
+    variables = filled(variables)
+    expected = module.apply(variables, latents, features, attention.same_label(owners, labels))
+    gathered = module.apply(variables, latents, features, found, layout, method="gather")
+    assert_close(gathered, expected, atol=1e-5)
+
+    _, variables = plain(features, latents, labels, owners)
+    variables = filled(variables)
+    mask = attention.same_label(labels, owners)
+    expected = module.apply(variables, features, latents, mask) @ then[0] + then[1]
+    looked_up = module.apply(variables, features, latents, found, layout, then, method="look_up")
+    assert_close(looked_up, expected, atol=2e-5)
+
+
+def filled(variables):
+    """The variables with random values: a new module's are declared only."""
+    return jax.tree.map(lambda x: normal(*x.shape, seed=x.size) * 0.5, variables)
+
+
+def test_latents_of_one_label_attend_to_each_other_alone():
+    layout = LatentLayout(4, latents_per_label=2, background_latents=3)
+    module = attention.MaskedAttention(8, 2)
+    latents = normal(BATCH, len(layout.owners), 6)
+    mask = attention.same_label(layout.owners[None], layout.owners[None])
+    mask = np.broadcast_to(mask, (BATCH, *mask.shape[1:]))
+    variables = filled(module.init(jax.random.key(0), latents, latents, mask))
+    among = module.apply(variables, latents, layout, method="among_latents")
+    assert_close(among, module.apply(variables, latents, latents, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize("background", [1, 2, 5])
+def test_slots_and_back(background):
+    layout = LatentLayout(3, latents_per_label=2, background_latents=background)
+    latents = normal(BATCH, len(layout.owners), 4)
+    slots = layout.to_slots(latents)
+    assert slots.shape == (BATCH, 3, max(2, background), 4)
+    np.testing.assert_array_equal(layout.from_slots(slots), latents)
+    np.testing.assert_array_equal(slots[:, 0, :background], latents[:, :background])
+    np.testing.assert_array_equal(slots[:, 2, :2], latents[:, -2:])
+
+
+def test_softmax_survives_large_logits():
+    """Logits far beyond exp's range, of both signs."""
+    layout = LatentLayout(9, 2, 2)
+    labels = label_maps(9, 3001)
+    found = regions.find_regions(labels, 9)
+    module = attention.MaskedAttention(8)
+    latents, features = normal(BATCH, 18, 6) * 40, normal(BATCH, 3001, 4, seed=1) * 40
+    owners = np.broadcast_to(layout.owners, (BATCH, 18))
+    mask = attention.same_label(owners, labels)
+    variables = filled(module.init(jax.random.key(0), latents, features, mask))
+    gathered = module.apply(variables, latents, features, found, layout, method="gather")
+    assert_close(gathered, module.apply(variables, latents, features, mask), of_largest=1e-5)
