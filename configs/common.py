@@ -37,10 +37,12 @@ def base() -> ConfigDict:
     config.model.background_latents = 8
     config.model.latent_dim = 256
     config.model.attention_dim = 256
-    # Compute type, 'float32' or 'bfloat16'; parameters, softmax, norms and losses are float32.
+    # Compute type of all networks, 'float32' or 'bfloat16'; a network's own, where not empty, goes
+    # before it. Parameters, softmax, norms, losses and the optimizers are float32.
     config.model.dtype = "float32"
     config.model.equalized = False
     config.model.encoder = ConfigDict()
+    config.model.encoder.dtype = ""
     config.model.encoder.num_blocks = 7
     config.model.encoder.num_heads = 1
     config.model.encoder.position_dim = 40
@@ -52,6 +54,7 @@ def base() -> ConfigDict:
     # 'learned', 'fixed_random' or 'random'.
     config.model.encoder.latents = "learned"
     config.model.generator = ConfigDict()
+    config.model.generator.dtype = ""
     config.model.generator.features = 64
     config.model.generator.num_up_layers = 6
     config.model.generator.num_heads = 1
@@ -64,6 +67,7 @@ def base() -> ConfigDict:
     config.model.generator.mask_adain_layers = 0
     config.model.generator.add_noise = True
     config.model.discriminator = ConfigDict()
+    config.model.discriminator.dtype = ""
     config.model.discriminator.num_scales = 2
     config.model.discriminator.features = 64
     config.model.discriminator.num_layers = 4
@@ -81,7 +85,9 @@ def base() -> ConfigDict:
     config.losses.l1 = _weight(10.0)
     config.losses.perceptual = _weight(10.0)
     config.losses.vgg19_weights = "weights/vgg19.npz"
+    config.losses.perceptual_dtype = ""
     config.losses.feature_matching = _weight(0.0)
+    # Summed over the whole batch; the authors' is summed over one device's 8 images.
     config.losses.kl = _weight(0.0)
     config.losses.r1 = _weight(0.0)
     # R1 is added at every so many steps.
@@ -90,6 +96,12 @@ def base() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.generator_learning_rate = 1e-4
     config.optimizer.discriminator_learning_rate = 4e-4
+    # With the batch size, the rates grow by as much ('linear'), by its root ('sqrt') or not at all
+    # ('none'); they are meant for batches of reference_batch_size.
+    config.optimizer.rate_scaling = "none"
+    config.optimizer.reference_batch_size = 32
+    # Steps over which the rates rise from 0.
+    config.optimizer.warmup_steps = 0
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
@@ -98,6 +110,10 @@ def base() -> ConfigDict:
     config.train = ConfigDict()
     # Images a step, over all devices.
     config.train.batch_size = 32
+    # Each device takes its share of them in so many parts, one after the other: less memory.
+    config.train.accumulation_steps = 1
+    # Compute the generator's modulations anew in the backward pass: less memory, more arithmetic.
+    config.train.rematerialize = False
     config.train.num_steps = 50_000
     # Of encoder and generator; evaluation and transfer use the average. 0 is off, as published.
     config.train.ema_decay = 0.0

@@ -4,9 +4,14 @@ from ml_collections import ConfigDict
 
 from scam_jax.losses import GAN
 from scam_jax.models.scam_generator import NORMS, start_size
+from scam_jax.state import RATE_SCALINGS
 
+DTYPES = ("float32", "bfloat16")
 _CHOICES = {
-    "model.dtype": ("float32", "bfloat16"),
+    "model.dtype": DTYPES,
+    **{f"model.{name}.dtype": ("", *DTYPES) for name in ("encoder", "generator", "discriminator")},
+    "losses.perceptual_dtype": ("", *DTYPES),
+    "optimizer.rate_scaling": tuple(RATE_SCALINGS),
     "model.encoder.latents": ("learned", "fixed_random", "random"),
     "model.generator.attention": ("duplex", "simplex"),
     "model.generator.architecture": ("skip", "resnet"),
@@ -33,7 +38,10 @@ _AT_LEAST = {
     "model.discriminator.features": 1,
     "model.discriminator.num_layers": 2,
     "losses.lazy_r1_step": 1,
+    "optimizer.reference_batch_size": 1,
+    "optimizer.warmup_steps": 0,
     "train.batch_size": 1,
+    "train.accumulation_steps": 1,
     "train.num_steps": 1,
     "train.log_every": 1,
     "train.panel_every": 1,
@@ -148,6 +156,7 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
         train.batch_size,
         f"must be a multiple of the number of devices, {num_devices}",
     )
+    _check_accumulation(config, num_devices)
     _require(0 <= train.ema_decay < 1, "train.ema_decay", train.ema_decay, "use 0 (off) … below 1")
     for key in ("generator_learning_rate", "discriminator_learning_rate", "eps"):
         _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
@@ -155,3 +164,28 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
         _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
     decay = optimizer.weight_decay
     _require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")
+
+
+def _check_accumulation(config: ConfigDict, num_devices: int) -> None:
+    parts = config.train.accumulation_steps
+    if parts == 1:
+        return
+    _require(
+        config.train.batch_size % (parts * num_devices) == 0,
+        "train.accumulation_steps",
+        parts,
+        f"must divide each device's share of train.batch_size, "
+        f"{config.train.batch_size} / {num_devices}",
+    )
+    needs_all = {
+        "model.generator.norm = 'batch'": config.model.generator.norm == "batch",
+        "losses.swapped": max(config.losses.swapped.start, config.losses.swapped.end) > 0,
+        "losses.adaptive_gan": config.losses.adaptive_gan,
+    }
+    for what, used in needs_all.items():
+        _require(
+            not used,
+            "train.accumulation_steps",
+            parts,
+            f"{what} needs the whole batch at once: use 1",
+        )

@@ -40,13 +40,40 @@ class TrainState:
         return {name: {"params": params[name], **self.extra[name]} for name in AUTOENCODER}
 
 
-def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
-    """AdamW of each side: decoupled weight decay on every parameter, constant rates."""
+# How many times its value for the reference batch a rate is, by how many times that the batch is.
+RATE_SCALINGS = {
+    "none": lambda times: 1.0,
+    "sqrt": lambda times: times**0.5,
+    "linear": lambda times: times,
+}
+
+
+def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
+    """Each side's rate for the config's batch size; a schedule where it warms up.
+
+    Linear scaling and warm-up are Goyal et al.'s (2017, section 2); the root is what keeps the
+    noise of Adam's updates the same (Malladi et al. 2022).
+    """
     c = config.optimizer
+    times = RATE_SCALINGS[c.rate_scaling](config.train.batch_size / c.reference_batch_size)
     rates = {
-        "autoencoder": c.generator_learning_rate,
-        "discriminator": c.discriminator_learning_rate,
+        "autoencoder": times * c.generator_learning_rate,
+        "discriminator": times * c.discriminator_learning_rate,
     }
+    if not c.warmup_steps:
+        return rates
+    # the first step's rate is not 0, or it would be lost
+    first = 1 / c.warmup_steps
+    return {
+        side: optax.linear_schedule(first * rate, rate, c.warmup_steps - 1)
+        for side, rate in rates.items()
+    }
+
+
+def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
+    """AdamW of each side: decoupled weight decay on every parameter."""
+    c = config.optimizer
+    rates = learning_rates(config)
     return {
         side: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay)
         for side, rate in rates.items()

@@ -14,20 +14,20 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
-from scam_jax import losses, sharding
+from scam_jax import sharding
 from scam_jax.models import Networks
-from scam_jax.models.primitives import LayerSpec
-from scam_jax.models.sat_encoder import Gaussian, sample_latents
-from scam_jax.models.vgg19 import VGG19, widths_of
+from scam_jax.models.sat_encoder import sample_latents
+from scam_jax.objectives import (
+    Gradients,
+    gradients_of_batch,
+    is_used,
+    loss_weights,
+    to_float,
+)
 from scam_jax.state import AUTOENCODER, TrainState, optimizers
 
 Array = jax.Array
 Metrics = dict[str, Array]
-
-
-def to_float(image: Array) -> Array:
-    """uint8 images to [-1, 1]; float images pass."""
-    return image / jnp.float32(127.5) - 1 if image.dtype == jnp.uint8 else image
 
 
 def example_keys(key: Array, batch: int, axis: str | None) -> Array:
@@ -36,169 +36,39 @@ def example_keys(key: Array, batch: int, axis: str | None) -> Array:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch))
 
 
-def _mean_over_devices(tree: Any, axis: str | None) -> Any:
-    return tree if axis is None else jax.lax.pmean(tree, axis)
+def gradients_of_step(
+    config: ConfigDict,
+    networks: Networks,
+    axis: str | None,
+    state: TrainState,
+    batch: dict[str, Array],
+    vgg: Any,
+) -> Gradients:
+    """This device's gradients, in `config.train.accumulation_steps` parts one after the other."""
+    size, parts = len(batch["image"]), config.train.accumulation_steps
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    swap_key = key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
+    batch = {**batch, "key": example_keys(key, size, axis)}
+    of_part = partial(
+        gradients_of_batch,
+        num_shares=parts * (1 if axis is None else jax.lax.axis_size(axis)),
+        axis=axis,
+    )
 
+    def gradients(part):
+        return of_part(config, networks, state, {**part, "swap_key": swap_key}, vgg)
 
-def _weights(config: ConfigDict, step: Array) -> Metrics:
-    """Every loss's weight at `step`."""
-    weights = {}
-    for name in ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1"):
-        w = config.losses[name]
-        schedule = losses.switched_weight if name in ("gan", "swapped") else losses.geometric_weight
-        weights[name] = schedule(w.start, w.end, w.steps, step)
-    return weights
+    if parts == 1:
+        return gradients(batch)
+    divided = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
 
+    def add(sums, part):
+        return jax.tree.map(jnp.add, sums, gradients(part)), None
 
-def _used(config: ConfigDict, name: str) -> bool:
-    """Whether a loss has weight at any step."""
-    return max(config.losses[name].start, config.losses[name].end) > 0
-
-
-class Objectives:
-    """The losses of one step on one batch, as functions of either side's parameters."""
-
-    def __init__(self, config, networks, axis, state, batch, vgg):
-        self.config, self.networks, self.axis = config, networks, axis
-        self.state, self.vgg = state, vgg
-        self.image = to_float(batch["image"])
-        self.labels = batch["label"].astype(jnp.int32)
-        self.one_hot = jax.nn.one_hot(self.labels, config.data.num_labels)
-        self.weights = _weights(config, state.step)
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        self.keys = example_keys(key, len(self.image), axis)
-        self.swap_key = key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
-
-    # Generator side
-
-    def autoencode(self, params):
-        """Images by kind ('fake', 'swapped'), latents, and new collections."""
-        keys = jax.vmap(partial(jax.random.split, num=4))(self.keys)
-        latents = self.networks.encoder.apply(
-            {"params": params["encoder"], **self.state.extra["encoder"]},
-            self.image,
-            self.labels,
-            keys[:, 0],
-        )
-        codes = sample_latents(latents, keys[:, 1])
-        fake, extra = self.generate(params, codes, keys[:, 2])
-        images = {"fake": fake}
-        if _used(self.config, "swapped"):
-            order = jax.random.permutation(self.swap_key, len(self.image))
-            images["swapped"], _ = self.generate(
-                params, jax.tree.map(lambda z: z[order], codes), keys[:, 3]
-            )
-        return images, latents, extra
-
-    def generate(self, params, latents, keys):
-        return self.networks.generator.apply(
-            {"params": params["generator"], **self.state.extra["generator"]},
-            self.labels,
-            latents,
-            keys,
-            train=True,
-            mutable=["batch_stats"],
-        )
-
-    def generator_loss(self, params):
-        """Loss of encoder and generator, and `(metrics, images, extra)`."""
-        images, latents, extra = self.autoencode(params)
-        metrics = self.reconstruction_losses(images["fake"], latents)
-        gan = self.adversarial_losses(images)
-        metrics |= gan
-        gan_scale = self.adaptive_scale(params) if self.config.losses.adaptive_gan else 1.0
-        if self.config.losses.adaptive_gan:
-            metrics["adaptive_gan_scale"] = gan_scale
-        total = sum(
-            self.weights[name] * value * (gan_scale if name in gan else 1.0)
-            for name, value in metrics.items()
-            if name in self.weights
-        )
-        return total, ({**metrics, "generator": total}, images, extra)
-
-    def reconstruction_losses(self, fake, latents) -> Metrics:
-        values = {"l1": losses.l1(fake, self.image)}
-        if _used(self.config, "perceptual"):
-            dtype = LayerSpec(jnp.dtype(self.config.model.dtype))
-            network = VGG19(widths_of(self.vgg), dtype)
-            fake_maps, real_maps = (
-                network.apply({"params": self.vgg}, x) for x in (fake, self.image)
-            )
-            values["perceptual"] = losses.perceptual(fake_maps, real_maps)
-        if isinstance(latents, Gaussian):
-            values["kl"] = losses.kl_divergence(*latents)
-        return values
-
-    def adversarial_losses(self, images) -> Metrics:
-        of_fake, _, _ = losses.GAN[self.config.losses.gan_kind]
-        params = self.state.params["discriminator"]
-        logits, maps = self.discriminate(params, images["fake"])
-        values = {"gan": of_fake(logits)}
-        if "swapped" in images:
-            values["swapped"] = of_fake(self.discriminate(params, images["swapped"])[0])
-        if _used(self.config, "feature_matching"):
-            real_maps = self.discriminate(params, self.image)[1]
-            values["feature_matching"] = losses.feature_matching(maps, real_maps)
-        return values
-
-    def adaptive_scale(self, params) -> Array:
-        """‖∇ reconstruction‖ / ‖∇ GAN‖ at the generator's last layer, at most 10⁴, no gradient.
-
-        Esser et al. 2021, equation 7.
-        """
-        params = jax.lax.stop_gradient(params)
-        last = f"block_{self.config.model.generator.num_up_layers - 1}_rgb_conv"
-
-        def loss(kernel, names):
-            layer = {**params["generator"][last], "kernel": kernel}
-            changed = {**params, "generator": {**params["generator"], last: layer}}
-            images, latents, _ = self.autoencode(changed)
-            values = self.reconstruction_losses(images["fake"], latents)
-            values |= self.adversarial_losses(images)
-            return sum(self.weights[n] * values[n] for n in names if n in values)
-
-        kernel = params["generator"][last]["kernel"]
-        gradients = [jax.grad(loss)(kernel, n) for n in (("l1", "perceptual"), ("gan",))]
-        of_rec, of_gan = (jnp.linalg.norm(_mean_over_devices(g, self.axis)) for g in gradients)
-        return jax.lax.stop_gradient(jnp.clip(of_rec / (of_gan + 1e-4), 0, 1e4))
-
-    # Discriminator side
-
-    def discriminator_of(self, params) -> Callable:
-        variables = {"params": params, **self.state.extra["discriminator"]}
-        return partial(self.networks.discriminator.apply, variables, method="at_scale")
-
-    def discriminate(self, params, image):
-        """Logits for the GAN loss, a list over scales, and all feature maps."""
-        scales = range(self.config.model.discriminator.num_scales)
-        network = self.discriminator_of(params)
-        if self.config.losses.gradient_normalization:
-            outputs = [losses.gradient_normalized(network, image, self.one_hot, s) for s in scales]
-            return [logits for logits, _ in outputs], [maps for _, maps in outputs]
-        maps = [network(image, self.one_hot, s) for s in scales]
-        return [m[-1] for m in maps], maps
-
-    def discriminator_loss(self, params, images):
-        """Loss of the discriminator on the generator loss's own images, and metrics."""
-        _, of_real, of_fake = losses.GAN[self.config.losses.gan_kind]
-        real = of_real(self.discriminate(params, self.image)[0])
-        fake = of_fake(self.discriminate(params, images["fake"])[0])
-        total = self.weights["gan"] * (real + fake)
-        metrics = {"discriminator_real": real, "discriminator_fake": fake}
-        if "swapped" in images:
-            metrics["discriminator_swapped"] = of_fake(
-                self.discriminate(params, images["swapped"])[0]
-            )
-            total += self.weights["swapped"] * metrics["discriminator_swapped"]
-        if _used(self.config, "r1"):
-            due = self.state.step % self.config.losses.lazy_r1_step == 0
-            metrics["r1"] = jax.lax.cond(due, self.r1, lambda _: jnp.float32(0), params)
-            total += self.weights["r1"] * metrics["r1"]
-        return total, {**metrics, "discriminator": total}
-
-    def r1(self, params) -> Array:
-        scales = self.config.model.discriminator.num_scales
-        return losses.r1(self.discriminator_of(params), self.image, self.one_hot, scales)
+    shapes = jax.eval_shape(gradients, jax.tree.map(lambda x: x[0], divided))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    sums, _ = jax.lax.scan(add, zeros, divided)
+    return jax.tree.map(lambda x: x / parts, sums)
 
 
 def train_step(
@@ -209,7 +79,7 @@ def train_step(
     batch: dict[str, Array],
     vgg: Any,
 ) -> tuple[TrainState, Metrics]:
-    """One update of encoder and generator, then one of the discriminator on the same images.
+    """One update of encoder and generator, and one of the discriminator on the same images.
 
     Both losses see the weights from before the step.
 
@@ -223,30 +93,26 @@ def train_step(
     Returns:
       the state after the step, and scalars.
     """
-    objectives = Objectives(config, networks, axis, state, batch, vgg)
-    params = {name: state.params[name] for name in AUTOENCODER}
-    (_, (metrics, images, extra)), gradients = jax.value_and_grad(
-        objectives.generator_loss, has_aux=True
-    )(params)
-    images = jax.lax.stop_gradient(images)
-    (_, disc_metrics), disc_gradients = jax.value_and_grad(
-        objectives.discriminator_loss, has_aux=True
-    )(state.params["discriminator"], images)
-    gradients, disc_gradients, metrics = _mean_over_devices(
-        (gradients, disc_gradients, metrics | disc_metrics), axis
-    )
-    metrics["gradient_norm/generator"] = optax.tree.norm(gradients)
-    metrics["gradient_norm/discriminator"] = optax.tree.norm(disc_gradients)
+    gradients, metrics, extra = gradients_of_step(config, networks, axis, state, batch, vgg)
+    sides = {"generator": {name: gradients[name] for name in AUTOENCODER}}
+    if "discriminator" in gradients:
+        sides["discriminator"] = gradients["discriminator"]
+    if axis is not None:
+        sides = {side: jax.lax.pmean(tree, axis) for side, tree in sides.items()}
+        metrics = jax.lax.pmean(metrics, axis)
+    metrics |= {f"gradient_norm/{side}": optax.tree.norm(tree) for side, tree in sides.items()}
     metrics |= {
-        f"weight/{name}": w for name, w in objectives.weights.items() if _used(config, name)
+        f"weight/{name}": weight
+        for name, weight in loss_weights(config, state.step).items()
+        if is_used(config, name)
     }
-    state = update_state(config, state, gradients, disc_gradients)
+    state = update_state(config, state, sides["generator"], sides.get("discriminator"))
     extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
     return state.replace(extra=extra), metrics
 
 
 def update_state(
-    config: ConfigDict, state: TrainState, gradients: Any, disc_gradients: Any
+    config: ConfigDict, state: TrainState, gradients: Any, disc_gradients: Any | None
 ) -> TrainState:
     """The state after one update of each side, and of the averaged parameters.
 
@@ -254,7 +120,7 @@ def update_state(
       config: of the run.
       state: before the step.
       gradients: of encoder and generator, by name.
-      disc_gradients: of the discriminator.
+      disc_gradients: of the discriminator; without, it stays as it is.
     """
     sides = {
         "autoencoder": ({n: state.params[n] for n in AUTOENCODER}, gradients),
@@ -263,8 +129,10 @@ def update_state(
     new_params, new_opt = {}, {}
     for side, optimizer in optimizers(config).items():
         old, gradient = sides[side]
-        updates, new_opt[side] = optimizer.update(gradient, state.opt_state[side], old)
-        new_params[side] = optax.apply_updates(old, updates)
+        new_params[side], new_opt[side] = old, state.opt_state[side]
+        if gradient is not None:
+            updates, new_opt[side] = optimizer.update(gradient, state.opt_state[side], old)
+            new_params[side] = optax.apply_updates(old, updates)
     ema = state.ema
     if ema is not None:
         # the average's memory grows with the run, or the first weights would weigh too long

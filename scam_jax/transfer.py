@@ -24,8 +24,8 @@ from scam_jax.checkpoints import Checkpoints
 from scam_jax.models.primitives import nearest_indices
 from scam_jax.models.regions import LatentLayout
 from scam_jax.models.sat_encoder import sample_latents
+from scam_jax.objectives import to_float
 from scam_jax.run_folder import CHECKPOINTS, load_config
-from scam_jax.steps import to_float
 
 
 class Picture(NamedTuple):

@@ -25,6 +25,11 @@ class Networks(NamedTuple):
     discriminator: nn.Module
 
 
+def dtype_of(config: ConfigDict, own: str) -> jnp.dtype:
+    """A network's compute type: its own, or the config's for all networks where that is empty."""
+    return jnp.dtype(own or config.model.dtype)
+
+
 def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
     """The networks that `config` describes.
 
@@ -33,16 +38,26 @@ def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
       batch_axis: mesh axis over which batch statistics are shared.
     """
     model = config.model
-    layer = LayerSpec(jnp.dtype(model.dtype), model.equalized)
     shared = dict(
         num_labels=config.data.num_labels,
         latents_per_label=model.latents_per_label,
         background_latents=model.background_latents,
         attention_dim=model.attention_dim,
-        layer=layer,
     )
+
+    def options(network):
+        """The network's own keys, its `dtype` as the spec of its layers."""
+        own = dict(model[network])
+        own["layer"] = LayerSpec(dtype_of(config, own.pop("dtype")), model.equalized)
+        return own
+
     return Networks(
-        encoder=SATEncoder(latent_dim=model.latent_dim, **shared, **model.encoder),
-        generator=SCAMGenerator(batch_axis=batch_axis, **shared, **model.generator),
-        discriminator=MultiScaleDiscriminator(**model.discriminator, layer=layer),
+        encoder=SATEncoder(latent_dim=model.latent_dim, **shared, **options("encoder")),
+        generator=SCAMGenerator(
+            batch_axis=batch_axis,
+            rematerialize=config.train.rematerialize,
+            **shared,
+            **options("generator"),
+        ),
+        discriminator=MultiScaleDiscriminator(**options("discriminator")),
     )

@@ -50,7 +50,7 @@ class LabelMapEncoder(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Normalises `x [B, h, w, C]` and scales and shifts each pixel by its label's latents.
+    """Resizes `x` to `[B, h, w, C]`, normalises, scales and shifts pixels by their label's latents.
 
     With noise `[B, h·w]`, learned per-channel amounts of it are added. Returns the modulated map,
     activated, and the latents: updated from the map if duplex.
@@ -71,20 +71,28 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, latents: Array, regions: Regions, noise: Array | None, train: bool
+        self,
+        x: Array,
+        size: tuple[int, int],
+        latents: Array,
+        regions: Regions,
+        noise: Array | None,
+        train: bool,
     ) -> tuple[Array, Array]:
-        batch, height, width, channels = x.shape
-        position = sinusoidal_position(height, width, channels).astype(x.dtype)
-        pixels = (x + position).reshape(batch, height * width, channels)
+        normalized = self._norm(x, size, train)
+        x = nearest_resize(x, size)
+        batch, channels = x.shape[0], x.shape[-1]
+        position = sinusoidal_position(*size, channels).astype(x.dtype)
+        pixels = (x + position).reshape(*regions.labels.shape, channels)
         latents = self._update(latents, pixels, regions)
         gamma, beta = self._gamma_beta(pixels, latents, regions)
         gamma, beta = gamma.reshape(x.shape), beta.reshape(x.shape)
         if self.mask_adain:
             gamma, beta = self._blend(gamma, beta, regions)
-        y = (1 + gamma) * self._norm(x, train) + beta
+        y = (1 + gamma) * normalized + beta
         if noise is not None:
             amount = self.param("noise_scale", declare, (channels,))
-            y = y + (amount * noise.reshape(batch, height, width, 1)).astype(y.dtype)
+            y = y + (amount * noise.reshape(batch, *size, 1)).astype(y.dtype)
         return leaky_relu(y), latents
 
     def _update(self, latents: Array, pixels: Array, regions: Regions) -> Array:
@@ -117,10 +125,15 @@ class Modulation(nn.Module):
         b = nn.sigmoid(self.param("blend_beta", declare, (1,)))
         return a * gamma + (1 - a) * mask_gamma, b * beta + (1 - b) * mask_beta
 
-    def _norm(self, x: Array, train: bool) -> Array:
+    def _norm(self, x: Array, size: tuple[int, int], train: bool) -> Array:
+        """The map at `size`, normalised."""
         if self.norm == "batch":
-            return BatchNorm(self.batch_axis, name="batch_norm")(x, train)
-        return {"instance": instance_norm, "layer": layer_norm}[self.norm](x)
+            return BatchNorm(self.batch_axis, name="batch_norm")(nearest_resize(x, size), train)
+        norm = {"instance": instance_norm, "layer": layer_norm}[self.norm]
+        if all(new % old == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
+            # every pixel repeated as often as any other: mean and variance stay
+            return nearest_resize(norm(x), size)
+        return norm(nearest_resize(x, size))
 
 
 class SCAMGenerator(nn.Module):
@@ -138,6 +151,7 @@ class SCAMGenerator(nn.Module):
       mask_adain_layers: up layers whose γ, β are blended with a conv encoder's of the mask.
       add_noise: noise in the modulations, drawn from `keys` at test time too.
       batch_axis: mesh axis over which batch norm shares its statistics.
+      rematerialize: the backward pass computes modulations anew, instead of having them kept.
     """
 
     num_labels: int
@@ -153,6 +167,7 @@ class SCAMGenerator(nn.Module):
     mask_adain_layers: int = 0
     add_noise: bool = True
     batch_axis: str | None = None
+    rematerialize: bool = False
     layer: LayerSpec = LayerSpec()
 
     @nn.compact
@@ -204,7 +219,9 @@ class SCAMGenerator(nn.Module):
         return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
 
     def _modulation(self, name: str, i: int, *, duplex: bool) -> Modulation:
-        return Modulation(
+        # size and train are static
+        cls = nn.remat(Modulation, static_argnums=(2, 6)) if self.rematerialize else Modulation
+        return cls(
             layout=self._layout(),
             attention_dim=self.attention_dim,
             num_heads=self.num_heads,
@@ -221,19 +238,19 @@ class SCAMGenerator(nn.Module):
         channels = self.features * 2 ** min(4, max(0, self.num_up_layers - 1 - i))
         small, large = regions[i], regions[i + 1]
 
-        def modulate(name, x, latents, regions, noise):
+        def modulate(name, x, size, latents, regions, noise):
             module = self._modulation(name, i, duplex=self.attention == "duplex")
-            return module(x, latents, regions, noise, train)
+            return module(x, size, latents, regions, noise, train)
 
         def conv(name, x):
             return Conv(channels, layer=self.layer, name=f"block_{i}_{name}")(leaky_relu(x))
 
-        d, new_latents = modulate("mod_0", x, latents, small, noise[0])
-        d = nearest_resize(conv("conv_0", d), new_size)
-        d, new_latents = modulate("mod_1", d, new_latents, large, noise[1])
+        d, new_latents = modulate("mod_0", x, x.shape[1:3], latents, small, noise[0])
+        d = conv("conv_0", d)
+        d, new_latents = modulate("mod_1", d, new_size, new_latents, large, noise[1])
         d = conv("conv_1", d)
         if self.architecture == "resnet":
-            r, _ = modulate("mod_res", nearest_resize(x, new_size), latents, large, noise[2])
+            r, _ = modulate("mod_res", x, new_size, latents, large, noise[2])
             name = f"block_{i}_conv_res"
             shortcut = Conv(channels, 1, padding=0, use_bias=False, layer=self.layer, name=name)
             d = (d + shortcut(r)) / np.float32(np.sqrt(2)).astype(d.dtype)
@@ -241,5 +258,6 @@ class SCAMGenerator(nn.Module):
 
     def _to_rgb(self, i, x, latents, regions, train, *, plain: bool) -> Array:
         if not plain:
-            x, _ = self._modulation("rgb_mod", i, duplex=False)(x, latents, regions, None, train)
+            modulation = self._modulation("rgb_mod", i, duplex=False)
+            x, _ = modulation(x, x.shape[1:3], latents, regions, None, train)
         return Conv(3, 1, padding=0, layer=self.layer, name=f"block_{i}_rgb_conv")(x)
