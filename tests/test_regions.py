@@ -104,7 +104,8 @@ def test_attention_by_label_equals_masked_attention(place, num_heads):
     variables = filled(variables)
     mask = attention.same_label(labels, owners)
     expected = module.apply(variables, features, latents, mask) @ then[0] + then[1]
-    looked_up = module.apply(variables, features, latents, found, layout, then, method="look_up")
+    args = features, latents, found, layout, [then]
+    looked_up = module.apply(variables, *args, method="look_up")[0]
     assert_close(looked_up, expected, atol=2e-5)
 
 

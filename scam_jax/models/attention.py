@@ -4,6 +4,8 @@ Where a map has more pixels than there are latents, all linear layers are folded
 exact, and no pixel is ever projected. Pixels and latents of different labels never meet.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -119,15 +121,16 @@ class MaskedAttention(nn.Module):
         latents: Array,
         regions: Regions,
         layout: LatentLayout,
-        then: tuple[Array, Array],
-    ) -> Array:
-        """`pixels [B, P, C]` attend to the latents `[B, N, S]` of their label: `[B, P, E]`.
+        then: Sequence[tuple[Array, Array]],
+    ) -> list[Array]:
+        """`pixels [B, P, C]` attend to the latents `[B, N, S]` of their label: each `[B, P, E]`.
 
-        `then` is the kernel `[C, E]` and bias `[E]` of a linear layer that ends it.
+        `then` has the kernel `[C, E]` and bias `[E]` of each linear layer that the output goes to.
         """
         if pixels.shape[1] <= latents.shape[1]:
             mask = same_label(regions.labels, layout.owners[None])
-            return _affine(self(pixels, latents, mask), then)
+            attended = self(pixels, latents, mask)
+            return [_affine(attended, layer) for layer in then]
         pixels, latents = pixels.astype(self.layer.dtype), latents.astype(self.layer.dtype)
         (query_kernel, query_bias), key, value, out = self._params(pixels, latents)
         keys = self._scale(self._heads(_affine(latents, key)))
@@ -139,9 +142,13 @@ class MaskedAttention(nn.Module):
         values = self._heads(_affine(latents, value))
         out_kernel = out[0].reshape(*values.shape[-2:], -1)
         values = jnp.einsum("bnhd,hdc->bnhc", values, out_kernel) + share * out[1]
-        values = layout.to_slots(values @ then[0] + share * then[1])
-        values = values.reshape(*values.shape[:2], -1, values.shape[-1])
-        return by_label.mix(regions, weights, values)
+
+        def mixed(kernel, bias):
+            table = layout.to_slots(values @ kernel + share * bias)
+            table = table.reshape(*table.shape[:2], -1, table.shape[-1])
+            return by_label.mix(regions, weights, table)
+
+        return [mixed(*layer) for layer in then]
 
     def _weights(self, pixels, regions, layout, keys, constant) -> Array:
         """Softmax of pixels over the latents of their label, `[B, P, K·H]` in fp32."""

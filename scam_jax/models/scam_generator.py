@@ -104,17 +104,15 @@ class Modulation(nn.Module):
         hidden = leaky_relu(Linear(latents.shape[-1], self.layer, name="latent_mlp_1")(latents))
         return Linear(latents.shape[-1], self.layer, name="latent_mlp_2")(hidden)
 
-    def _gamma_beta(self, pixels: Array, latents: Array, regions: Regions) -> tuple[Array, Array]:
+    def _gamma_beta(self, pixels: Array, latents: Array, regions: Regions) -> list[Array]:
         """γ and β `[B, h·w, C]`."""
         attention = MaskedAttention(
             self.attention_dim, self.num_heads, self.layer, name="latent_to_image"
         )
         channels = pixels.shape[-1]
         layers = [AffineParams(self.layer, name=name) for name in ("gamma", "beta")]
-        kernels, biases = zip(*(layer(channels, channels) for layer in layers), strict=True)
-        both = jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases)
-        out = attention.look_up(pixels, latents, regions, self.layout, then=both)
-        return jnp.split(out, 2, axis=-1)
+        then = [layer(channels, channels) for layer in layers]
+        return attention.look_up(pixels, latents, regions, self.layout, then)
 
     def _blend(self, gamma: Array, beta: Array, regions: Regions) -> tuple[Array, Array]:
         mask_map = same_label(regions.labels, self.layout.owners[None])
