@@ -1,0 +1,66 @@
+"""Other ways to compute the same, to be compared with: each a context to build a program in."""
+
+import contextlib
+from unittest import mock
+
+import jax
+
+from scam_jax.models import attention, convolution, regions
+
+
+def plain_attention():
+    """As the paper writes it: pixels are projected, every pixel meets every latent."""
+
+    def gather(self, latents, pixels, found, layout):
+        mask = attention.same_label(layout.owners[None], found.labels)
+        return self(latents, pixels, mask)
+
+    def look_up(self, pixels, latents, found, layout, then):
+        mask = attention.same_label(found.labels, layout.owners[None])
+        attended = self(pixels, latents, mask)
+        return [attended @ kernel + bias for kernel, bias in then]
+
+    return mock.patch.multiple(attention.MaskedAttention, gather=gather, look_up=look_up)
+
+
+def dense_regions():
+    """Projections folded into the latents; products with all latents, then a pick by the label."""
+    return _regions_computed(lambda found, tiled, dense, *operands: dense(found, *operands))
+
+
+def tiled_regions():
+    """Projections folded into the latents; pixels sorted into tiles of one label."""
+
+    def computed(found, tiled, dense, *operands):
+        return (dense if found.tiles is None else tiled)(found, *operands)
+
+    return _regions_computed(computed)
+
+
+def _regions_computed(computed):
+    return mock.patch.object(regions, "_computed", computed)
+
+
+def xla_convolution():
+    """XLA's own convolution and its derivatives, of any order."""
+
+    def conv2d(x, kernel, *, stride, padding):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            ((padding, padding), (padding, padding)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    return mock.patch.object(convolution, "conv2d", conv2d)
+
+
+def both(*contexts):
+    stack = contextlib.ExitStack()
+    for context in contexts:
+        stack.enter_context(context)
+    return stack
+
+
+ours = contextlib.nullcontext

@@ -1,0 +1,111 @@
+"""The whole training step at CelebA's size: `python -m benchmarks.step`.
+
+The step of `configs/celeba.py`, VGG19 (random weights) included, as it is and with parts of it
+computed otherwise, in turn; the median counts. On accelerators:
+
+  python -m benchmarks.step --batch=64 --dtype=bfloat16 --trace=profile
+"""
+
+import functools
+
+import jax
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from benchmarks import alternatives, inputs, timing
+from configs import celeba
+from scam_jax import chips, flops, models, sharding, state, steps
+
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
+_BATCH = flags.DEFINE_integer("batch", 1, "Images a step, over all devices.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
+_TRACE = flags.DEFINE_string("trace", None, "A folder for a profile of our step.")
+
+WAYS = {
+    "ours": (alternatives.ours, {}),
+    "rematerialized": (alternatives.ours, {"train.rematerialize": True}),
+    "dense attention": (alternatives.dense_regions, {}),
+    "plain attention": (alternatives.plain_attention, {}),
+    "XLA's convolution gradients": (alternatives.xla_convolution, {}),
+}
+_WAYS = flags.DEFINE_list("ways", list(WAYS), "Which to compare; the first is compared with.")
+
+
+class Run:
+    """A compiled step and its state, which goes on from call to call."""
+
+    def __init__(self, config: ConfigDict, mesh: jax.sharding.Mesh, vgg, context):
+        networks = models.build(config, batch_axis=sharding.DATA)
+        place = functools.partial(jax.device_put, device=sharding.replicated(mesh))
+        self.state = place(state.create(config, networks))
+        self.rest = sharding.to_global(inputs.random_batch(config), mesh), place(vgg)
+        with context():
+            lowered = steps.make_train_step(config, networks, mesh).lower(self.state, *self.rest)
+            self.compiled = lowered.compile()
+
+    def __call__(self):
+        self.state, metrics = self.compiled(self.state, *self.rest)
+        return metrics
+
+
+def config_of(changes: dict) -> ConfigDict:
+    config = celeba.get_config()
+    options = {"train.batch_size": _BATCH.value, "model.dtype": _DTYPE.value}
+    config.update_from_flattened_dict({**options, **changes})
+    return config
+
+
+def row(name: str, run: Run, seconds: float, first: float) -> str:
+    memory = run.compiled.memory_analysis()
+    size = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    cost = run.compiled.cost_analysis()["flops"]
+    cells = [
+        name,
+        f"{seconds:.3f}",
+        f"{_BATCH.value / seconds:.2f}",
+        f"{seconds / first:.2f}",
+        f"{cost * jax.device_count() / _BATCH.value / 1e9:.0f}",
+        f"{size / 1e9:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def utilization(run: Run, seconds: float) -> str:
+    """Model FLOPs utilization of our step, where the chip's peak is known."""
+    device = jax.devices()[0]
+    chip = chips.of_device(device)
+    if chip is None:
+        return ""
+    platform = "cuda" if device.platform == "gpu" else device.platform
+    count = flops.model_flops(config_of({}), platform, run.state, *run.rest)
+    share = count / (seconds * chip.flops_per_second * jax.device_count())
+    return f"\nModel FLOPs utilization: {share:.1%}"
+
+
+def main(argv: list[str]) -> None:
+    options = f"--batch={_BATCH.value} --dtype={_DTYPE.value}"
+    print(timing.heading(f"python -m benchmarks.step {options}"))
+    mesh, vgg = sharding.make_mesh(), inputs.random_vgg()
+    runs = {}
+    for name in _WAYS.value:
+        context, changes = WAYS[name]
+        runs[name] = Run(config_of(changes), mesh, vgg, context)
+    seconds = timing.in_turn(runs, _ROUNDS.value)
+    first = _WAYS.value[0]
+    print(f"| step | s | images/s | of {first} | GFLOP an image | arguments + temporaries, GB |")
+    print("|---|---|---|---|---|---|")
+    for name, run in runs.items():
+        print(row(name, run, seconds[name], seconds[first]))
+    print(utilization(runs[first], seconds[first]))
+    for device in jax.local_devices():
+        if device.memory_stats():
+            print(
+                f"{device}: {device.memory_stats()['peak_bytes_in_use'] / 1e9:.2f} GB at the peak"
+            )
+    if _TRACE.value:
+        with jax.profiler.trace(_TRACE.value):
+            jax.block_until_ready(runs[first]())
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,134 @@
+"""What large batches are trained with changes memory and rates, and no result but in rounding."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+from conftest import assert_trees_close
+from test_steps import random_batch
+
+from scam_jax import config as config_checks
+from scam_jax import models, objectives, state, steps
+
+VARIATIONAL = dict(model__encoder__use_vae=True, losses__kl__start=0.01, losses__kl__end=0.01)
+
+
+def gradients(config, step=0):
+    networks = models.build(config)
+    train_state = state.create(config, networks)
+    batch = random_batch(config, step)
+    return jax.jit(lambda s, b: steps.gradients_of_step(config, networks, None, s, b, None))(
+        train_state, batch
+    )
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Gradients and metrics of a whole batch, KL loss and noise included."""
+    return gradients(small.config(**VARIATIONAL))
+
+
+def test_accumulated_gradients_are_the_large_batchs(whole):
+    """A batch of four in four parts."""
+    config = small.config(**VARIATIONAL, train__accumulation_steps=4)
+    config_checks.validate(config)
+    accumulated = gradients(config)
+    assert_trees_close(accumulated.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
+    # an instance norm of few pixels magnifies rounding
+    assert_trees_close(accumulated.params, whole.params, atol=1e-6, of_largest=1e-3)
+
+
+def test_rematerialized_gradients_are_the_same(whole):
+    config = small.config(**VARIATIONAL, train__rematerialize=True)
+    again = gradients(config)
+    assert_trees_close(again.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
+    assert_trees_close(again.params, whole.params, atol=1e-6, of_largest=1e-4)
+
+
+def test_one_backward_pass_serves_both_sides(whole, monkeypatch):
+    """The generator's gradient as the discriminator's negated, against its own."""
+    monkeypatch.setattr(objectives._Objectives, "sides_are_opposed", lambda self: False)
+    apart = gradients(small.config(**VARIATIONAL))
+    assert_trees_close(whole.params, apart.params, atol=1e-6, of_largest=1e-4)
+
+
+def test_without_a_gan_loss_the_discriminator_rests():
+    config = small.config(losses__gan__start=0.0, losses__gan__end=0.0)
+    networks = models.build(config)
+    start = state.create(config, networks)
+    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
+    after, metrics = step(start, random_batch(config))
+    assert "gan" not in metrics
+    assert_trees_close(after.params["discriminator"], start.params["discriminator"])
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, after.params)
+    assert all(jax.tree.leaves(moved["encoder"]))
+
+
+@pytest.mark.parametrize(("scaling", "times"), [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
+def test_rates_scale_with_the_batch(scaling, times):
+    config = small.config(
+        train__batch_size=64,
+        optimizer__reference_batch_size=16,
+        optimizer__rate_scaling=scaling,
+        optimizer__generator_learning_rate=0.01,
+        optimizer__discriminator_learning_rate=0.02,
+    )
+    assert state.learning_rates(config) == pytest.approx(
+        {"autoencoder": 0.01 * times, "discriminator": 0.02 * times}
+    )
+
+
+def test_warm_up_raises_the_rate_step_by_step():
+    """Three steps of warm-up move a weight by 1/3, 2/3, 1, 1 times the rate."""
+    config = small.config(optimizer__warmup_steps=3, optimizer__weight_decay=0.0)
+    config.optimizer.generator_learning_rate = rate = 1e-3
+    current = state.create(config, models.build(config))
+    ones = {n: jax.tree.map(jnp.ones_like, current.params[n]) for n in state.AUTOENCODER}
+    update = jax.jit(partial(steps.update_state, config))
+    for share in (1 / 3, 2 / 3, 1, 1):
+        after = update(current, ones, current.params["discriminator"])
+        moved = jax.tree.map(lambda a, b: a - b, current.params["encoder"], after.params["encoder"])
+        for leaf in jax.tree.leaves(moved):
+            np.testing.assert_allclose(leaf, share * rate, atol=1e-6)
+        current = after
+
+
+@pytest.mark.parametrize("network", ["encoder", "generator", "discriminator"])
+def test_a_network_may_have_its_own_compute_type(network):
+    """Its products are in bfloat16, the others' in float32; parameters stay float32."""
+    config = small.config(**{f"model__{network}__dtype": "bfloat16"})
+    networks = models.build(config)
+    types = {name: getattr(networks, name).layer.dtype for name in networks._fields}
+    expected = {name: "bfloat16" if name == network else "float32" for name in networks._fields}
+    assert types == {name: jnp.dtype(dtype) for name, dtype in expected.items()}
+    shapes = state.variable_shapes(config, networks)[network]
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(train__accumulation_steps=3), "train.accumulation_steps = 3: must divide"),
+        (dict(train__accumulation_steps=0), "train.accumulation_steps = 0: use 1 or more"),
+        (
+            dict(train__accumulation_steps=2, model__generator__norm="batch"),
+            "norm = 'batch' needs the whole batch",
+        ),
+        (
+            dict(train__accumulation_steps=2, losses__swapped__end=1.0),
+            "losses.swapped needs the whole batch",
+        ),
+        (
+            dict(train__accumulation_steps=2, losses__adaptive_gan=True),
+            "losses.adaptive_gan needs the whole batch",
+        ),
+        (dict(optimizer__rate_scaling="log"), "optimizer.rate_scaling = 'log': use one of none"),
+        (dict(model__encoder__dtype="float16"), "model.encoder.dtype = 'float16': use one of"),
+    ],
+)
+def test_impossible_values_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        config_checks.validate(small.config(**options))
