@@ -1,0 +1,50 @@
+"""Whether bfloat16 trains as well as float32: `python -m benchmarks.precision`.
+
+Trains the demo (`configs/synthetic.py`) in both, one after the other, and evaluates both: some 20
+minutes on 2 CPU cores. Runs that are finished are not trained again.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from absl import app, flags
+
+from benchmarks import timing
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/precision", "A folder for both runs.")
+
+DTYPES = ("float32", "bfloat16")
+SPLITS = ("validation", "test")
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def main_program(*arguments: str) -> None:
+    subprocess.run([sys.executable, "main.py", *arguments], cwd=ROOT, check=True)
+
+
+def figures(dtype: str) -> dict[str, dict]:
+    """The figures of a run in `dtype`, trained if need be, by split."""
+    workdir = ROOT / _WORKDIR.value / dtype
+    config = f"--config={ROOT / 'configs' / 'synthetic.py'}"
+    main_program(config, f"--config.model.dtype={dtype}", f"--workdir={workdir}")
+    results = {}
+    for split in SPLITS:
+        main_program("--mode=eval", f"--workdir={workdir}", f"--split={split}")
+        results[split] = json.loads((workdir / f"figures_{split}.json").read_text())
+    return results
+
+
+def main(argv: list[str]) -> None:
+    results = {dtype: figures(dtype) for dtype in DTYPES}
+    print(timing.heading("python -m benchmarks.precision"))
+    print(f"| reconstruction, PSNR in dB | {' | '.join(DTYPES)} | difference |\n|---|---|---|---|")
+    for split in SPLITS:
+        values = [results[dtype][split]["reconstruction/psnr"] for dtype in DTYPES]
+        cells = [f"{value:.2f}" for value in (*values, values[1] - values[0])]
+        print(f"| {split} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    app.run(main)
