@@ -13,11 +13,11 @@ Any value of the config: --config.train.batch_size=64.
 
 import json
 import logging as python_logging
-import os
+import math
+import operator
 import pathlib
-import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 
 from data import datasets, kinds, photos, pipeline
 from scam_jax import config as config_checks
-from scam_jax import evaluate, pictures, run_folder, sharding
+from scam_jax import evaluate, pictures, processes, run_folder, sharding
 from scam_jax import train as training
 from scam_jax.checkpoints import CheckpointError, Checkpoints
 from scam_jax.models import vgg19
@@ -40,14 +40,13 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval", "gallery", "reconstruct", "transfer"], "What to do."
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Be one process of several: on every host of a pod or cluster."
-)
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "With --distributed: HOST:PORT of process 0; pods and SLURM know it."
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, to be one of several where SLURM, Open MPI or a TPU do not say so.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one, from 0.")
 _SUBJECT = flags.DEFINE_list("subject", None, "The subject's image and label map: IMAGE,LABELS.")
 _TARGET = flags.DEFINE_list("target", None, "The target's (or only) image and label map.")
 _LABELS = flags.DEFINE_list(
@@ -62,23 +61,9 @@ _COUNT = flags.DEFINE_integer("count", 12, "Pairs in the gallery.", lower_bound=
 PANEL_IMAGES = 6
 
 
-class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM, so that the loop can save; the second one kills."""
-
-    def __init__(self):
-        self.signal = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, number, frame):
-        self.signal = number
-        signal.signal(number, signal.SIG_DFL)
-        logging.warning("%s: saving and stopping", signal.Signals(number).name)
-
-
 def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Trains `config`'s model in `workdir`, from its newest checkpoint if there is one."""
-    stop = StopRequest()
+    stop = processes.StopRequest()
     run_folder.check_same_run(config, workdir)
     vgg = None
     if max(config.losses.perceptual.start, config.losses.perceptual.end) > 0:
@@ -108,15 +93,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         model = TrainedModel(config, jax.device_get(state.eval_variables()))
         return evaluate.panel(model, people)
 
-    def stop_requested(step):
-        if jax.process_count() > 1:
-            return checkpoints.reached_preemption(step)
-        return stop.signal is not None
-
     people = [_picture(shown[i % len(shown)]) for i in range(PANEL_IMAGES + 1)]
     logging.info("training on %d images in %s", len(source), workdir)
     try:
-        training.train(
+        state = training.train(
             config,
             mesh=sharding.make_mesh(),
             batches_from=batches_from,
@@ -124,11 +104,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
             writer_from=lambda step: Writer(workdir, step) if jax.process_index() == 0 else None,
             vgg=vgg,
             panel=draw_panel,
-            stop_requested=stop_requested,
+            stop_requested=stop.reached,
         )
     finally:
         checkpoints.close()
-    if stop.signal is not None:
+    if int(state.step) < config.train.num_steps:
         sys.exit(128 + stop.signal)
 
 
@@ -171,9 +151,11 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, split: str) -> None:
     """Prints the figures of a run on a split; writes figures_SPLIT.json and figures_SPLIT.md."""
     source = _load_split(config, workdir, split)
     model = TrainedModel.load(workdir)
+    devices = jax.device_count()
     batches = pipeline.eval_batches(
         source,
-        batch_size=config.train.batch_size,
+        # No figure depends on it, and there may be more devices than the run was trained on.
+        batch_size=math.ceil(config.train.batch_size / devices) * devices,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_workers=config.data.num_workers,
@@ -193,19 +175,23 @@ def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: i
     """Writes gallery.png: pairs of a split, with the truth of the transfer if known."""
     source = _load_split(config, workdir, split)
     model = TrainedModel.load(workdir)
-    triplets = datasets.load_transfers(config.data, split)
-    if triplets is not None:
-        count = min(count, len(triplets))
-        picture = evaluate.gallery(model, [triplets[i] for i in range(count)])
-    else:
+
+    def draw():
+        triplets = datasets.load_transfers(config.data, split)
+        if triplets is not None:
+            return evaluate.gallery(model, [triplets[i] for i in range(min(count, len(triplets)))])
         people = [(source[-1 - i % len(source)], source[i % len(source)]) for i in range(count)]
-        picture = model.contact_sheet([(_picture(a), _picture(b)) for a, b in people])
-    _write(workdir / "gallery.png", picture, enlarge=2 if config.data.height <= 64 else 1)
+        return model.contact_sheet([(_picture(a), _picture(b)) for a, b in people])
+
+    _write(workdir / "gallery.png", draw, enlarge=2 if config.data.height <= 64 else 1)
 
 
-def _write(path: pathlib.Path, picture: np.ndarray, enlarge: int = 1) -> None:
-    pictures.save(path, picture, enlarge)
-    print(f"wrote {path}")
+def _write(path: pathlib.Path, draw: Callable[[], np.ndarray], enlarge: int = 1) -> None:
+    """Has one process draw and write a picture; all come here, with the model loaded."""
+    if jax.process_index() == 0:
+        pictures.save(path, draw(), enlarge)
+        print(f"wrote {path}")
+    sharding.wait_for_all("picture written")
 
 
 def _picture(example: Mapping[str, np.ndarray]) -> Picture:
@@ -224,14 +210,17 @@ def use_model(workdir: pathlib.Path) -> None:
     """Reconstructs, or transfers, the pictures of the command line into --output."""
     if not _OUTPUT.value:
         raise app.UsageError("--output=OUT.png is needed: where to write the picture")
+    output = _place("--output", _OUTPUT.value)
     model = TrainedModel.load(workdir)
-    target = _read(model, "target", _TARGET.value)
-    if _MODE.value == "reconstruct":
-        picture = model.reconstruct(*target)
-    else:
+
+    def draw():
+        target = _read(model, "target", _TARGET.value)
+        if _MODE.value == "reconstruct":
+            return model.reconstruct(*target)
         subject = _read(model, "subject", _SUBJECT.value)
-        picture = model.transfer(*subject, *target, labels=_labels())
-    _write(pathlib.Path(_OUTPUT.value), picture)
+        return model.transfer(*subject, *target, labels=_labels())
+
+    _write(output, draw)
 
 
 def _labels() -> list[int] | None:
@@ -241,9 +230,18 @@ def _labels() -> list[int] | None:
     return None if _LABELS.value is None else [int(label) for label in _LABELS.value]
 
 
+def _place(name: str, value: str) -> pathlib.Path:
+    if "://" in value:
+        raise ValueError(
+            f"{name}={value}: a place in a file system is needed; share a folder among the hosts, "
+            "or mount the bucket, and give the path there"
+        )
+    return pathlib.Path(value)
+
+
 def _workdir() -> pathlib.Path:
     if _WORKDIR.value:
-        return pathlib.Path(_WORKDIR.value)
+        return _place("--workdir", _WORKDIR.value)
     if _CONFIG.value is None:
         raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
     file = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -251,12 +249,13 @@ def _workdir() -> pathlib.Path:
 
 
 def _dispatch() -> None:
-    if _DISTRIBUTED.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     workdir = _workdir()
+    processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _MODE.value == "train":
         if _CONFIG.value is None:
             raise app.UsageError("training needs --config=configs/NAME.py")
+        for key in ("data.directory", "data.manual_dir", "losses.vgg19_weights"):
+            _place(f"config.{key}", operator.attrgetter(key)(_CONFIG.value))
         config_checks.validate(_CONFIG.value, jax.device_count())
         train(_CONFIG.value, workdir)
     elif _MODE.value == "eval":
@@ -275,11 +274,12 @@ def main(argv: list[str]) -> None:
     except (ValueError, OSError, CheckpointError, training.TrainingDiverged) as error:
         logging.error("%s", error)
         logging.debug("where it happened", exc_info=error)
-        if _DISTRIBUTED.value:
-            # Python's exit would first wait minutes for the other processes, which cannot go on.
-            sys.stderr.flush()
-            os._exit(1)
-        sys.exit(1)
+        processes.end_by_error()
+    except Exception as error:
+        if not jax.distributed.is_initialized():
+            raise
+        logging.error("%s", error, exc_info=error)
+        processes.end_by_error()
 
 
 def _is_worth_reading(record) -> bool:

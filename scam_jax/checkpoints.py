@@ -14,13 +14,20 @@ class CheckpointError(RuntimeError):
     """There are checkpoints, and none can be read."""
 
 
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """Nothing that Orbax needs to know: it would ask JAX from the thread that saves, with a
+        step gone by, and several processes might agree to stop at a step that never comes."""
+        return False
+
+
 class Checkpoints:
     """Saves states to `directory/STEP` in the background, restores the newest sound one."""
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
         self.directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._manager = _Manager(self.directory, options=options)
 
     def save(self, state: TrainState) -> None:
         """Starts to save; the state may be donated afterwards."""
@@ -55,10 +62,6 @@ class Checkpoints:
     def _steps(self) -> list[int]:
         folders = [f for f in self.directory.iterdir() if f.name.isdigit() and f.is_dir()]
         return [int(f.name) for f in folders if any(f.iterdir())]
-
-    def reached_preemption(self, step: int) -> bool:
-        """Whether any host of a distributed run was told to stop."""
-        return self._manager.reached_preemption(step)
 
     def wait(self) -> None:
         self._manager.wait_until_finished()

@@ -1,5 +1,6 @@
 """Figures of a trained model: reconstruction of a split, transfer where its truth is known."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -27,8 +28,10 @@ def evaluate_reconstruction(
     """
 
     def measure(variables, batch, index):
-        key = jax.random.fold_in(jax.random.key(0), index)
-        keys = jax.random.split(key, batch["image"].shape[0])
+        # An image's noise follows its place in the split, whatever the size of the batches.
+        size = batch["image"].shape[0]
+        places = index * size + jnp.arange(size)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(0)))(places)
         image = steps.reconstruct(model.networks, variables, batch["image"], batch["label"], keys)
         weight = jnp.broadcast_to(batch["mask"][:, None, None], batch["label"].shape)
         target = steps.to_float(batch["image"])

@@ -1,7 +1,5 @@
 """The device mesh, and host batches as global arrays."""
 
-from typing import Any
-
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -33,12 +31,3 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's share of a batch as arrays split over all devices along axis 0."""
     sharding = NamedSharding(mesh, PartitionSpec(DATA))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
-
-
-def to_host(tree: Any) -> Any:
-    """Global arrays as NumPy on every host, gathered if they are split over hosts."""
-    if jax.process_count() == 1:
-        return jax.device_get(tree)
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.process_allgather(tree, tiled=True)

@@ -5,10 +5,10 @@ import os
 import pathlib
 import tempfile
 
-# Two devices for the tests of data parallelism; compiling matters more here than running.
+# Devices for the tests of data parallelism; compiling matters more here than running.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A program that several tests and processes run is compiled once.
@@ -18,6 +18,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 import jax
 import numpy as np
 import pytest
+from program import finished, photos  # noqa: F401 fixtures of all tests
 
 _GOLDEN = pathlib.Path(__file__).parent / "golden"
 

@@ -96,28 +96,6 @@ def random_batch(config, seed=0):
     }
 
 
-def run_sharded(config, devices, count):
-    """State and metrics after `count` steps on a mesh of these devices."""
-    mesh = jax.sharding.Mesh(np.array(devices), (sharding.DATA,))
-    networks = models.build(config, batch_axis=sharding.DATA)
-    train_state = jax.device_put(state.create(config, networks), sharding.replicated(mesh))
-    step = steps.make_train_step(config, networks, mesh)
-    for i in range(count):
-        batch = sharding.to_global(random_batch(config, i), mesh)
-        train_state, metrics = step(train_state, batch, None)
-    return train_state, metrics
-
-
-def test_two_devices_equal_one():
-    """Noise and EMA included; the example's noise follows the example."""
-    config = small.config(train__ema_decay=0.9, optimizer__eps=1e-3)
-    one, metrics_one = run_sharded(config, jax.devices()[:1], 2)
-    two, metrics_two = run_sharded(config, jax.devices()[:2], 2)
-    assert_trees_close(metrics_two, metrics_one, atol=1e-4, of_largest=2e-3)
-    assert_trees_close(two.params, one.params, atol=2e-5)
-    assert_trees_close(two.ema, one.ema, atol=2e-5)
-
-
 def test_batch_norm_shares_its_statistics():
     """Two devices with half a batch each normalise as one with the whole."""
     x = np.random.RandomState(0).standard_normal((4, 3, 5, 2)).astype(np.float32) * 3 + 1

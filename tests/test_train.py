@@ -1,13 +1,8 @@
 """The loop: resuming, diverging, stopping, damaged checkpoints; the program as a user runs it."""
 
 import json
-import os
-import pathlib
-import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 
 import jax
@@ -16,71 +11,13 @@ import pytest
 import small
 from conftest import assert_trees_close
 from PIL import Image
+from program import command, restored, run, start, train_command
 from test_steps import random_batch
 
 from scam_jax import models, run_folder, sharding, state, train
 from scam_jax.checkpoints import CheckpointError, Checkpoints
 from scam_jax.transfer import TrainedModel
 from scam_jax.writer import Writer
-
-ROOT = pathlib.Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """A folder data set of 6 + 3 photos, and one that cannot be read."""
-    root = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 3)):
-        for kind in ("images", "labels"):
-            (root / split / kind).mkdir(parents=True)
-        for i in range(count):
-            image = random.integers(0, 256, (20, 16, 3), dtype=np.uint8)
-            labels = random.integers(0, 3, (20, 16), dtype=np.uint8)
-            Image.fromarray(image).save(root / split / "images" / f"{i}.png")
-            Image.fromarray(labels).save(root / split / "labels" / f"{i}.png")
-    shutil.copy(root / "train" / "labels" / "0.png", root / "train" / "labels" / "broken.png")
-    (root / "train" / "images" / "broken.jpg").write_bytes(b"")
-    return root
-
-
-def command(*arguments) -> list[str]:
-    return [sys.executable, "main.py", *map(str, arguments)]
-
-
-def train_command(photos, workdir, *arguments) -> list[str]:
-    return command(
-        "--config=tests/small_run.py",
-        f"--config.data.directory={photos}",
-        f"--workdir={workdir}",
-        *arguments,
-    )
-
-
-def run(arguments, check=True):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    result = subprocess.run(
-        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert not check or result.returncode == 0, result.stderr
-    return result
-
-
-@pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory):
-    """An uninterrupted run of the real program."""
-    workdir = tmp_path_factory.mktemp("finished")
-    run(train_command(photos, workdir))
-    return workdir
-
-
-def restored(workdir):
-    config = run_folder.load_config(workdir)
-    networks = models.build(config)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    result = checkpoints.restore(state.create(config, networks))
-    checkpoints.close()
-    return result
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -89,10 +26,7 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
 
     So it does with a worker process that reads the data.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    with subprocess.Popen(
-        train_command(photos, tmp_path), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    ) as process:
+    with start(train_command(photos, tmp_path), stderr=subprocess.DEVNULL) as process:
         metrics = tmp_path / "metrics.jsonl"
         while process.poll() is None and not (
             metrics.exists() and '"step": 3' in metrics.read_text()
@@ -108,46 +42,6 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
     assert not saved or "going on from step" in again.stderr
     assert_trees_close(restored(tmp_path), restored(finished))
     assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
-
-
-def run_in_two_processes(arguments) -> None:
-    """One device each, together the mesh that the other runs have in one process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": flags}
-    together = ["--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
-    processes = [
-        subprocess.Popen(
-            [*arguments, *together, f"--process_id={i}"],
-            cwd=ROOT,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-
-
-def test_two_processes_train_and_evaluate_as_one_with_two_devices(photos, finished, tmp_path):
-    """The same mesh of two devices, here of one process each."""
-    run_in_two_processes(train_command(photos, tmp_path))
-    ours, theirs = (
-        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        for folder in (tmp_path, finished)
-    )
-    for a, b in zip(ours, theirs, strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
-    assert restored(tmp_path).step == 8
-    figures = []
-    for run_eval in (run, run_in_two_processes):
-        run_eval(command("--mode=eval", f"--workdir={tmp_path}"))
-        figures.append(json.loads((tmp_path / "figures_test.json").read_text()))
-    for name in ("reconstruction/psnr", "reconstruction/l1"):
-        assert figures[1][name] == pytest.approx(figures[0][name], rel=1e-5)
 
 
 def test_the_run_folder_says_what_ran(finished):
@@ -234,9 +128,12 @@ def test_wrong_values_are_refused(photos, finished, tmp_path, arguments, message
 # The loop within this process
 
 
-def run_loop(config, workdir, batches=None, **options):
+def mesh_of(num_devices):
+    return jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), (sharding.DATA,))
+
+
+def run_loop(config, workdir, batches=None, num_devices=1, **options):
     config.train.checkpoint_every = 2
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), (sharding.DATA,))
 
     def batches_from(step):
         while True:
@@ -247,7 +144,7 @@ def run_loop(config, workdir, batches=None, **options):
     try:
         return train.train(
             config,
-            mesh=mesh,
+            mesh=mesh_of(num_devices),
             batches_from=batches or batches_from,
             checkpoints=checkpoints,
             writer_from=lambda step: Writer(workdir, step),
@@ -286,7 +183,7 @@ def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
         time.sleep(0.05)
         yield random_batch(small.config(), 0)
 
-    loop = train._Loop(small.config(), sharding.make_mesh(), slow_batches(), None, None, 0)
+    loop = train._Loop(small.config(), mesh_of(1), slow_batches(), None, None, 0)
     loop.pending.append((1, {"l1": Metric()}))
     loop.next_batch()
     assert (loop.waited >= 0.05) == step_is_done

@@ -1,0 +1,89 @@
+"""The number of devices changes no result but in rounding."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import small
+from conftest import assert_trees_close
+from test_evaluate import examples
+from test_train import mesh_of, run_loop
+
+from scam_jax import evaluate, models, state
+from scam_jax.transfer import TrainedModel
+
+
+def config():
+    """Noise, averaged weights, and statistics of the batch that have to cross devices.
+
+    With a smaller eps, a gradient of almost 0 moves its weight by its sign: by chance.
+    """
+    return small.config(
+        model__generator__norm="batch",
+        model__discriminator__num_scales=1,
+        train__batch_size=8,
+        train__ema_decay=0.9,
+        train__log_every=1,
+        optimizer__eps=1e-3,
+    )
+
+
+def run_on(num_devices, folder, **options):
+    """The last state of the run in `folder`."""
+    return jax.device_get(run_loop(config(), folder, num_devices=num_devices, **options))
+
+
+def assert_same_run(ours, theirs, ours_folder, theirs_folder):
+    """Every step's metrics, and the last weights and statistics."""
+    metrics = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (ours_folder, theirs_folder)
+    ]
+    for a, b in zip(*metrics, strict=True):
+        assert a == pytest.approx(b, rel=2e-3, abs=1e-4)
+    assert ours.step == theirs.step == 4
+    assert_trees_close(ours.params, theirs.params, atol=2e-5)
+    assert_trees_close(ours.ema, theirs.ema, atol=2e-5)
+    assert_trees_close(ours.extra, theirs.extra, atol=1e-6, of_largest=1e-3)
+
+
+@pytest.fixture(scope="module")
+def on_eight(tmp_path_factory):
+    """Four steps on eight devices: the last state and the run's folder."""
+    folder = tmp_path_factory.mktemp("eight")
+    return run_on(8, folder), folder
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_one_two_and_four_devices_equal_eight(on_eight, tmp_path, num_devices):
+    last = run_on(num_devices, tmp_path)
+    assert_same_run(last, on_eight[0], tmp_path, on_eight[1])
+    statistics = jax.tree.leaves(last.extra["generator"]["batch_stats"])
+    assert not all((s == 0).all() or (s == 1).all() for s in statistics), "they moved"
+
+
+def test_a_checkpoint_of_eight_devices_goes_on_on_two(on_eight, tmp_path):
+    run_on(8, tmp_path, stop_requested=lambda step: step == 2)
+    last = run_on(2, tmp_path)
+    assert_same_run(last, on_eight[0], tmp_path, on_eight[1])
+
+
+def test_figures_do_not_depend_on_devices_and_batches():
+    """The noise of an image is that of its place in the split."""
+    run_config = small.config()
+    variables = state.create(run_config, models.build(run_config)).eval_variables()
+    noisy = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 1 if "noise" in jax.tree_util.keystr(path) else x, variables
+    )
+    people = examples(8)
+    figures = []
+    for num_devices, size in ((1, 4), (8, 8)):
+        batches = [
+            {key: np.stack([p[key] for p in people[i : i + size]]) for key in people[0]}
+            | {"mask": np.ones(size, np.float32)}
+            for i in range(0, len(people), size)
+        ]
+        model = TrainedModel(run_config, noisy)
+        figures.append(evaluate.evaluate_reconstruction(model, mesh_of(num_devices), batches))
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
