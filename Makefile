@@ -1,7 +1,8 @@
 PYTHON ?= python3.11
 RUN := .venv/bin/python
+RUN_POD := .venv-pod/bin/python
 
-.PHONY: demo test lint full
+.PHONY: demo test lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: about 12 minutes on 2 cores.
 demo: .venv/ready
@@ -20,7 +21,24 @@ lint: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
+# The training step, compiled for TPU pods without a TPU; writes benchmarks/pod.md: some 20 minutes.
+pod-check: .venv-pod/ready
+	$(RUN_POD) -m benchmarks.pod
+
+# A small size of the same step.
+pod-check-quick: .venv-pod/ready
+	$(RUN_POD) -m scam_jax.aot --config=configs/celeba.py --topology=v5e:4x4 \
+		--config.data.height=64 --config.data.width=64 --config.train.batch_size=256 \
+		--config.model.dtype=bfloat16 --config.model.encoder.num_blocks=4 \
+		--config.model.generator.num_up_layers=4 --config.model.generator.features=8 \
+		--config.model.discriminator.features=8
+
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv-pod/ready: requirements.txt requirements-pod.txt
+	$(PYTHON) -m venv .venv-pod
+	.venv-pod/bin/pip install --quiet --disable-pip-version-check -r requirements-pod.txt
 	touch $@

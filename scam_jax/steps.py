@@ -29,6 +29,13 @@ from scam_jax.state import AUTOENCODER, TrainState, optimizers
 Array = jax.Array
 Metrics = dict[str, Array]
 
+# All of a network's gradients cross the devices at once: by default XLA's TPU compiler joins at most
+# 256 arrays and 120 MiB in an all-reduce.
+TPU_OPTIONS = {
+    "xla_jf_crs_combiner_threshold_count": 1024,
+    "xla_jf_crs_combiner_threshold_in_bytes": 256 * 2**20,
+}
+
 
 def example_keys(key: Array, batch: int, axis: str | None) -> Array:
     """A key for each example of this device's share: the same however many devices there are."""
@@ -98,6 +105,8 @@ def train_step(
     if "discriminator" in gradients:
         sides["discriminator"] = gradients["discriminator"]
     if axis is not None:
+        # or XLA would average what was computed in bfloat16 in bfloat16
+        sides = jax.lax.optimization_barrier(sides)
         sides = {side: jax.lax.pmean(tree, axis) for side, tree in sides.items()}
         metrics = jax.lax.pmean(metrics, axis)
     metrics |= {f"gradient_norm/{side}": optax.tree.norm(tree) for side, tree in sides.items()}
@@ -160,7 +169,8 @@ def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Calla
         out_specs=(everywhere, everywhere),
         check_vma=False,
     )
-    return jax.jit(step, donate_argnums=0)
+    on_tpu = mesh.devices.flat[0].platform == "tpu"
+    return jax.jit(step, donate_argnums=0, compiler_options=TPU_OPTIONS if on_tpu else None)
 
 
 def reconstruct(

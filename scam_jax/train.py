@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from scam_jax import models, sharding, state, steps
+from scam_jax import chips, flops, models, sharding, state, steps
 from scam_jax.checkpoints import Checkpoints
 from scam_jax.state import TrainState
 from scam_jax.writer import Writer
@@ -55,9 +55,42 @@ def compile_step(config: ConfigDict, networks: Any, mesh: Mesh, *args: Any) -> C
     logging.info(
         "compiled the step in %.0f s: %.2f GFLOP a device",
         time.perf_counter() - start,
-        cost.get("flops", float("nan")) / 1e9,
+        # XLA counts a loop's body once
+        cost.get("flops", float("nan")) / 1e9 * config.train.accumulation_steps,
     )
     return compiled
+
+
+def seconds_at_peak(config: ConfigDict, mesh: Mesh, *args: Any) -> float | None:
+    """How long a step would take if all devices did nothing but its operations, at their peak.
+
+    The peak is that of bfloat16, also for a run that computes in float32.
+
+    Args:
+      config, mesh: of the run.
+      *args: of the training step.
+
+    Returns:
+      seconds; None if the devices' peak is not known (see `chips`).
+    """
+    device = mesh.devices.flat[0]
+    chip = chips.of_device(device)
+    if chip is None:
+        return None
+    # XLA names GPUs by their maker; those whose peak is known are NVIDIA's.
+    platform = "cuda" if device.platform == "gpu" else device.platform
+    count = flops.model_flops(config, platform, *args)
+    if count is None:
+        return None
+    seconds = count / (chip.flops_per_second * mesh.size)
+    logging.info(
+        "a step is %.4g TFLOP: %.4g s at the bfloat16 peak of %d × %s",
+        count / 1e12,
+        seconds,
+        mesh.size,
+        chip.name,
+    )
+    return seconds
 
 
 def train(
@@ -99,6 +132,7 @@ def train(
     writer, batches = writer_from(start), batches_from(start)
     loop = _Loop(config, mesh, batches, writer, checkpoints, start)
     batch = loop.next_batch()
+    loop.seconds_at_peak = seconds_at_peak(config, mesh, train_state, batch, vgg)
     step_fn = compile_step(config, networks, mesh, train_state, batch, vgg)
     progress = _progress(start, end)
     try:
@@ -142,6 +176,7 @@ class _Loop:
         self.writer, self.checkpoints = writer, checkpoints
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.since, self.waited, self.step_at_since = None, 0.0, start
+        self.seconds_at_peak: float | None = None
 
     def next_batch(self) -> dict[str, jax.Array]:
         begun = time.perf_counter()
@@ -172,6 +207,8 @@ class _Loop:
                 "images/s": f"{timings['time/images_per_second']:.1f}",
                 "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
             }
+            if "time/model_flops_utilization" in timings:
+                speed["of peak FLOPs"] = f"{timings['time/model_flops_utilization']:.1%}"
             progress.set_postfix({**speed, **shown})
             if not sys.stderr.isatty():
                 logging.info("%s", progress)
@@ -200,5 +237,7 @@ class _Loop:
             "time/images_per_second": count * self.config.train.batch_size / seconds,
             "time/share_waiting_for_data": min(self.waited / seconds, 1.0),
         }
+        if self.seconds_at_peak is not None:
+            timings["time/model_flops_utilization"] = count * self.seconds_at_peak / seconds
         self.since, self.waited, self.step_at_since = now, 0.0, step
         return timings

@@ -1,0 +1,65 @@
+"""Published peaks of accelerators, by the name that JAX gives a device: `device.device_kind`."""
+
+import dataclasses
+
+import jax
+
+_GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What a chip can do at most. A TPU's chip is one JAX device, whatever its number of cores.
+
+    Attributes:
+      name: as its maker calls it.
+      flops_per_second: of bfloat16 matrix products, dense.
+      bytes_per_second: to and from its memory (HBM).
+      memory_bytes: of HBM.
+    """
+
+    name: str
+    flops_per_second: float
+    bytes_per_second: float
+    memory_bytes: float
+
+
+# docs.cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e: "Peak compute per chip (bf16)", "HBM
+# bandwidth", "HBM capacity", whose GB are GiB, as the limits in XLA's errors show.
+_TPU_V4 = Chip("TPU v4", 275e12, 1228e9, 32 * _GIB)
+_TPU_V5E = Chip("TPU v5e", 197e12, 819e9, 16 * _GIB)
+_TPU_V5P = Chip("TPU v5p", 459e12, 2765e9, 95 * _GIB)
+_TPU_V6E = Chip("TPU v6e", 918e12, 1638e9, 32 * _GIB)
+
+# NVIDIA's data sheets "A100 Tensor Core GPU" (bfloat16 without sparsity), "H100 Tensor Core GPU"
+# and "H200 Tensor Core GPU" (theirs is with sparsity: half of it).
+_A100_40GB = Chip("A100 40GB", 312e12, 1555e9, 40e9)
+_A100_80GB_SXM = Chip("A100 80GB SXM", 312e12, 2039e9, 80e9)
+_A100_80GB_PCIE = Chip("A100 80GB PCIe", 312e12, 1935e9, 80e9)
+_H100_SXM = Chip("H100 SXM", 989e12, 3350e9, 80e9)
+_H100_PCIE = Chip("H100 PCIe", 756e12, 2000e9, 80e9)
+_H200 = Chip("H200 SXM", 989e12, 4800e9, 141e9)
+
+# Both of a TPU's names are in JAX's own tables (jax/_src/pallas/mosaic/tpu_info.py); a GPU's is
+# that of its driver.
+CHIPS = {
+    "TPU v4": _TPU_V4,
+    "TPU v5 lite": _TPU_V5E,
+    "TPU v5e": _TPU_V5E,
+    "TPU v5": _TPU_V5P,
+    "TPU v5p": _TPU_V5P,
+    "TPU v6 lite": _TPU_V6E,
+    "TPU v6e": _TPU_V6E,
+    "NVIDIA A100-SXM4-40GB": _A100_40GB,
+    "NVIDIA A100-PCIE-40GB": _A100_40GB,
+    "NVIDIA A100-SXM4-80GB": _A100_80GB_SXM,
+    "NVIDIA A100 80GB PCIe": _A100_80GB_PCIE,
+    "NVIDIA H100 80GB HBM3": _H100_SXM,
+    "NVIDIA H100 PCIe": _H100_PCIE,
+    "NVIDIA H200": _H200,
+}
+
+
+def of_device(device: jax.Device) -> Chip | None:
+    """The chip that `device` is; None if its peaks are not in the table."""
+    return CHIPS.get(device.device_kind)

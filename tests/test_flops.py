@@ -1,0 +1,91 @@
+"""Model FLOPs utilization: what is counted, and what the loop reports of it."""
+
+import jax
+import numpy as np
+import pytest
+import small
+from test_steps import random_batch
+
+from scam_jax import aot, chips, flops, models, sharding, train
+from scam_jax.checkpoints import Checkpoints
+
+CHIP = chips.Chip("a CPU", flops_per_second=1e12, bytes_per_second=1e9, memory_bytes=1e9)
+
+
+def counted(config):
+    arguments = aot.argument_shapes(config, models.build(config), sharding.make_mesh())
+    return flops.model_flops(config, "cpu", *arguments)
+
+
+class Timings:
+    """A writer that keeps the timings."""
+
+    def __init__(self):
+        self.reports = []
+
+    def timings(self, step, values):
+        self.reports.append(values)
+
+    def scalars(self, step, values):
+        pass
+
+    def close(self):
+        pass
+
+
+def run(config, workdir, num_devices):
+    """The timings that a run on so many devices reports."""
+
+    def batches_from(step):
+        while True:
+            yield random_batch(config, step)
+            step += 1
+
+    writer, checkpoints = Timings(), Checkpoints(workdir)
+    train.train(
+        config,
+        mesh=jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), (sharding.DATA,)),
+        batches_from=batches_from,
+        checkpoints=checkpoints,
+        writer_from=lambda step: writer,
+    )
+    checkpoints.close()
+    return writer.reports
+
+
+def test_what_saves_memory_does_not_count():
+    """Neither a second computation nor the parts of a batch, of which XLA would count one."""
+    config = small.config()
+    thrifty = small.config(train__rematerialize=True, train__accumulation_steps=2)
+    assert counted(thrifty) == counted(config)
+    assert counted(small.config(train__batch_size=8)) == pytest.approx(2 * counted(config), rel=0.1)
+
+
+def test_the_loop_reports_the_share_of_all_devices_peak(monkeypatch, tmp_path):
+    config = small.config()
+    monkeypatch.setattr(chips, "CHIPS", {"cpu": CHIP})
+    reports = run(config, tmp_path, num_devices=2)
+    assert len(reports) == 2
+    for timings in reports:
+        seconds_a_step = config.train.batch_size / timings["time/images_per_second"]
+        expected = counted(config) / (seconds_a_step * CHIP.flops_per_second * 2)
+        assert timings["time/model_flops_utilization"] == pytest.approx(expected)
+
+
+def test_no_share_is_reported_of_a_peak_that_is_not_known():
+    config = small.config()
+    loop = train._Loop(config, sharding.make_mesh(), None, None, None, 0)
+    loop.seconds_at_peak = train.seconds_at_peak(config, sharding.make_mesh())
+    loop.since = 0.0
+    assert "time/model_flops_utilization" not in loop._timings(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tflops"),
+    [("TPU v5 lite", 197), ("TPU v5", 459), ("TPU v6 lite", 918), ("NVIDIA H200", 989)],
+)
+def test_chips_are_known_by_the_names_that_jax_gives_them(kind, tflops):
+    class Device:
+        device_kind = kind
+
+    assert chips.of_device(Device).flops_per_second == tflops * 1e12
