@@ -29,8 +29,8 @@ from scam_jax.state import AUTOENCODER, TrainState, optimizers
 Array = jax.Array
 Metrics = dict[str, Array]
 
-# All of a network's gradients cross the devices at once: by default XLA's TPU compiler joins at most
-# 256 arrays and 120 MiB in an all-reduce.
+# All of a network's gradients cross the devices at once. By default the compiler joins at most
+# 256 arrays and 120 MiB in one all-reduce.
 TPU_OPTIONS = {
     "xla_jf_crs_combiner_threshold_count": 1024,
     "xla_jf_crs_combiner_threshold_in_bytes": 256 * 2**20,

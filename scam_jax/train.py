@@ -202,7 +202,8 @@ class _Loop:
         values = self._check()
         if logs:
             timings = self._timings(step)
-            shown = {name: f"{values[name]:.4f}" for name in ("l1", "generator", "discriminator")}
+            names = ("l1", "generator", "discriminator")
+            shown = {name: f"{values[name]:.4f}" for name in names if name in values}
             speed = {
                 "images/s": f"{timings['time/images_per_second']:.1f}",
                 "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
