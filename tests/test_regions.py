@@ -77,6 +77,48 @@ def test_tiles_have_the_gradients_of_the_dense_product(name):
     assert_trees_close(ours, plain, of_largest=1e-5)
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_gradients_of_attention_by_label(place):
+    """Of a label without pixels, one with a single pixel, and many."""
+    num_labels, pixels = PLACES[place]
+    layout = LatentLayout(num_labels, latents_per_label=2, background_latents=3)
+    labels = label_maps(num_labels, pixels)
+    found = regions.find_regions(labels, num_labels)
+    module = attention.MaskedAttention(8)
+    latents, features = normal(BATCH, len(layout.owners), 6), normal(BATCH, pixels, 4, seed=1)
+    owners = np.broadcast_to(layout.owners, (BATCH, len(layout.owners)))
+
+    def gradients(arguments, to, from_):
+        """Of the parameters and both inputs, by label and masked."""
+        mask = attention.same_label(*arguments["labels"])
+        variables = filled(module.init(jax.random.key(0), to, from_, mask))
+
+        def loss(attend):
+            def of(variables, to, from_):
+                out = attend(variables, to, from_)
+                return jnp.sum(out * normal(*out.shape, seed=5))
+
+            return jax.grad(of, (0, 1, 2))(variables, to, from_)
+
+        by_mask = loss(lambda v, to, from_: module.apply(v, to, from_, mask))
+        by_label = loss(lambda v, to, from_: arguments["by_label"](v, to, from_))
+        return by_label, by_mask
+
+    gather = dict(
+        labels=(owners, labels),
+        by_label=lambda v, to, from_: module.apply(v, to, from_, found, layout, method="gather"),
+    )
+    assert_trees_close(*gradients(gather, latents, features), atol=1e-4, of_largest=1e-4)
+    identity = np.eye(4, dtype=np.float32), np.zeros(4, np.float32)
+    look_up = dict(
+        labels=(labels, owners),
+        by_label=lambda v, to, from_: module.apply(
+            v, to, from_, found, layout, [identity], method="look_up"
+        )[0],
+    )
+    assert_trees_close(*gradients(look_up, features, latents), atol=1e-4, of_largest=1e-4)
+
+
 @pytest.mark.parametrize("num_heads", [1, 2])
 @pytest.mark.parametrize("place", PLACES)
 def test_attention_by_label_equals_masked_attention(place, num_heads):

@@ -109,10 +109,10 @@ class MaskedAttention(nn.Module):
         top = jnp.where(jnp.isfinite(top), top, 0)
         weights = jnp.exp(logits - by_label.spread(regions, top)).astype(pixels.dtype)
         sums = by_label.collect(regions, weights, pixels)
-        # of a label with pixels, at least 1: its greatest weight
         counts = by_label.total(regions, weights)[..., None]
+        present = counts > 0
         uniform = pixels.mean(1, dtype=jnp.float32)[:, None, None]
-        averages = jnp.where(counts > 0, sums / jnp.maximum(counts, 1), uniform)
+        averages = jnp.where(present, sums / jnp.where(present, counts, 1), uniform)
         return layout.from_slots(averages.reshape(slots.shape)).astype(pixels.dtype)
 
     def look_up(
