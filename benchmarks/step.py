@@ -19,7 +19,9 @@ from scam_jax import chips, flops, models, sharding, state, steps
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _BATCH = flags.DEFINE_integer("batch", 1, "Images a step, over all devices.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
-_TRACE = flags.DEFINE_string("trace", None, "A folder for a profile of our step.")
+_TRACE = flags.DEFINE_string(
+    "trace", None, "A folder for a profile of the first; its top ten kernels."
+)
 
 WAYS = {
     "ours": (alternatives.ours, {}),
@@ -105,6 +107,9 @@ def main(argv: list[str]) -> None:
     if _TRACE.value:
         with jax.profiler.trace(_TRACE.value):
             jax.block_until_ready(runs[first]())
+        print("\n| kernel | ms | share |\n|---|---|---|")
+        for name, milliseconds, share in timing.top_kernels(_TRACE.value):
+            print(f"| {name} | {milliseconds:.2f} | {share:.1%} |")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """What all benchmarks share: alternatives timed in turn, and the machine they ran on."""
 
+import collections
 import datetime
 import os
+import pathlib
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +29,24 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def top_kernels(trace: str, count: int = 10) -> list[tuple[str, float, float]]:
+    """Name, milliseconds and share of all of the kernels that took longest, in the newest trace."""
+    file = max(pathlib.Path(trace).rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
+    on_devices = [plane for plane in planes if plane.name.startswith("/device:")]
+    milliseconds = collections.Counter()
+    for plane in on_devices or planes:
+        for line in plane.lines:
+            if line.name in ("Steps", "XLA Modules", "Framework Ops"):
+                continue  # whole steps, of which the kernels are the parts
+            for event in line.events:
+                # a CPU's kernels are among other events, whose names are not XLA's
+                if plane in on_devices or re.fullmatch(r"[a-z_]+[a-z_.\d-]*", event.name):
+                    milliseconds[event.name] += event.duration_ns / 1e6
+    total = sum(milliseconds.values())
+    return [(name, ms, ms / total) for name, ms in milliseconds.most_common(count)]
 
 
 def heading(command: str) -> str:
