@@ -55,8 +55,9 @@ def on_eight(tmp_path_factory):
     return run_on(8, folder), folder
 
 
-@pytest.mark.parametrize("num_devices", [1, 2, 4])
-def test_one_two_and_four_devices_equal_eight(on_eight, tmp_path, num_devices):
+# two devices go on from a checkpoint of eight, below
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_one_and_four_devices_equal_eight(on_eight, tmp_path, num_devices):
     last = run_on(num_devices, tmp_path)
     assert_same_run(last, on_eight[0], tmp_path, on_eight[1])
     statistics = jax.tree.leaves(last.extra["generator"]["batch_stats"])

@@ -170,7 +170,6 @@ OPTIONS = {
     ),
     "bfloat16": dict(
         model__dtype="bfloat16",
-        model__generator__attention="duplex",
         model__generator__architecture="resnet",
         model__encoder__latents="fixed_random",
         model__encoder__num_heads=2,
