@@ -1,11 +1,12 @@
-"""Weights of the authors' PyTorch system as ours: the only file that knows PyTorch's names.
+"""Weights of PyTorch as ours: of the authors' system, and of the frozen networks.
 
 `from_torch` takes NumPy arrays; PyTorch itself is imported only by the commands:
 
   python -m scam_jax.convert scam MODEL.ckpt --config=configs/celeba.py --workdir=runs/celeba
-  python -m scam_jax.convert vgg19 vgg19-dcbb9e9d.pth weights/vgg19.npz
+  python -m scam_jax.convert weights vgg19-dcbb9e9d.pth [--output=weights/vgg19.npz]
 """
 
+import hashlib
 import pathlib
 import pickle
 import re
@@ -19,80 +20,28 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from scam_jax import models, run_folder, state
+from scam_jax import models, pretrained, run_folder, state, torch_names
 from scam_jax.checkpoints import Checkpoints
 from scam_jax.config import validate
-from scam_jax.models import vgg19
+from scam_jax.pretrained import SOURCES, Pretrained
 from scam_jax.state import TrainState
+from scam_jax.torch_names import Names, torch_name
 
 NETWORKS = ("encoder", "generator", "discriminator")
 
-# Our path in the variables to the PyTorch module's name, applied in order to the whole path.
-_NAMES = [
-    # the encoder
-    (r"^conv_(\d+)$", r"convs.\1.0"),
-    (r"(cross|self)_attention_(\d+)", r"backbone.block_\2.\1_attention"),
-    # the generator
-    (r"label_map_encoder/shared", "segmap_encoder.shared_mlp.0"),
-    (r"label_map_encoder/gamma", "segmap_encoder.gamma_mlp"),
-    (r"label_map_encoder/beta", "segmap_encoder.mu_mlp"),
-    (r"block_(\d+)_rgb_mod", r"backbone.SCAM_block_\1.torgb.mod_rgb"),
-    (r"block_(\d+)_rgb_conv", r"backbone.SCAM_block_\1.torgb.conv_rgb"),
-    (r"block_(\d+)_(conv_\d)", r"backbone.SCAM_block_\1.\2.1"),
-    (r"block_(\d+)_(\w+)", r"backbone.SCAM_block_\1.\2"),
-    (r"/gamma$", ".mlp_lti_gamma"),
-    (r"/beta$", ".mlp_lti_beta"),
-    (r"latent_mlp_1", "fc_itl.0"),
-    (r"latent_mlp_2", "fc_itl.2"),
-    # attention; the authors' layers of keys and values have each other's names
-    (r"(^|/)query$", r"\1q_linear"),
-    (r"(^|/)key$", r"\1v_linear"),
-    (r"(^|/)value$", r"\1k_linear"),
-    (r"(^|/)out$", r"\1out.0"),
-    (r"norm_(\d)$", r"ln_\1"),
-    (r"mlp_1$", "fc.0"),
-    (r"mlp_2$", "fc.2"),
-    # the discriminator
-    (r"scale_(\d)/(conv_\d|last_conv)", r"discriminators.discriminator_\1.model.\2.0"),
-    # VGG19, whose layers torchvision only numbers
-    (r"^relu(\d)_(\d)$", lambda m: f"features.{_VGG19_INDEX[int(m[1]), int(m[2])]}"),
-]
 _FAULTS_NAMED = 20
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "noise_scale": "noise_var",
-    "blend_gamma": "blending_gamma",
-    "blend_beta": "blending_beta",
-}
-_VGG19_INDEX = dict(
-    zip(
-        [(b, i) for b, n in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, n + 1)],
-        [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34],
-        strict=True,
-    )
-)
-# What PyTorch stores but only derives from the network's sizes.
-_DERIVED = re.compile(r"(^|\.)(latents_mask|inv_freq|num_batches_tracked)$")
 
 
-def torch_name(path: tuple[str, ...]) -> str:
-    """PyTorch's name of our variable at `path` within a network (the collection left out)."""
-    module = "/".join(path[:-1])
-    for pattern, name in _NAMES:
-        module = re.sub(pattern, name, module)
-    return ".".join([*filter(None, module.split("/")), _LEAVES.get(path[-1], path[-1])])
-
-
-def _entry(state_dict: Mapping[str, np.ndarray], path: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _entry(
+    state_dict: Mapping[str, np.ndarray], path: tuple[str, ...], names: Names
+) -> dict[str, np.ndarray]:
     """The entries of `state_dict`, by name, that make our variable at `path`."""
     if path[-1] in ("gaussian_kernel", "gaussian_bias"):
         kind = {"gaussian_kernel": "weight", "gaussian_bias": "bias"}[path[-1]]
-        names = [n for n in state_dict if re.fullmatch(rf"vae_mapper\.\d+\.{kind}", n)]
-        names = sorted(names, key=lambda n: int(n.split(".")[1]))
-        return {n: state_dict[n] for n in names} or {f"vae_mapper.0.{kind}": None}
-    name = torch_name(path)
+        stack = [n for n in state_dict if re.fullmatch(rf"vae_mapper\.\d+\.{kind}", n)]
+        stack = sorted(stack, key=lambda n: int(n.split(".")[1]))
+        return {n: state_dict[n] for n in stack} or {f"vae_mapper.0.{kind}": None}
+    name = torch_name(path, names)
     return {name: state_dict.get(name)}
 
 
@@ -108,12 +57,15 @@ def _ours(arrays: list[np.ndarray], leaf: str) -> np.ndarray:
     return array
 
 
-def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any) -> Any:
+def from_torch(
+    state_dict: Mapping[str, np.ndarray], variables: Any, names: Names = torch_names.SCAM
+) -> Any:
     """PyTorch-named arrays as our variables of the same network.
 
     Args:
       state_dict: NumPy arrays under the names of the network's `state_dict()`.
       variables: the network's variables, or their shapes, `{collection: tree}`.
+      names: what its entries are called.
 
     Returns:
       A tree like `variables` with the arrays in our layouts, of the variables' types.
@@ -125,7 +77,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any) -> Any:
 
     def take(keys, leaf):
         path = tuple(key.key for key in keys)[1:]
-        entries = _entry(state_dict, path)
+        entries = _entry(state_dict, path, names)
         used.update(entries)
         absent = [name for name, array in entries.items() if array is None]
         if absent:
@@ -133,16 +85,15 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any) -> Any:
             return leaf
         array = _ours([np.asarray(a) for a in entries.values()], path[-1])
         if array.shape != tuple(leaf.shape):
-            names = ", ".join(entries)
             faults.append(
-                f"misshapen: {names} gives {array.shape}, the network's {'/'.join(path)} is "
-                f"{tuple(leaf.shape)}"
+                f"misshapen: {', '.join(entries)} gives {array.shape}, the network's "
+                f"{'/'.join(path)} is {tuple(leaf.shape)}"
             )
             return leaf
         return np.ascontiguousarray(array, dtype=leaf.dtype)
 
     result = jax.tree_util.tree_map_with_path(take, variables)
-    unexpected = [n for n in state_dict if n not in used and not _DERIVED.search(n)]
+    unexpected = [n for n in state_dict if n not in used and not re.search(names.left_out, n)]
     faults += [f"unexpected: {n} {np.shape(state_dict[n])}" for n in unexpected]
     if faults:
         raise ValueError(
@@ -187,22 +138,81 @@ def convert_scam(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> Tr
     return state.from_variables(config, jax.tree.map(jnp.asarray, variables))
 
 
-def convert_vgg19(state_dict: Mapping[str, np.ndarray]) -> dict:
-    """torchvision's VGG19 entries as our parameters, of any widths.
+def convert_frozen(name: str, state_dict: Mapping[str, np.ndarray]) -> dict:
+    """The entries of a frozen network's file as our parameters; VGG19's may have any widths.
+
+    Args:
+      name: of the network, one of `pretrained.SOURCES`.
+      state_dict: NumPy arrays under the names of its PyTorch file.
 
     Raises:
-      ValueError: the entries are not a VGG19's; names them.
+      ValueError: the entries are not this network's; names them.
     """
-    features = vgg19.select_features(state_dict)
-    weights = [a for name, a in features.items() if name.endswith("weight")]
-    if len(weights) != len(vgg19.LAYERS):
+    shapes = pretrained.shapes(name)
+    if name == "vgg19":
+        kernels = [state_dict.get(key) for key in torch_names.vgg19_kernels()]
+        if all(kernel is not None for kernel in kernels):
+            shapes = pretrained.shapes(name, tuple(kernel.shape[0] for kernel in kernels))
+    return from_torch(state_dict, {"params": shapes}, torch_names.FROZEN[name])["params"]
+
+
+def name_of(path: pathlib.Path) -> str:
+    """Which frozen network's weights a PyTorch file has, by its own name.
+
+    Raises:
+      ValueError: it is none of the known ones; lists those and where they are to be had.
+    """
+    names = [name for name, source in SOURCES.items() if source.file == path.name]
+    if not names:
+        known = "\n  ".join(f"{source.file}: {source.where}" for source in SOURCES.values())
+        raise ValueError(f"{path}: weights are known by the name of their file, one of\n  {known}")
+    return names[0]
+
+
+def check_sha256(name: str, path: pathlib.Path) -> str:
+    """The SHA-256 of a frozen network's PyTorch file, in hexadecimal.
+
+    Raises:
+      FileNotFoundError: there is no such file; says where to download it.
+      ValueError: it is not the published file's.
+    """
+    source = SOURCES[name]
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; download it from {source.where}")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if not sha256.startswith(source.sha256):
         raise ValueError(
-            f"{len(weights)} convolutions up to features.28, not {len(vgg19.LAYERS)}: this is not "
-            "torchvision's vgg19"
+            f"{path}: its SHA-256 should begin with {source.sha256}, and is {sha256}: the file is "
+            f"damaged or another. Download it anew from {source.where}"
         )
-    module = vgg19.VGG19(tuple(array.shape[0] for array in weights))
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    return from_torch(features, shapes)["params"]
+    return sha256
+
+
+def convert_weights(path: pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
+    """Converts the PyTorch file of a frozen network, and says so; returns the file written.
+
+    Args:
+      path: one of the files of `pretrained.SOURCES`.
+      output: a file NAME.npz; weights/NAME.npz by default.
+
+    Raises:
+      FileNotFoundError, ImportError: there is no such file, or no PyTorch.
+      ValueError: the file is not the published one, or its entries are not the network's.
+    """
+    name = name_of(path)
+    output = output or pretrained.path_of(name, pathlib.Path("weights"))
+    if output != pretrained.path_of(name, output.parent):
+        raise ValueError(f"--output={output}: the file must be called {name}.npz to be found")
+    sha256 = check_sha256(name, path)
+    if not SOURCES[name].sha256:
+        print(f"no SHA-256 of {path.name} is published to compare with; this file's is {sha256}")
+    try:
+        params = convert_frozen(name, read_torch(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    pretrained.save(output, Pretrained(params, sha256))
+    return output
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -211,7 +221,7 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
       FileNotFoundError: there is no such file.
       ImportError: PyTorch is not installed.
-      ValueError: the file holds more than tensors.
+      ValueError: the file is damaged, or holds more than tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -227,7 +237,12 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             "trust it, save its weights alone: `torch.save({'state_dict': torch.load(PATH, "
             "weights_only=False)['state_dict']}, NEW_PATH)`"
         ) from error
-    tensors = loaded.get("state_dict", loaded)
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a whole PyTorch file ({error})") from error
+    tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {"it": loaded}
+    others = [name for name, tensor in tensors.items() if not isinstance(tensor, torch.Tensor)]
+    if others:
+        raise ValueError(f"{path} has no tensors by name, or more than those: {others[0]}")
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
 
 
@@ -249,9 +264,9 @@ def _convert(argv: list[str]) -> None:
         checkpoints.save(converted)
         checkpoints.close()
         print(f"wrote {workdir}: use it with main.py --mode=transfer --workdir={workdir}")
-    elif len(argv) == 4 and argv[1] == "vgg19":
-        vgg19.save(pathlib.Path(argv[3]), convert_vgg19(read_torch(pathlib.Path(argv[2]))))
-        print(f"wrote {argv[3]}")
+    elif len(argv) == 3 and argv[1] == "weights":
+        output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
+        print(f"wrote {convert_weights(pathlib.Path(argv[2]), output)}")
     else:
         raise app.UsageError("see `python -m scam_jax.convert --help`")
 
@@ -259,4 +274,7 @@ def _convert(argv: list[str]) -> None:
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the trained model.")
     _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder to write.")
+    _OUTPUT = flags.DEFINE_string(
+        "output", None, "The file of converted weights to write; weights/NAME.npz by default."
+    )
     app.run(main)

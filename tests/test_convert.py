@@ -1,15 +1,13 @@
-"""Reading PyTorch's weights: faults are named, VGG19 and whole checkpoints arrive."""
+"""Reading PyTorch's weights: faults are named, whole checkpoints arrive."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from conftest import assert_trees_close
 from test_steps import golden_run
 
 from scam_jax import convert
-from scam_jax.models import vgg19
 from scam_jax.models.primitives import Conv, Linear
 
 
@@ -60,28 +58,6 @@ def test_checkpoint_of_another_size_is_refused(golden):
     config.model.latent_dim = 32
     with pytest.raises(ValueError, match=r"(?s)encoder: \d+ entries .*misshapen: backbone"):
         convert.convert_scam(lightning_checkpoint(golden), config)
-
-
-def test_vgg19_survives_its_file(golden, tmp_path):
-    params = convert.convert_vgg19(golden("losses").group("vgg/"))
-    vgg19.save(tmp_path / "weights" / "vgg19.npz", params)
-    loaded = vgg19.load(tmp_path / "weights" / "vgg19.npz")
-    assert_trees_close(loaded, params)
-    assert vgg19.widths_of(loaded) == (4, 4, 6, 6, *[8] * 9)
-
-
-def test_vgg19_weights_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"vgg19-dcbb9e9d.pth and run `python -m scam_jax"):
-        vgg19.load(tmp_path / "vgg19.npz")
-
-
-def test_vgg19_of_another_network(golden, tmp_path):
-    params = convert.convert_vgg19(golden("losses").group("vgg/"))
-    np.savez(tmp_path / "w.npz", **{"relu1_1/kernel": params["relu1_1"]["kernel"]})
-    with pytest.raises(ValueError, match="relu1_2 is missing or unexpected"):
-        vgg19.load(tmp_path / "w.npz")
-    with pytest.raises(ValueError, match="0 convolutions up to"):
-        convert.convert_vgg19({"classifier.weight": np.zeros((2, 2))})
 
 
 def test_no_such_torch_file(tmp_path):

@@ -46,11 +46,8 @@ def test_feature_matching_l1_and_kl(golden, maps):
 
 def vgg_of(g):
     """A narrow VGG19 in torchvision's names: the module and its variables."""
-    features = vgg19.select_features(g.group("vgg/"))
-    widths = tuple(a.shape[0] for name, a in features.items() if name.endswith("weight"))
-    module = vgg19.VGG19(widths)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    return module, convert.from_torch(features, shapes)
+    params = convert.convert_frozen("vgg19", g.group("vgg/"))
+    return vgg19.VGG19(vgg19.widths_of(params)), {"params": params}
 
 
 def test_perceptual(golden):
