@@ -3,18 +3,19 @@
   python main.py --config=configs/synthetic.py                      train; again: go on
   python main.py --mode=eval --workdir=runs/synthetic               figures on the test split
   python main.py --mode=eval --workdir=runs/synthetic --split=validation       to choose by
+  python main.py --mode=study --config=configs/synthetic_study.py   variants, seeds, a report
   python main.py --mode=gallery --workdir=runs/synthetic            contact sheet
   python main.py --mode=reconstruct --workdir=RUN --target=IMAGE,LABELS --output=OUT.png
   python main.py --mode=transfer --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
       --output=OUT.png [--labels=1,2]
+  python main.py --mode=attention --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
+      --output=OUT.png [--latent=LABEL,NUMBER]
 
 Any value of the config: --config.train.batch_size=64.
 """
 
-import json
 import logging as python_logging
 import math
-import operator
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -24,12 +25,15 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from data import datasets, kinds, photos, pipeline
+from data import datasets
+from data.feed import Feed
 from scam_jax import config as config_checks
-from scam_jax import evaluate, pictures, processes, run_folder, sharding
+from scam_jax import panels, pictures, pretrained, processes, report, run_folder, sharding, study
 from scam_jax import train as training
 from scam_jax.checkpoints import CheckpointError, Checkpoints
-from scam_jax.models import vgg19
+from scam_jax.evaluate import Evaluator
+from scam_jax.evaluation_data import EvaluationData, RealImages, partners
+from scam_jax.figures import AUTHORS, FILE, OURS
 from scam_jax.transfer import Picture, TrainedModel
 from scam_jax.writer import Writer
 
@@ -38,7 +42,10 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; runs/NAME for --config=configs/NAME.py by default."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval", "gallery", "reconstruct", "transfer"], "What to do."
+    "mode",
+    "train",
+    ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention"],
+    "What to do.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -52,6 +59,9 @@ _TARGET = flags.DEFINE_list("target", None, "The target's (or only) image and la
 _LABELS = flags.DEFINE_list(
     "labels", None, "Labels taken from the subject; all but the background by default."
 )
+_LATENT = flags.DEFINE_list(
+    "latent", None, "LABEL,NUMBER of the latent whose attention is drawn; by default of all."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write.")
 _SPLIT = flags.DEFINE_enum(
     "split", "test", ["validation", "test"], "What is evaluated, and drawn in the gallery."
@@ -59,51 +69,37 @@ _SPLIT = flags.DEFINE_enum(
 _COUNT = flags.DEFINE_integer("count", 12, "Pairs in the gallery.", lower_bound=1)
 
 PANEL_IMAGES = 6
+PAIRS_SHOWN = 6
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> None:
+def train(config: ConfigDict, workdir: pathlib.Path, stop: processes.StopRequest) -> None:
     """Trains `config`'s model in `workdir`, from its newest checkpoint if there is one."""
-    stop = processes.StopRequest()
     run_folder.check_same_run(config, workdir)
     vgg = None
     if max(config.losses.perceptual.start, config.losses.perceptual.end) > 0:
-        vgg = vgg19.load(pathlib.Path(config.losses.vgg19_weights))
-    _prepare(config, workdir)
-    source, augment = datasets.load_for_training(config.data, _skipped(workdir))
+        vgg = pretrained.load("vgg19", pathlib.Path(config.weights_directory)).params
+    feed = _prepare(config, workdir)
     if jax.process_index() == 0:
-        run_folder.record(config, workdir, len(source))
-    # The test split is for the figures alone: not even a panel shows it.
-    shown = datasets.load(config.data, "validation", _skipped(workdir))
-    shown = shown if len(shown) else datasets.load(config.data, "train", _skipped(workdir))
+        run_folder.record(config, workdir, feed.num_training_examples)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
-
-    def batches_from(step):
-        return pipeline.train_batches(
-            source,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            augment=augment,
-            start_step=step,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            num_workers=config.data.num_workers,
-        )
+    people = [_picture(example) for example in feed.examples_to_show(PANEL_IMAGES + 1)]
 
     def draw_panel(state):
         model = TrainedModel(config, jax.device_get(state.eval_variables()))
-        return evaluate.panel(model, people)
+        return panels.panel(model, people)
 
-    people = [_picture(shown[i % len(shown)]) for i in range(PANEL_IMAGES + 1)]
-    logging.info("training on %d images in %s", len(source), workdir)
+    mesh = sharding.make_mesh()
+    logging.info("training on %d images in %s", feed.num_training_examples, workdir)
     try:
         state = training.train(
             config,
-            mesh=sharding.make_mesh(),
-            batches_from=batches_from,
+            mesh=mesh,
+            batches_from=feed.train_batches,
             checkpoints=checkpoints,
             writer_from=lambda step: Writer(workdir, step) if jax.process_index() == 0 else None,
             vgg=vgg,
             panel=draw_panel,
+            evaluate=_evaluation_in_training(config, feed, mesh),
             stop_requested=stop.reached,
         )
     finally:
@@ -112,76 +108,100 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         sys.exit(128 + stop.signal)
 
 
-def _prepare(config: ConfigDict, workdir: pathlib.Path) -> None:
+def _prepare(config: ConfigDict, workdir: pathlib.Path) -> Feed:
     """Has one process prepare the data set, and find its bad files where a run goes without."""
     if jax.process_index() == 0:
         datasets.prepare(config.data)
         if config.data.skip_bad_files and not run_folder.is_begun(workdir):
             run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
     sharding.wait_for_all("data set prepared")
+    return Feed(
+        config.data,
+        seed=config.seed,
+        batch_size=config.train.batch_size,
+        skipped=run_folder.load_skipped(workdir),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
-def _skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
-    """The files that the run does without; says how many."""
-    skipped = run_folder.load_skipped(workdir) or {}
-    for split, bad in skipped.items():
-        logging.warning(
-            "without %d pairs of %s, listed in %s; the first: %s",
-            len(bad),
-            split,
-            workdir / run_folder.SKIPPED_FILE,
-            next(iter(bad.values())),
-        )
-    return skipped
+def _evaluator(config: ConfigDict, feed: Feed, mesh: jax.sharding.Mesh, split: str) -> Evaluator:
+    def real(augmented):
+        found = datasets.load_real(config.data, augmented=augmented, skipped=feed.skipped)
+        return RealImages(*found)
+
+    # No figure depends on it, and there may be more devices than the run was trained on.
+    batch_size = math.ceil(config.train.batch_size / mesh.size) * mesh.size
+    data = EvaluationData(
+        name=config.data.name,
+        split=split,
+        source=feed.split(split),
+        real={AUTHORS: real(augmented=True), OURS: real(augmented=False)},
+        transfers=feed.transfers(split),
+        batches=lambda source: feed.eval_batches(source, batch_size),
+    )
+    return Evaluator(
+        config,
+        mesh,
+        data,
+        weights=pathlib.Path(config.weights_directory),
+        statistics=pathlib.Path(config.eval.statistics_directory),
+    )
 
 
-def _load_split(config: ConfigDict, workdir: pathlib.Path, split: str):
-    _prepare(config, workdir)
-    source = datasets.load(config.data, split, _skipped(workdir))
-    if not len(source):
-        raise ValueError(
-            f"the {split} split is empty: {config.data.name} has too few training examples to hold "
-            "some out, or the run was trained on all of them (config.data.train_split = "
-            f"{config.data.train_split!r})"
-        )
-    return source
+def _evaluation_in_training(config: ConfigDict, feed: Feed, mesh: jax.sharding.Mesh):
+    """A state to its figures on the validation split; None if there is nothing to evaluate on."""
+    if not config.eval.every:
+        return None
+    if feed.validation() is None:
+        logging.warning("no evaluation in training: %s has no validation split", config.data.name)
+        return None
+    evaluator = _evaluator(config, feed, mesh, "validation")
+    return lambda state: evaluator.evaluate(state.eval_variables(), int(state.step)).scalars()
 
 
 def evaluate_run(config: ConfigDict, workdir: pathlib.Path, split: str) -> None:
-    """Prints the figures of a run on a split; writes figures_SPLIT.json and figures_SPLIT.md."""
-    source = _load_split(config, workdir, split)
+    """Writes evaluation_SPLIT/: a run's figures on a split, and pictures; prints the figures."""
+    feed = _prepare(config, workdir)
     model = TrainedModel.load(workdir)
-    devices = jax.device_count()
-    batches = pipeline.eval_batches(
-        source,
-        # No figure depends on it, and there may be more devices than the run was trained on.
-        batch_size=math.ceil(config.train.batch_size / devices) * devices,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_workers=config.data.num_workers,
-    )
-    figures = evaluate.evaluate_reconstruction(model, sharding.make_mesh(), batches)
-    triplets = datasets.load_transfers(config.data, split)
-    transfers = {} if triplets is None else evaluate.evaluate_transfer(model, triplets)
+    evaluator = _evaluator(config, feed, sharding.make_mesh(), split)
+    evaluation = evaluator.evaluate(model.variables, model.step, config.eval.num_seeds)
     if jax.process_index() == 0:
-        table = evaluate.table(figures, transfers)
-        (workdir / f"figures_{split}.md").write_text(table)
-        results = {**figures, "transfer": transfers}
-        (workdir / f"figures_{split}.json").write_text(json.dumps(results, indent=2) + "\n")
-        print(f"On the {split} split of {config.data.name}:\n\n{table}")
+        folder = run_folder.evaluation(workdir, split)
+        pairs = _pairs(feed.split(split), PAIRS_SHOWN)
+        for name, picture in panels.of_evaluation(model, pairs).items():
+            pictures.save(folder / f"{name}.png", picture)
+        evaluation.save(folder)
+        print(f"On the {split} split of {config.data.name}:\n\n{evaluation.markdown()}")
+    sharding.wait_for_all("evaluation written")
+
+
+def run_study(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains and evaluates every variant with every seed; then writes the report of all.
+
+    What is done already is not done again.
+    """
+    stop = processes.StopRequest()
+    for name, variant in study.runs_of(config, jax.device_count()).items():
+        folder = workdir / name
+        logging.info("study: %s", folder)
+        train(variant, folder, stop)
+        if not (run_folder.evaluation(folder, "test") / FILE).is_file():
+            evaluate_run(variant, folder, "test")
+    if jax.process_index() == 0:
+        print(f"wrote {report.write([workdir], workdir / 'report')}")
 
 
 def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: int) -> None:
     """Writes gallery.png: pairs of a split, with the truth of the transfer if known."""
-    source = _load_split(config, workdir, split)
+    feed = _prepare(config, workdir)
     model = TrainedModel.load(workdir)
 
     def draw():
-        triplets = datasets.load_transfers(config.data, split)
+        triplets = feed.transfers(split)
         if triplets is not None:
-            return evaluate.gallery(model, [triplets[i] for i in range(min(count, len(triplets)))])
-        people = [(source[-1 - i % len(source)], source[i % len(source)]) for i in range(count)]
-        return model.contact_sheet([(_picture(a), _picture(b)) for a, b in people])
+            return panels.gallery(model, [triplets[i] for i in range(min(count, len(triplets)))])
+        return model.contact_sheet(_pairs(feed.split(split), count))
 
     _write(workdir / "gallery.png", draw, enlarge=2 if config.data.height <= 64 else 1)
 
@@ -198,72 +218,84 @@ def _picture(example: Mapping[str, np.ndarray]) -> Picture:
     return Picture(example["image"], example["label"])
 
 
-def _read(model: TrainedModel, flag: str, value: list[str] | None) -> Picture:
-    if not value or len(value) != 2:
-        raise app.UsageError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
-    data = model.config.data
-    image, labels = photos.read_pair(*map(pathlib.Path, value), kinds.label_map(data))
-    return _picture(datasets.for_evaluation(data)({"image": image, "label": labels}))
+def _pairs(source: datasets.Source, count: int) -> list[tuple[Picture, Picture]]:
+    """(subject, target) pairs of a split, those that are evaluated with the first seed."""
+    subjects = partners(len(source), 0) if len(source) > 1 else [0]
+    chosen = range(min(count, len(source)))
+    return [(_picture(source[int(subjects[i])]), _picture(source[i])) for i in chosen]
 
 
-def use_model(workdir: pathlib.Path) -> None:
-    """Reconstructs, or transfers, the pictures of the command line into --output."""
+def use_model(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Reconstructs, transfers, or draws attention, of the pictures given, into --output."""
     if not _OUTPUT.value:
         raise app.UsageError("--output=OUT.png is needed: where to write the picture")
-    output = _place("--output", _OUTPUT.value)
+    output = run_folder.place("--output", _OUTPUT.value)
+    feed = Feed(config.data, config.seed, config.train.batch_size, {})
     model = TrainedModel.load(workdir)
 
+    def read(flag, value):
+        if not value or len(value) != 2:
+            raise app.UsageError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
+        return _picture(feed.read_pair(*value))
+
     def draw():
-        target = _read(model, "target", _TARGET.value)
+        target = read("target", _TARGET.value)
         if _MODE.value == "reconstruct":
             return model.reconstruct(*target)
-        subject = _read(model, "subject", _SUBJECT.value)
-        return model.transfer(*subject, *target, labels=_labels())
+        subject = read("subject", _SUBJECT.value)
+        if _MODE.value == "transfer":
+            return model.transfer(*subject, *target, labels=_numbers("labels", _LABELS.value))
+        latent = _numbers("latent", _LATENT.value)
+        if latent is not None and len(latent) != 2:
+            raise app.UsageError("--latent=LABEL,NUMBER: two numbers are needed")
+        return panels.attention(model, subject, target, latent)
 
     _write(output, draw)
 
 
-def _labels() -> list[int] | None:
-    wrong = [label for label in _LABELS.value or [] if not label.strip().isdigit()]
+def _numbers(flag: str, values: list[str] | None) -> list[int] | None:
+    wrong = [value for value in values or [] if not value.strip().isdigit()]
     if wrong:
-        raise app.UsageError(f"--labels: {wrong[0]!r} is not a label number")
-    return None if _LABELS.value is None else [int(label) for label in _LABELS.value]
-
-
-def _place(name: str, value: str) -> pathlib.Path:
-    if "://" in value:
-        raise ValueError(
-            f"{name}={value}: a place in a file system is needed; share a folder among the hosts, "
-            "or mount the bucket, and give the path there"
-        )
-    return pathlib.Path(value)
+        raise app.UsageError(f"--{flag}: {wrong[0]!r} is not a number")
+    return None if values is None else [int(value) for value in values]
 
 
 def _workdir() -> pathlib.Path:
     if _WORKDIR.value:
-        return _place("--workdir", _WORKDIR.value)
+        return run_folder.place("--workdir", _WORKDIR.value)
     if _CONFIG.value is None:
         raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     return pathlib.Path("runs") / pathlib.Path(file).stem
 
 
+def _config(workdir: pathlib.Path) -> ConfigDict:
+    """The config given, checked; or that of the run, to use a trained model."""
+    trains = _MODE.value in ("train", "study")
+    if _CONFIG.value is None:
+        if trains:
+            raise app.UsageError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
+        return run_folder.load_config(workdir)
+    run_folder.check_places(_CONFIG.value)
+    config_checks.validate(_CONFIG.value, jax.device_count() if trains else 1)
+    run_folder.check_same_run(_CONFIG.value, workdir)
+    return _CONFIG.value
+
+
 def _dispatch() -> None:
     workdir = _workdir()
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    config = _config(workdir)
     if _MODE.value == "train":
-        if _CONFIG.value is None:
-            raise app.UsageError("training needs --config=configs/NAME.py")
-        for key in ("data.directory", "data.manual_dir", "losses.vgg19_weights"):
-            _place(f"config.{key}", operator.attrgetter(key)(_CONFIG.value))
-        config_checks.validate(_CONFIG.value, jax.device_count())
-        train(_CONFIG.value, workdir)
+        train(config, workdir, processes.StopRequest())
+    elif _MODE.value == "study":
+        run_study(config, workdir)
     elif _MODE.value == "eval":
-        evaluate_run(run_folder.load_config(workdir), workdir, _SPLIT.value)
+        evaluate_run(config, workdir, _SPLIT.value)
     elif _MODE.value == "gallery":
-        draw_gallery(run_folder.load_config(workdir), workdir, _SPLIT.value, _COUNT.value)
+        draw_gallery(config, workdir, _SPLIT.value, _COUNT.value)
     else:
-        use_model(workdir)
+        use_model(config, workdir)
 
 
 def main(argv: list[str]) -> None:

@@ -8,6 +8,8 @@ def base() -> ConfigDict:
     config = ConfigDict()
     # Weights, noise and the order of images all follow from it.
     config.seed = 0
+    # Folder of the converted weights of frozen networks: VGG19 of the loss, those of evaluation.
+    config.weights_directory = "weights"
 
     config.data = ConfigDict()
     # 'folder', 'celeba_mask_hq', 'celeba_mask_hq_sean', 'ade20k' or 'synthetic_people'.
@@ -84,7 +86,6 @@ def base() -> ConfigDict:
     config.losses.swapped = _weight(0.0)
     config.losses.l1 = _weight(10.0)
     config.losses.perceptual = _weight(10.0)
-    config.losses.vgg19_weights = "weights/vgg19.npz"
     config.losses.perceptual_dtype = ""
     config.losses.feature_matching = _weight(0.0)
     # Summed over the whole batch; the authors' is summed over one device's 8 images.
@@ -121,6 +122,28 @@ def base() -> ConfigDict:
     config.train.panel_every = 1000
     config.train.checkpoint_every = 1000
     config.train.keep_checkpoints = 2
+
+    config.eval = ConfigDict()
+    # In training, evaluate the validation split at every so many steps; 0 is never.
+    config.eval.every = 5000
+    # Of pairs and noise, in --mode=eval; the figures have their mean and deviation.
+    config.eval.num_seeds = 3
+    # Where statistics of real images are kept, for all runs to use.
+    config.eval.statistics_directory = "statistics"
+
+    # --mode=study trains and evaluates each variant with each seed from `seed` on.
+    config.study = ConfigDict()
+    config.study.num_seeds = 3
+    # By name, what differs from this config.
+    config.study.variants = ConfigDict(
+        {
+            "scam": {},
+            "one_latent": {"model": {"latents_per_label": 1, "background_latents": 1}},
+            "two_latents": {"model": {"latents_per_label": 2, "background_latents": 2}},
+            "simplex": {"model": {"generator": {"attention": "simplex"}}},
+            "no_self_attention": {"model": {"encoder": {"use_self_attention": False}}},
+        }
+    )
     return config
 
 

@@ -38,4 +38,5 @@ def get_config() -> ConfigDict:
     config.train.log_every = 20
     config.train.panel_every = 100
     config.train.checkpoint_every = 200
+    config.eval.every = 500
     return config

@@ -46,4 +46,5 @@ def get_config() -> ConfigDict:
     config.train.batch_size = 8
     config.train.num_steps = 4500
     config.train.ema_decay = 0.99
+    config.eval.every = 1500
     return config

@@ -1,6 +1,7 @@
 """The data sets, as `config.data` of an experiment asks for them (see configs/common.py)."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Collection
 
 from absl import logging
@@ -8,7 +9,7 @@ from absl import logging
 from data import augment, kinds
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
-from data.sources import Example, Mapped, Source, Subset
+from data.sources import Augmented, Example, Mapped, Source, Subset
 
 SPLITS = ("train", "validation", "test")
 # The authors train on the whole train split, and choose the checkpoint on the split they report.
@@ -119,6 +120,36 @@ def load_transfers(config: Config, split: str = "test") -> Source | None:
     """
     check(config)
     return kinds.synthetic_transfers(config, split) if config.name == "synthetic_people" else None
+
+
+def load_real(
+    config: Config, *, augmented: bool, skipped: Skipped | None = None
+) -> tuple[str, Source]:
+    """Opens the images that generated ones are compared with, and a name that is theirs alone.
+
+    Args:
+        config: the data set's configuration.
+        augmented: the whole train split with the augmentation of training, once and always the
+            same, as the authors compare; or the train split, without what is held out, as it is.
+        skipped: what `find_bad_files` found, to be left out.
+
+    Returns:
+        The name, that of a file: data set, split, augmentation, size, and a digest of which images
+        these are. And random access to `{'image': uint8 [height, width, 3], 'label': ...}`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `prepare`.
+    """
+    skipped = skipped or {}
+    split = "authors_train" if augmented else config.train_split
+    opened = _open(config, split, skipped)
+    function = (augment.TRAINING if augmented else augment.EVALUATION)[config.augmentation]
+    sized = functools.partial(function, height=config.height, width=config.width)
+    source = Augmented(opened, sized, seed=0) if augmented else Mapped(opened, sized)
+    contents = KINDS[config.name].contents(config, skipped)
+    digest = hashlib.sha256(f"{contents} {len(opened)}".encode()).hexdigest()[:12]
+    size = f"{config.height}x{config.width}"
+    return f"{config.name}_{split}_{function.__name__}_{size}_{digest}", source
 
 
 def for_evaluation(config: Config) -> Callable[[Example], Example]:

@@ -79,6 +79,11 @@ class FolderSource:
         image, label = photos.read_pair(*self.pairs[name], self._label_map)
         return {"image": image, "label": label}
 
+    def contents(self) -> str:
+        """Which photos these are: every file's name, size and time of its last change."""
+        stats = {name: image.stat() for name, (image, _) in self.pairs.items()}
+        return str([(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()])
+
     def find_bad(self) -> dict[str, str]:
         """Reads every pair; returns what is wrong, by name, with those that cannot be used."""
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

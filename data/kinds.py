@@ -34,12 +34,14 @@ class Kind:
         open: the examples of a split of its own, but for those skipped.
         has_validation: whether it has a validation split of its own.
         num_labels: how many labels its label maps have; 0 if that is the user's to say.
+        contents: a text that is another one if the examples of train are others.
     """
 
     prepare: Callable[[Config], Any]
     open: Callable[[Config, str, Skipped], Source]
     has_validation: Callable[[Config], bool]
     num_labels: int
+    contents: Callable[[Config, Skipped], str]
 
 
 def label_map(config: Config) -> LabelMap:
@@ -154,7 +156,10 @@ def _built(
         records = builder_of(config).as_data_source(split=split)
         return Mapped(records, functools.partial(_pair, labels=label_map(config)))
 
-    return Kind(builder_of, open_split, lambda config: has_validation, num_labels)
+    def contents(config: Config, skipped: Skipped) -> str:
+        return builder_of(config).info.full_name  # with its version
+
+    return Kind(builder_of, open_split, lambda config: has_validation, num_labels, contents)
 
 
 _FACE_LABELS = len(celeba_mask_hq.LABELS)
@@ -162,6 +167,12 @@ KINDS = {
     "ade20k": _built(_ade20k, ade20k.NUM_LABELS),
     "celeba_mask_hq": _built(functools.partial(_celeba_mask_hq, labels="official"), _FACE_LABELS),
     "celeba_mask_hq_sean": _built(functools.partial(_celeba_mask_hq, labels="sean"), _FACE_LABELS),
-    "folder": Kind(_prepare_folder, folder, _has_validation, 0),
+    "folder": Kind(
+        _prepare_folder,
+        folder,
+        _has_validation,
+        0,
+        lambda config, skipped: folder(config, "train", skipped).contents(),
+    ),
     "synthetic_people": _built(_synthetic_people, scenes.NUM_LABELS, has_validation=True),
 }

@@ -43,3 +43,18 @@ class Subset:
 
     def __getitem__(self, index: int) -> Example:
         return self.source[self.indices[index]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmented:
+    """The examples of a source, each augmented once: as the first epoch of a training sees it."""
+
+    source: Source
+    augment: Callable[[Example, np.random.Generator], Example]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.augment(self.source[index], np.random.default_rng((self.seed, 0, index)))

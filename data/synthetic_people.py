@@ -55,6 +55,7 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
         "2.0.0": "Other pictures; a validation split.",
     }
     BUILDER_CONFIGS: ClassVar = [
+        SyntheticPeopleConfig(name="32", description="32×32 pixels.", height=32, width=32),
         SyntheticPeopleConfig(name="64", description="64×64 pixels."),
         SyntheticPeopleConfig(
             name="256",

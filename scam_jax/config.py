@@ -47,6 +47,9 @@ _AT_LEAST = {
     "train.panel_every": 1,
     "train.checkpoint_every": 1,
     "train.keep_checkpoints": 1,
+    "eval.every": 0,
+    "eval.num_seeds": 1,
+    "study.num_seeds": 1,
 }
 _WEIGHTS = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
 _SWITCHED = ("gan", "swapped")

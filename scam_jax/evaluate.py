@@ -1,160 +1,292 @@
-"""Figures of a trained model: reconstruction of a split, transfer where its truth is known."""
+"""Every figure of a trained model on a split, by two protocols, over all devices and hosts.
+
+*authors*: as the published figures came about: images cut off to whole numbers, one mean squared
+error over the data set, FID against the augmented train split, S-FID of latents exchanged at
+random among eight images, the background's included.
+
+*ours*: images rounded as a file holds them; PSNR, SSIM, L1 and LPIPS of each image; FID against the
+train split as it is; pairs drawn once from the whole split, no image its own partner, and S-FID
+and ReID of true subject transfers; several seeds of pairs and of the generator's noise.
+"""
 
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
-from scam_jax import pictures, sharding, steps
-from scam_jax.metrics import L1, PSNR
-from scam_jax.transfer import Picture, TrainedModel
+from scam_jax import fid, metrics, models, sharding, transfer
+from scam_jax.evaluation_data import (
+    EvaluationData,
+    Pairs,
+    Source,
+    WithMeanColours,
+    authors_partners,
+    partners,
+)
+from scam_jax.evaluation_figures import Arrays, figures_of, noted_warnings
+from scam_jax.figures import AUTHORS, OURS, Evaluation, Missing
+from scam_jax.judges import Judges
+from scam_jax.objectives import to_float
 
-Batch = Mapping[str, np.ndarray]
-
-
-def evaluate_reconstruction(
-    model: TrainedModel, mesh: Mesh, batches: Iterable[Batch]
-) -> dict[str, float]:
-    """PSNR (dB) and L1 of reconstructions of a split, over all devices of `mesh`.
-
-    Args:
-      model: to evaluate.
-      mesh: batches are split over its devices.
-      batches: this host's share of `image`, `label` and `mask [B]`, 0 for padding.
-    """
-
-    def measure(variables, batch, index):
-        # An image's noise follows its place in the split, whatever the size of the batches.
-        size = batch["image"].shape[0]
-        places = index * size + jnp.arange(size)
-        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(0)))(places)
-        image = steps.reconstruct(model.networks, variables, batch["image"], batch["label"], keys)
-        weight = jnp.broadcast_to(batch["mask"][:, None, None], batch["label"].shape)
-        target = steps.to_float(batch["image"])
-        return {
-            "psnr": PSNR.from_images(image, target, weight),
-            "l1": L1.from_images(image, target, weight),
-        }
-
-    measure = jax.jit(measure, out_shardings=sharding.replicated(mesh))
-    # By way of the host: arrays of one process's device cannot go to another's.
-    variables = jax.device_put(jax.device_get(model.variables), sharding.replicated(mesh))
-    totals = {"psnr": PSNR.empty(), "l1": L1.empty()}
-    for index, batch in enumerate(batches):
-        measured = measure(variables, sharding.to_global(dict(batch), mesh), index)
-        measured = jax.device_get(measured)
-        totals = {name: total.merge(measured[name]) for name, total in totals.items()}
-    return {f"reconstruction/{name}": float(total.compute()) for name, total in totals.items()}
+Array = jax.Array
+Measure = Callable[[dict[str, Array], int], dict[str, Array]]
+QUANTIZE = {AUTHORS: metrics.truncated, OURS: metrics.rounded}
 
 
-def paint_mean_colours(
-    subject_image: np.ndarray,
-    subject_labels: np.ndarray,
-    target_image: np.ndarray,
-    target_labels: np.ndarray,
-    num_labels: int,
-) -> np.ndarray:
-    """The target with each region but the background painted in the subject's mean colour of it.
+class Evaluator:
+    """Evaluates variables of one config on one split; its programs are compiled once."""
 
-    A region that the subject lacks takes the mean colour of the whole subject. All `uint8`.
-    """
-    painted = target_image.copy()
-    for label in range(1, num_labels):
-        pixels = subject_image[subject_labels == label]
-        if not len(pixels):
-            pixels = subject_image[subject_labels > 0]
-        if len(pixels):
-            painted[target_labels == label] = pixels.mean(axis=0).round()
-    return painted
+    def __init__(
+        self,
+        config: ConfigDict,
+        mesh: Mesh,
+        data: EvaluationData,
+        *,
+        weights: pathlib.Path,
+        statistics: pathlib.Path,
+    ):
+        """Loads the frozen networks.
 
+        Args:
+          config: the model's.
+          mesh: batches are split over its devices.
+          data: to evaluate on.
+          weights: folder of the frozen networks' converted weights.
+          statistics: folder of the real images' statistics, computed once.
 
-def evaluate_transfer(
-    model: TrainedModel, triplets: Sequence[Batch], batch_size: int = 32
-) -> dict[str, dict[str, float]]:
-    """PSNR (dB) of transfers against their truth, of the model and of two baselines.
+        Raises:
+          ValueError: a file of weights is damaged.
+        """
+        self.config, self.mesh, self.data = config, mesh, data
+        self.networks = models.build(config)
+        self.judges = Judges(weights, mesh)
+        self.statistics_folder = statistics
+        self._real: dict[str, fid.Statistics] = {}
+        self._replicate = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
 
-    Args:
-      model: to evaluate.
-      triplets: `subject_image`, `subject_label`, `target_image`, `target_label` and
-        `transfer_image`, the image that a perfect transfer gives.
-      batch_size: images at a time.
+    def evaluate(self, variables: Any, step: int, num_seeds: int = 1) -> Evaluation:
+        """All figures of a model; a collective: every process calls it, and gets them all.
 
-    Returns:
-      {method: {'image': over all pixels, 'subject': over the subject's region}}, the methods
-      being 'model', 'target unchanged' and 'mean colours'.
-    """
-    methods: dict[str, Callable[[Batch], np.ndarray]] = {
-        "model": lambda b: model.transfer_batch(
-            b["subject_image"], b["subject_label"], b["target_image"], b["target_label"]
-        ),
-        "target unchanged": lambda b: _float(b["target_image"]),
-        "mean colours": lambda b: _float(_mean_colours(b, model.config.data.num_labels)),
-    }
-    totals = {m: {"image": PSNR.empty(), "subject": PSNR.empty()} for m in methods}
-    for start in range(0, len(triplets), batch_size):
-        examples = [triplets[i] for i in range(start, min(start + batch_size, len(triplets)))]
-        batch = {key: np.stack([e[key] for e in examples]) for key in examples[0]}
-        truth, region = _float(batch["transfer_image"]), batch["target_label"] > 0
-        for method, transfer in methods.items():
-            image = transfer(batch)
-            for where, weight in (("image", np.ones_like(region)), ("subject", region)):
-                psnr = PSNR.from_images(image, truth, weight.astype(np.float32))
-                totals[method][where] = totals[method][where].merge(psnr)
-    return {m: {w: float(p.compute()) for w, p in t.items()} for m, t in totals.items()}
-
-
-def _float(image: np.ndarray) -> np.ndarray:
-    return image / np.float32(127.5) - 1
-
-
-def _mean_colours(batch: Batch, num_labels: int) -> np.ndarray:
-    keys = "subject_image", "subject_label", "target_image", "target_label"
-    examples = zip(*(batch[key] for key in keys), strict=True)
-    return np.stack([paint_mean_colours(*example, num_labels) for example in examples])
-
-
-def table(figures: Mapping[str, float], transfers: Mapping[str, Mapping[str, float]]) -> str:
-    """The figures as Markdown."""
-    lines = ["| reconstruction | |", "|---|---|"]
-    lines += [f"| {name.split('/')[1]} | {value:.4g} |" for name, value in figures.items()]
-    if transfers:
-        lines += ["", "| PSNR of transfer, dB | whole image | subject's region |", "|---|---|---|"]
-        lines += [
-            f"| {method} | {psnr['image']:.2f} | {psnr['subject']:.2f} |"
-            for method, psnr in transfers.items()
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
-    """Rows of input, labels, reconstruction, and the next picture's subject transferred."""
-    rows = []
-    for target, subject in itertools.pairwise(people):
-        labels = pictures.colorize(target.labels, model.config.data.num_labels)
-        reconstruction = model.reconstruct(*target)
-        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
-    return pictures.grid(rows)
-
-
-def gallery(model: TrainedModel, triplets: Sequence[Batch]) -> np.ndarray:
-    """Transfers beside their truth, two a row: subject, target, transfer, perfect transfer, gap."""
-    cells = []
-    for t in triplets:
-        image = model.transfer(
-            t["subject_image"], t["subject_label"], t["target_image"], t["target_label"]
+        Args:
+          variables: of encoder and generator, `{network: collections}`, on any device or host.
+          step: that they are of.
+          num_seeds: of pairs and noise, for our protocol; the authors' has one.
+        """
+        # By way of the host: arrays of one process's device cannot go to another's.
+        variables = jax.device_put(jax.device_get(variables), sharding.replicated(self.mesh))
+        arrays = [self._measure(variables, seed) for seed in range(num_seeds)]
+        real = {protocol: self._real_statistics(protocol) for protocol in self._fid_protocols()}
+        figures = figures_of(arrays, real, self.config.data.num_labels)
+        count = len(self.data.source)
+        return Evaluation(
+            step=step,
+            data=self.data.name,
+            split=self.data.split,
+            count=count,
+            figures=figures,
+            missing=self.missing(),
+            warnings=noted_warnings(count, real),
         )
-        cells.append([t["subject_image"], t["target_image"], image, t["transfer_image"]])
-    half = (len(cells) + 1) // 2
-    columns = [pictures.grid(part) for part in (cells[:half], cells[half:]) if part]
-    height = max(column.shape[0] for column in columns)
-    width = columns[0].shape[1]
-    padded = []
-    for column in columns:
-        canvas = np.full((height, width, 3), 255, np.uint8)
-        canvas[: column.shape[0]] = column
-        padded.append(canvas)
-    return pictures.grid([padded], gap=10)
+
+    def _measure(self, variables: Any, seed: int) -> dict[str, Arrays]:
+        """Per-image values of all that one seed asks for: by kind of image, then by name."""
+        source, count = self.data.source, len(self.data.source)
+        arrays = {
+            "reconstruction": self._collect(source, self._of_reconstructions(variables, seed))
+        }
+        if count > 1 and {"inception", "reid"} & self.judges.hashes.keys():
+            pairs = Pairs(source, partners(count, seed))
+            arrays["transfer"] = self._collect(pairs, self._of_transfers(variables, seed))
+        if seed == 0 and "inception" in self.judges:
+            pairs = Pairs(source, authors_partners(count, seed))
+            arrays["exchange"] = self._collect(pairs, self._of_exchanges(variables, seed))
+        if self.data.transfers is not None:
+            known = WithMeanColours(self.data.transfers, self.config.data.num_labels)
+            arrays["known"] = self._collect(known, self._of_known_transfers(variables, seed))
+        return arrays
+
+    def _of_reconstructions(self, variables: Any, seed: int) -> Measure:
+        def measure(batch, index):
+            image = _reconstruct(
+                self.networks, variables, batch["image"], batch["label"], seed, index
+            )
+            target, labels = batch["image"], batch["label"]
+            values = _reconstruction_errors(image, target, labels, self.config.data.num_labels)
+            if "lpips" in self.judges:
+                target = target.astype(jnp.float32)
+                values["lpips"] = self.judges.lpips(metrics.rounded(image), target)
+            if "inception" in self.judges:
+                values["features"] = self.judges.inception(metrics.rounded(image))
+                if seed == 0:
+                    cut = metrics.truncated(image)
+                    values["truncated_features"] = self.judges.inception(cut)
+            return values
+
+        return measure
+
+    def _of_transfers(self, variables: Any, seed: int) -> Measure:
+        """Subjects in their partners' place, and how much of them is recognised."""
+
+        def measure(batch, index):
+            image = metrics.rounded(self._transfer(variables, batch, seed, index))
+            values = {}
+            if "inception" in self.judges:
+                values["features"] = self.judges.inception(image)
+            if "reid" in self.judges:
+                people = {"made": self.judges.person(image, batch["target_label"])}
+                for role in ("subject", "target"):
+                    real = batch[f"{role}_image"].astype(jnp.float32)
+                    people[role] = self.judges.person(real, batch[f"{role}_label"])
+                values["to_subject"] = _cosine(people["made"], people["subject"])
+                values["to_target"] = _cosine(people["made"], people["target"])
+            return values
+
+        return measure
+
+    def _of_exchanges(self, variables: Any, seed: int) -> Measure:
+        """The authors' S-FID: all latents are the partner's."""
+
+        def measure(batch, index):
+            image = self._transfer(variables, batch, seed, index, everything=True)
+            return {"truncated_features": self.judges.inception(metrics.truncated(image))}
+
+        return measure
+
+    def _of_known_transfers(self, variables: Any, seed: int) -> Measure:
+        def measure(batch, index):
+            images = {"": self._transfer(variables, batch, seed, index)}
+            for method in ("target", "mean_colours"):
+                images[method] = to_float(batch[f"{method}_image"])
+            truth, labels = batch["transfer_image"], batch["target_label"]
+            return _transfer_errors(images, truth, labels)
+
+        return measure
+
+    def _transfer(self, variables, batch, seed, index, everything=False) -> Array:
+        labels = range(self.config.data.num_labels) if everything else None
+        from_subject = transfer.latents_of_labels(self.config, labels)
+        people = {k: batch[k] for k in batch if k.startswith(("subject", "target"))}
+        return _transfer(self.networks, variables, people, from_subject, seed, index)
+
+    def _collect(self, source: Source, measure: Measure) -> Arrays:
+        """What `measure` gives for each image of a source, in order, on every host."""
+        parts: list[Arrays] = []
+        for index, batch in enumerate(self.data.batches(source)):
+            batch = sharding.to_global(dict(batch), self.mesh)
+            values = {**measure(batch, index), "mask": batch["mask"]}
+            values = jax.device_get(self._replicate(values))
+            counts = values.pop("mask") > 0
+            parts.append({name: value[counts] for name, value in values.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _fid_protocols(self) -> tuple[str, ...]:
+        return (AUTHORS, OURS) if "inception" in self.judges else ()
+
+    def _real_statistics(self, protocol: str) -> fid.Statistics:
+        """Of the real images of a protocol: computed once for all runs, kept in a file."""
+        if protocol not in self._real:
+            self._real[protocol] = self._find_statistics(protocol)
+        return self._real[protocol]
+
+    def _find_statistics(self, protocol: str) -> fid.Statistics:
+        real, quantize = self.data.real[protocol], QUANTIZE[protocol]
+        weights = self.judges.hashes["inception"]
+        file = self.statistics_folder / f"{real.name}_{quantize.__name__}_inception_{weights}.npz"
+        # all hosts go the same way, whatever each sees of the file just now
+        if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
+            return fid.Statistics.load(file)
+        logging.info("%s: features of %d real images", file, len(real.source))
+
+        def measure(batch, index):
+            image = to_float(batch["image"])
+            return {"features": self.judges.inception(quantize(image))}
+
+        found = fid.statistics(self._collect(real.source, measure)["features"])
+        if jax.process_index() == 0:
+            found.save(file)
+        return found
+
+    def missing(self) -> list[Missing]:
+        """Which metrics lack a network or a second image, and why."""
+        needs = [
+            ("LPIPS", OURS, "lpips"),
+            ("R-FID", AUTHORS, "inception"),
+            ("R-FID", OURS, "inception"),
+            ("S-FID", AUTHORS, "inception"),
+            ("S-FID", OURS, "inception"),
+            ("REIDSim", OURS, "reid"),
+            ("REIDAcc", OURS, "reid"),
+        ]
+        reasons = self.judges.missing
+        missing = [Missing(m, p, reasons[judge]) for m, p, judge in needs if judge in reasons]
+        if len(self.data.source) < 2:
+            paired = [(m, p) for m, p, judge in needs if judge != "lpips" and judge in self.judges]
+            missing += [Missing(m, p, "one image makes no pair") for m, p in paired]
+        return missing
+
+
+def _keys(seed: Array, index: Array, size: int) -> Array:
+    """A key an image, by its place in the split: the same whatever the size of the batches."""
+    places = index * size + jnp.arange(size)
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(places)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reconstruct(networks, variables, image, labels, seed, index) -> Array:
+    keys = jax.vmap(jax.random.split)(_keys(seed, index, len(image)))
+    latents = transfer.encode(networks, variables["encoder"], image, labels, keys[:, 0])
+    return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _transfer(networks, variables, people, from_subject, seed, index) -> Array:
+    keys = jax.vmap(jax.random.split)(_keys(seed, index, len(people["target_image"])))
+    subject, target = (
+        transfer.encode(
+            networks,
+            variables["encoder"],
+            people[f"{role}_image"],
+            people[f"{role}_label"],
+            keys[:, 0],
+        )
+        for role in ("subject", "target")
+    )
+    latents = jnp.where(from_subject[None, :, None], subject, target)
+    labels = people["target_label"]
+    return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _reconstruction_errors(image, target, labels, num_labels) -> dict[str, Array]:
+    return {
+        **metrics.errors(image, target),
+        **metrics.region_errors(image, target, labels, num_labels),
+        **metrics.authors_errors(image, target),
+    }
+
+
+@jax.jit
+def _transfer_errors(images: Mapping[str, Array], truth, labels) -> dict[str, Array]:
+    """PSNR of each image by name, of all pixels and of the subject's."""
+    subject = labels > 0
+    weights = {"image": jnp.ones_like(subject), "subject": subject}
+    return {
+        f"{name}/{where}": metrics.psnr_within(image, truth, weight)
+        for name, image in images.items()
+        for where, weight in weights.items()
+    }
+
+
+@jax.jit
+def _cosine(a: Array, b: Array) -> Array:
+    """Cosine similarities `[B]` of features `[B, D]`."""
+    norms = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
+    return jnp.sum(a * b, axis=1) / jnp.maximum(norms, 1e-12)

@@ -75,6 +75,10 @@ class Evaluation:
     missing: Sequence[Missing] = ()
     warnings: Sequence[str] = ()
 
+    def scalars(self) -> dict[str, float]:
+        """The figures of the whole split by name, 'eval/PROTOCOL/METRIC'."""
+        return {f"eval/{f.protocol}/{f.metric}": f.mean for f in self.figures if not f.part}
+
     def save(self, folder: pathlib.Path) -> None:
         """Writes `folder/figures.json` and `folder/figures.md`."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +103,10 @@ class Evaluation:
 
     def markdown(self) -> str:
         """A table of all figures, then what is missing and what to know."""
-        lines = ["| metric | of | protocol | value | over images | count |", "|---|---|---|---|---|---|"]
+        lines = [
+            "| metric | of | protocol | value | over images | count |",
+            "|---|---|---|---|---|---|",
+        ]
         for f in self.figures:
             spread = "" if f.spread is None else f"± {number(f.spread)}"
             cells = [f.metric, f.part, f.protocol, with_deviation(f.mean, f.deviation, f.unit)]

@@ -1,71 +1,116 @@
-"""Metrics over a data set, as clu metrics: gathered batch by batch, merged, then computed."""
+"""Metrics of images: per image on the device, put together over a data set on the host.
 
-import flax.struct
+Per-image values are all that crosses from devices and hosts, and sums are in float64 over the
+images in their order: a figure is the same on any number of devices.
+"""
+
+from collections.abc import Mapping
+
+import dm_pix
 import jax
 import jax.numpy as jnp
-from clu import metrics
+import numpy as np
+
+from scam_jax.objectives import to_float
+
+Array = jax.Array
+Values = dict[str, Array]
+# What of 0 … 255 is at stake.
+PEAK = 255.0
 
 
-@flax.struct.dataclass
-class PSNR(metrics.Metric):
-    """Peak signal-to-noise ratio in dB: one mean squared error over all pixels of the data set.
+def truncated(image: Array) -> Array:
+    """Images in [-1, 1] as whole numbers 0 … 255, cut off (the authors' way before FID)."""
+    return jnp.floor(jnp.clip((image + 1) / 2 * PEAK, 0, PEAK))
 
-    The peak is max − min of the targets (the authors' protocol), about 2 for images in [-1, 1].
+
+def rounded(image: Array) -> Array:
+    """Images in [-1, 1] as whole numbers 0 … 255, rounded: what a picture file holds."""
+    return jnp.clip(jnp.round((image + 1) * (PEAK / 2)), 0, PEAK)
+
+
+def authors_errors(image: Array, target: Array) -> Values:
+    """What the authors' PSNR is made of, `[B]` each.
+
+    Args:
+      image: `[B, H, W, 3]` in [-1, 1].
+      target: `uint8 [B, H, W, 3]`.
     """
-
-    squared_error: jax.Array
-    count: jax.Array
-    minimum: jax.Array
-    maximum: jax.Array
-
-    @classmethod
-    def empty(cls) -> "PSNR":
-        zero = jnp.zeros((), jnp.float32)
-        return cls(zero, zero, jnp.float32(jnp.inf), jnp.float32(-jnp.inf))
-
-    @classmethod
-    def from_images(cls, image: jax.Array, target: jax.Array, weight: jax.Array) -> "PSNR":
-        """Images `[B, H, W, 3]`; weight `[B, H, W]` is 1 for pixels that count and 0 for others."""
-        weight = weight[..., None]
-        return cls(
-            squared_error=jnp.sum(weight * jnp.square(image - target)),
-            count=jnp.sum(weight) * target.shape[-1],
-            minimum=jnp.min(jnp.where(weight > 0, target, jnp.inf)),
-            maximum=jnp.max(jnp.where(weight > 0, target, -jnp.inf)),
-        )
-
-    def merge(self, other: "PSNR") -> "PSNR":
-        return PSNR(
-            self.squared_error + other.squared_error,
-            self.count + other.count,
-            jnp.minimum(self.minimum, other.minimum),
-            jnp.maximum(self.maximum, other.maximum),
-        )
-
-    def compute(self) -> jax.Array:
-        peak = self.maximum - self.minimum
-        return 10 * jnp.log10(jnp.square(peak) * self.count / self.squared_error)
+    target = to_float(target)
+    axes = (1, 2, 3)
+    return {
+        "squared_error": jnp.square(image - target).mean(axes),
+        "minimum": target.min(axes),
+        "maximum": target.max(axes),
+    }
 
 
-@flax.struct.dataclass
-class L1(metrics.Metric):
-    """Mean absolute difference over all pixels of the data set, of images in [-1, 1]."""
+def authors_psnr(values: Mapping[str, np.ndarray]) -> float:
+    """PSNR in dB of one mean squared error over the data set; the peak is max − min of targets."""
+    error = values["squared_error"].mean(dtype=np.float64)
+    return decibels(error, float(values["maximum"].max()) - float(values["minimum"].min()))
 
-    total: jax.Array
-    count: jax.Array
 
-    @classmethod
-    def empty(cls) -> "L1":
-        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+def errors(image: Array, target: Array) -> Values:
+    """PSNR (dB), SSIM and L1 (of images in [-1, 1]) of each image as a picture file holds it.
 
-    @classmethod
-    def from_images(cls, image: jax.Array, target: jax.Array, weight: jax.Array) -> "L1":
-        """As `PSNR.from_images`."""
-        weight = weight[..., None]
-        return cls(jnp.sum(weight * jnp.abs(image - target)), jnp.sum(weight) * target.shape[-1])
+    Args:
+      image: `[B, H, W, 3]` in [-1, 1].
+      target: `uint8 [B, H, W, 3]`.
+    """
+    image, target = rounded(image), target.astype(jnp.float32)
+    absolute = jnp.abs(image - target).mean((1, 2, 3))
+    return {
+        "psnr": 10 * jnp.log10(PEAK**2 / jnp.square(image - target).mean((1, 2, 3))),
+        "ssim": dm_pix.ssim(image / PEAK, target / PEAK),
+        "l1": absolute * (2 / PEAK),
+    }
 
-    def merge(self, other: "L1") -> "L1":
-        return L1(self.total + other.total, self.count + other.count)
 
-    def compute(self) -> jax.Array:
-        return self.total / self.count
+def psnr_within(image: Array, target: Array, weight: Array) -> Array:
+    """PSNR in dB of each image over the pixels where `weight [B, H, W]` is 1; NaN without any.
+
+    Args:
+      image: `[B, H, W, 3]` in [-1, 1]; counts as a file holds it.
+      target: `uint8 [B, H, W, 3]`.
+      weight: `[B, H, W]`.
+    """
+    squared = jnp.square(rounded(image) - target.astype(jnp.float32)).mean(-1)
+    error = jnp.sum(weight * squared, (1, 2)) / jnp.sum(weight, (1, 2))
+    return 10 * jnp.log10(PEAK**2 / error)
+
+
+def region_errors(image: Array, target: Array, labels: Array, num_labels: int) -> Values:
+    """Sums over each label's pixels, `[B, L]` each.
+
+    Args:
+      image: `[B, H, W, 3]` in [-1, 1].
+      target: `uint8 [B, H, W, 3]`.
+      labels: `[B, H, W]`.
+      num_labels: L.
+
+    Returns:
+      'region_error': squared differences of 0 … 255, mean over colours; 'region_pixels'.
+    """
+    squared = jnp.square(rounded(image) - target.astype(jnp.float32)).mean(-1)
+    one_hot = jax.nn.one_hot(labels, num_labels)
+    return {
+        "region_error": jnp.einsum("bhw,bhwl->bl", squared, one_hot),
+        "region_pixels": one_hot.sum((1, 2)),
+    }
+
+
+def region_psnr(error: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """PSNR in dB over all of a region's pixels in the data set, `[N, L]` each to `[L]`.
+
+    A region that no image has gives NaN.
+    """
+    error, pixels = (x.sum(0, dtype=np.float64) for x in (error, pixels))
+    return np.array(
+        [decibels(e / p, PEAK) if p else np.nan for e, p in zip(error, pixels, strict=True)]
+    )
+
+
+def decibels(squared_error: float, peak: float) -> float:
+    """PSNR of a mean squared error; infinite without any error."""
+    return float("inf") if squared_error == 0 else float(10 * np.log10(peak**2 / squared_error))

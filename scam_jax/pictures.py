@@ -41,6 +41,18 @@ def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
     return picture
 
 
+def stacked(parts: Sequence[np.ndarray], gap: int = 10) -> np.ndarray:
+    """Pictures of any sizes one below the other, white around the narrower ones."""
+    width = max(part.shape[1] for part in parts)
+    height = sum(part.shape[0] + gap for part in parts) - gap
+    picture = np.full((height, width, 3), 255, np.uint8)
+    top = 0
+    for part in parts:
+        picture[top : top + part.shape[0], : part.shape[1]] = part
+        top += part.shape[0] + gap
+    return picture
+
+
 def save(path: pathlib.Path, image: np.ndarray, enlarge: int = 1) -> None:
     """Writes `uint8 [H, W, 3]` as PNG, each pixel `enlarge` times as large."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import operator
 import pathlib
 import platform
 import subprocess
@@ -30,6 +31,27 @@ _PACKAGES = (
 # What the weights in the checkpoints depend on, and what of it they do not.
 _FIXED = ("seed", "data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay")
 _FREE = ("data.directory", "data.manual_dir", "data.num_workers")
+_PLACES = ("data.directory", "data.manual_dir", "weights_directory", "eval.statistics_directory")
+
+
+def place(name: str, value: str) -> pathlib.Path:
+    """The path that the setting `name` gives.
+
+    Raises:
+      ValueError: it is no path of a file system.
+    """
+    if "://" in value:
+        raise ValueError(
+            f"{name}={value}: a place in a file system is needed; share a folder among the hosts, "
+            "or mount the bucket, and give the path there"
+        )
+    return pathlib.Path(value)
+
+
+def check_places(config: ConfigDict) -> None:
+    """Checks all places that a config names; raises as `place`."""
+    for key in _PLACES:
+        place(f"config.{key}", operator.attrgetter(key)(config))
 
 
 def load_config(workdir: pathlib.Path) -> ConfigDict:
@@ -42,6 +64,11 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {workdir} holds no run, give --workdir=RUN")
     return ConfigDict(json.loads(file.read_text()))
+
+
+def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:
+    """Folder of a split's figures and pictures."""
+    return workdir / f"evaluation_{split}"
 
 
 def is_begun(workdir: pathlib.Path) -> bool:

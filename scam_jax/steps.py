@@ -16,13 +16,11 @@ from ml_collections import ConfigDict
 
 from scam_jax import sharding
 from scam_jax.models import Networks
-from scam_jax.models.sat_encoder import sample_latents
 from scam_jax.objectives import (
     Gradients,
     gradients_of_batch,
     is_used,
     loss_weights,
-    to_float,
 )
 from scam_jax.state import AUTOENCODER, TrainState, optimizers
 
@@ -171,14 +169,3 @@ def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Calla
     )
     on_tpu = mesh.devices.flat[0].platform == "tpu"
     return jax.jit(step, donate_argnums=0, compiler_options=TPU_OPTIONS if on_tpu else None)
-
-
-def reconstruct(
-    networks: Networks, variables: dict[str, Any], image: Array, labels: Array, keys: Array
-) -> Array:
-    """Images `[B, H, W, 3]` in [-1, 1] from their own latents (a variational code's mean)."""
-    labels = labels.astype(jnp.int32)
-    keys = jax.vmap(jax.random.split)(keys)
-    latents = networks.encoder.apply(variables["encoder"], to_float(image), labels, keys[:, 0])
-    codes = sample_latents(latents, None)
-    return networks.generator.apply(variables["generator"], labels, codes, keys[:, 1])

@@ -102,6 +102,7 @@ def train(
     writer_from: Callable[[int], Writer | None],
     vgg: Any = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
+    evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
 ) -> TrainState:
     """Trains to `config.train.num_steps`, or until asked to stop; the last state is saved.
@@ -114,6 +115,7 @@ def train(
       writer_from: step to the writer of a run that goes on from there; None on all hosts but one.
       vgg: VGG19's parameters, if the perceptual loss is used.
       panel: a state to a picture `uint8 [H, W, 3]` of its results.
+      evaluate: a state to figures by name, at every `config.eval.every`-th step on all hosts.
       stop_requested: asked after each step; True saves and returns.
 
     Returns:
@@ -147,6 +149,8 @@ def train(
             loop.report(step, stopping, progress)
             if writer and panel and (step % config.train.panel_every == 0 or stopping):
                 writer.picture(step, "panel", panel(train_state))
+            if evaluate and step % config.eval.every == 0:
+                loop.write_evaluation(step, evaluate, train_state)
             if step % config.train.checkpoint_every == 0 or stopping:
                 checkpoints.save(train_state)
             if stopping:
@@ -216,6 +220,15 @@ class _Loop:
             if self.writer:
                 self.writer.scalars(step, values)
                 self.writer.timings(step, timings)
+
+    def write_evaluation(self, step: int, evaluate: Callable, train_state: TrainState) -> None:
+        """Evaluates and writes the figures; the time it takes is not training's."""
+        jax.block_until_ready(train_state.step)
+        begun = time.perf_counter()
+        figures = evaluate(train_state)
+        self.since += time.perf_counter() - begun
+        if self.writer:
+            self.writer.scalars(step, figures)
 
     def _check(self) -> dict[str, float]:
         """The last step's metrics, after looking for the first that is not finite in any."""

@@ -37,16 +37,40 @@ class Picture(NamedTuple):
 
 # Compiled once for all models of the same networks: a run's panels are drawn with new variables.
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(networks: models.Networks, variables: Any, image: jax.Array, labels: jax.Array):
-    keys = jax.random.split(jax.random.key(0), image.shape[0])
+def encode(
+    networks: models.Networks, variables: Any, image: jax.Array, labels: jax.Array, keys: jax.Array
+) -> jax.Array:
+    """Latents `[B, N, S]` of images `uint8 [B, H, W, 3]` and labels; a variational code's mean."""
     labels = labels.astype(jnp.int32)
     return sample_latents(networks.encoder.apply(variables, to_float(image), labels, keys), None)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _generate(networks: models.Networks, variables: Any, labels: jax.Array, latents: jax.Array):
-    keys = jax.random.split(jax.random.key(1), labels.shape[0])
+def generate(
+    networks: models.Networks,
+    variables: Any,
+    labels: jax.Array,
+    latents: jax.Array,
+    keys: jax.Array,
+) -> jax.Array:
+    """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents; keys are of the noise."""
     return networks.generator.apply(variables, labels.astype(jnp.int32), latents, keys)
+
+
+def latents_of_labels(config: ConfigDict, labels: Collection[int] | None) -> np.ndarray:
+    """Which latents belong to `labels`, bool `[N]`; None means all but the background.
+
+    Raises:
+      ValueError: there is no such label.
+    """
+    num_labels = config.data.num_labels
+    chosen = range(1, num_labels) if labels is None else labels
+    wrong = [label for label in chosen if not 0 <= label < num_labels]
+    if wrong:
+        raise ValueError(f"there is no label {wrong[0]}: this model has 0 … {num_labels - 1}")
+    m = config.model
+    layout = LatentLayout(num_labels, m.latents_per_label, m.background_latents)
+    return np.isin(layout.owners, [*chosen])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +80,12 @@ class TrainedModel:
     Attributes:
       config: the run's.
       variables: `{'encoder': ..., 'generator': ...}`, each all collections.
+      step: that the variables are of.
     """
 
     config: ConfigDict
     variables: dict[str, Any]
+    step: int = 0
 
     @classmethod
     def load(cls, workdir: pathlib.Path) -> "TrainedModel":
@@ -76,7 +102,7 @@ class TrainedModel:
         if restored is None:
             raise FileNotFoundError(f"{workdir / CHECKPOINTS} holds no checkpoint yet: train first")
         logging.info("loaded step %d of %s", int(restored.step), workdir)
-        return cls(config, restored.eval_variables())
+        return cls(config, restored.eval_variables(), int(restored.step))
 
     @functools.cached_property
     def networks(self) -> models.Networks:
@@ -84,26 +110,14 @@ class TrainedModel:
 
     def encode(self, image: np.ndarray, labels: np.ndarray) -> jax.Array:
         """Latents `[B, N, S]` of `[B, H, W, 3]` and `[B, H, W]` at the model's size."""
-        return _encode(self.networks, self.variables["encoder"], image, labels)
+        keys = jax.random.split(jax.random.key(0), len(image))
+        return encode(self.networks, self.variables["encoder"], image, labels, keys)
 
     def generate(self, labels: np.ndarray, latents: jax.Array) -> np.ndarray:
         """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents `[B, N, S]`."""
-        return np.asarray(_generate(self.networks, self.variables["generator"], labels, latents))
-
-    def latents_of(self, labels: Collection[int] | None) -> np.ndarray:
-        """Which latents belong to `labels`, bool `[N]`; None means all but the background.
-
-        Raises:
-          ValueError: there is no such label.
-        """
-        num_labels = self.config.data.num_labels
-        chosen = range(1, num_labels) if labels is None else labels
-        wrong = [label for label in chosen if not 0 <= label < num_labels]
-        if wrong:
-            raise ValueError(f"there is no label {wrong[0]}: this model has 0 … {num_labels - 1}")
-        m = self.config.model
-        layout = LatentLayout(num_labels, m.latents_per_label, m.background_latents)
-        return np.isin(layout.owners, [*chosen])
+        keys = jax.random.split(jax.random.key(1), len(labels))
+        generator = self.variables["generator"]
+        return np.asarray(generate(self.networks, generator, labels, latents, keys))
 
     def reconstruct_batch(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Images `[B, H, W, 3]` in [-1, 1] from their own latents."""
@@ -118,7 +132,7 @@ class TrainedModel:
         labels: Collection[int] | None = None,
     ) -> np.ndarray:
         """`transfer` of batches at the model's size; images `[B, H, W, 3]` in [-1, 1]."""
-        from_subject = self.latents_of(labels)[None, :, None]
+        from_subject = latents_of_labels(self.config, labels)[None, :, None]
         subject = self.encode(subject_image, subject_labels)
         target = self.encode(target_image, target_labels)
         return self.generate(target_labels, jnp.where(from_subject, subject, target))

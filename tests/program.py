@@ -20,10 +20,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """A folder data set of 6 + 3 photos, and one that cannot be read."""
+    """A folder data set of 6 + 2 + 3 photos, and one that cannot be read."""
     root = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 3)):
+    for split, count in (("train", 6), ("validation", 2), ("test", 3)):
         for kind in ("images", "labels"):
             (root / split / kind).mkdir(parents=True)
         for i in range(count):

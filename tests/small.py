@@ -29,5 +29,6 @@ def config(**overrides) -> ConfigDict:
     c.train.log_every = 2
     c.train.panel_every = 1000
     c.train.checkpoint_every = 1000
+    c.eval.every = 1000
     c.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     return c

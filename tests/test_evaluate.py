@@ -1,55 +1,52 @@
-"""Metrics over a data set, and the baselines that a transfer is compared with."""
+"""Figures of a model: both protocols, any number of devices, what is missing, what is kept."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+from test_train import mesh_of
 
-from scam_jax import evaluate, models, sharding, state
-from scam_jax.metrics import L1, PSNR
+from data import pipeline
+from scam_jax import evaluate, models, state
+from scam_jax.evaluation_data import EvaluationData, RealImages, authors_partners, partners
+from scam_jax.figures import AUTHORS, OURS, Evaluation
 from scam_jax.transfer import TrainedModel
 
 
-def test_psnr_is_of_one_mean_squared_error_over_all_batches():
-    random = np.random.RandomState(0)
-    image, target = random.uniform(-1, 1, (2, 6, 4, 5, 3)).astype(np.float32)
-    weight = np.ones((6, 4, 5), np.float32)
-    total = PSNR.empty()
-    for part in (slice(0, 4), slice(4, 6)):
-        total = total.merge(PSNR.from_images(image[part], target[part], weight[part]))
-    mse = np.mean((image - target) ** 2)
-    expected = 10 * np.log10((target.max() - target.min()) ** 2 / mse)
-    assert float(total.compute()) == pytest.approx(expected, rel=1e-5)
+class FewNumbers:
+    """Judges of a few features, quick to compute; what they are asked is what matters here."""
+
+    def __init__(self, folder, mesh):
+        self.missing, self.hashes = {}, {"inception": "abc", "reid": "def", "lpips": "ghi"}
+
+    def __contains__(self, judge):
+        return judge in self.hashes
+
+    def inception(self, image):
+        return jnp.concatenate([image.mean((1, 2)), image[:, 3, 4], image.max((1, 2))], axis=1)
+
+    def person(self, image, labels):
+        return jnp.einsum("bhwc,bhw->bc", image - 128, (labels > 0).astype(jnp.float32))
+
+    def lpips(self, image, target):
+        return jnp.abs(image - target).max((1, 2, 3))
 
 
-def test_padding_counts_nowhere():
-    target = np.zeros((2, 3, 3, 3), np.float32)
-    target[0, 0] = 1.0
-    image = target.copy()
-    image[0] += 0.5
-    image[1] = 99.0
-    weight = np.stack([np.ones((3, 3)), np.zeros((3, 3))]).astype(np.float32)
-    assert float(L1.from_images(image, target, weight).compute()) == pytest.approx(0.5)
-    psnr = PSNR.from_images(image, target, weight)
-    assert float(psnr.compute()) == pytest.approx(10 * np.log10(1 / 0.25))
-
-
-def test_mean_colours():
-    subject = np.zeros((2, 2, 3), np.uint8)
-    subject[0, 0], subject[0, 1] = 100, 200
-    subject_labels = np.array([[1, 1], [0, 0]], np.uint8)
-    target = np.full((2, 2, 3), 7, np.uint8)
-    target_labels = np.array([[0, 1], [2, 0]], np.uint8)
-    painted = evaluate.paint_mean_colours(subject, subject_labels, target, target_labels, 3)
-    assert painted[0, 1].tolist() == [150] * 3
-    assert painted[1, 0].tolist() == [150] * 3, "an absent region takes the whole subject's mean"
-    assert painted[0, 0].tolist() == [7] * 3
+@pytest.fixture
+def few_numbers(monkeypatch):
+    monkeypatch.setattr(evaluate, "Judges", FewNumbers)
 
 
 @pytest.fixture(scope="module")
 def model():
-    config = small.config(model__generator__add_noise=False)
-    return TrainedModel(config, state.create(config, models.build(config)).eval_variables())
+    """Its noise shows in the images."""
+    config = small.config()
+    variables = state.create(config, models.build(config)).eval_variables()
+    noisy = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 1 if "noise" in jax.tree_util.keystr(path) else x, variables
+    )
+    return TrainedModel(config, noisy)
 
 
 def examples(count, seed=0):
@@ -63,28 +60,9 @@ def examples(count, seed=0):
     ]
 
 
-def test_reconstruction_over_two_devices_and_padding(model):
-    """Five images in batches of four, padded, give the figures of the five."""
-    people = examples(5)
-    images = np.stack([p["image"] for p in people])
-    labels = np.stack([p["label"] for p in people])
-    batches = []
-    for start in (0, 4):
-        index = np.minimum(np.arange(start, start + 4), 4)
-        mask = (np.arange(start, start + 4) < 5).astype(np.float32)
-        batches.append({"image": images[index], "label": labels[index], "mask": mask})
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), (sharding.DATA,))
-    figures = evaluate.evaluate_reconstruction(model, mesh, batches)
-    ours, target = model.reconstruct_batch(images, labels), images / 127.5 - 1
-    assert figures["reconstruction/l1"] == pytest.approx(np.abs(ours - target).mean(), rel=1e-3)
-    mse = np.mean((ours - target) ** 2)
-    expected = 10 * np.log10((target.max() - target.min()) ** 2 / mse)
-    assert figures["reconstruction/psnr"] == pytest.approx(expected, rel=1e-3)
-
-
-def test_transfer_figures_and_table(model):
-    subjects, targets = examples(3, 1), examples(3, 2)
-    triplets = [
+def known_transfers(count):
+    """The truth is the target."""
+    return [
         {
             "subject_image": s["image"],
             "subject_label": s["label"],
@@ -92,13 +70,179 @@ def test_transfer_figures_and_table(model):
             "target_label": t["label"],
             "transfer_image": t["image"],
         }
-        for s, t in zip(subjects, targets, strict=True)
+        for s, t in zip(examples(count, 1), examples(count, 2), strict=True)
     ]
-    figures = evaluate.evaluate_transfer(model, triplets, batch_size=2)
-    assert set(figures) == {"model", "target unchanged", "mean colours"}
-    assert figures["target unchanged"]["subject"] == np.inf, "here the truth is the target"
-    assert figures["mean colours"]["image"] > figures["mean colours"]["subject"]
-    text = evaluate.table({"reconstruction/psnr": 20.0}, figures)
-    assert "| psnr | 20 |" in text
-    assert "| mean colours | " in text
-    assert evaluate.gallery(model, triplets).shape == (2 * 16 + 2, 2 * (4 * 16 + 6) + 10, 3)
+
+
+def evaluation_of(model, folder, people, devices=1, batch=4, seeds=1, transfers=None, real=None):
+    real = real or {p: RealImages(f"real_{p}", examples(6, 3)) for p in (AUTHORS, OURS)}
+    data = EvaluationData(
+        name="noise",
+        split="test",
+        source=people,
+        real=real,
+        transfers=transfers,
+        batches=lambda source: pipeline.eval_batches(source, batch_size=batch),
+    )
+    evaluator = evaluate.Evaluator(
+        model.config, mesh_of(devices), data, weights=folder / "weights", statistics=folder
+    )
+    return evaluator.evaluate(model.variables, 7, seeds)
+
+
+def by_name(evaluation: Evaluation) -> dict:
+    return {(f.metric, f.protocol, f.part): f for f in evaluation.figures}
+
+
+def test_figures_are_those_of_the_images(model, few_numbers, tmp_path):
+    """Five images in padded batches, by hand."""
+    people = examples(5)
+    found = by_name(evaluation_of(model, tmp_path, people))
+    image = np.concatenate([reconstruction(model, p, i) for i, p in enumerate(people)])
+    target = np.stack([p["image"] for p in people]).astype(np.float64)
+    exact = np.square(image - (target / 127.5 - 1)).mean()
+    peak = (target.max() - target.min()) / 127.5
+    authors = found["PSNR", AUTHORS, ""]
+    assert authors.values == pytest.approx([10 * np.log10(peak**2 / exact)], rel=1e-4)
+    errors = np.clip(np.round((image + 1) * 127.5), 0, 255) - target
+    each = 10 * np.log10(255**2 / np.square(errors).mean((1, 2, 3)))
+    ours = found["PSNR", OURS, ""]
+    assert ours.values == pytest.approx([each.mean()], rel=1e-4)
+    assert ours.spread == pytest.approx(each.std(ddof=1), rel=1e-3)
+    assert ours.count == 5
+    assert found["L1", OURS, ""].values == pytest.approx([np.abs(errors).mean() / 127.5], rel=1e-4)
+    hair = np.stack([p["label"] for p in people]) == 2
+    of_hair = 10 * np.log10(255**2 / np.square(errors)[hair].mean())
+    assert found["PSNR", OURS, "label 2"].values == pytest.approx([of_hair], rel=1e-4)
+
+
+def reconstruction(model, person, place):
+    """One image as the evaluation has it: its noise is that of its place in the split."""
+    image, labels = (person[key][None] for key in ("image", "label"))
+    return np.asarray(
+        evaluate._reconstruct(model.networks, model.variables, image, labels, 0, place)
+    )
+
+
+def test_figures_do_not_depend_on_devices_and_batches(model, few_numbers, tmp_path):
+    people, known = examples(9), known_transfers(3)
+    one, eight = (
+        evaluation_of(model, tmp_path / str(d), people, d, batch, 2, known)
+        for d, batch in ((1, 3), (8, 8))
+    )
+    for a, b in zip(one.figures, eight.figures, strict=True):
+        assert (a.metric, a.protocol, a.part, a.count) == (b.metric, b.protocol, b.part, b.count)
+        assert a.values == pytest.approx(b.values, rel=1e-4, nan_ok=True), a
+    assert {f.metric for f in one.figures} == {
+        *("PSNR", "SSIM", "L1", "LPIPS", "R-FID", "S-FID", "REIDSim", "REIDAcc"),
+        *("transfer PSNR", "subject transfer PSNR"),
+    }
+
+
+def test_seeds_draw_other_pairs_and_other_noise(model, few_numbers, tmp_path):
+    found = by_name(evaluation_of(model, tmp_path, examples(6), seeds=3))
+    for metric in ("PSNR", "R-FID", "S-FID", "REIDSim"):
+        assert len(set(found[metric, OURS, ""].values)) == 3, metric
+    assert found["PSNR", OURS, ""].deviation > 0
+    assert len(found["S-FID", AUTHORS, ""].values) == 1, "the authors had one"
+
+
+def test_each_protocol_has_its_own_real_images_and_rounding(model, few_numbers, tmp_path):
+    people = examples(6)
+    real = {
+        AUTHORS: RealImages("augmented", examples(6, 4)),
+        OURS: RealImages("as_it_is", examples(6, 5)),
+    }
+    found = by_name(evaluation_of(model, tmp_path, people, real=real))
+    assert found["R-FID", AUTHORS, ""].values != found["R-FID", OURS, ""].values
+    files = sorted(f.name for f in tmp_path.iterdir())
+    assert files == ["as_it_is_rounded_inception_abc.npz", "augmented_truncated_inception_abc.npz"]
+
+
+class Unreadable:
+    """Images that must not be read."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        raise ValueError("the real images were read")
+
+
+def test_statistics_of_real_images_are_computed_once(model, few_numbers, tmp_path):
+    people = examples(6)
+    first = by_name(evaluation_of(model, tmp_path, people))
+    unread = {p: RealImages(f"real_{p}", Unreadable()) for p in (AUTHORS, OURS)}
+    again = by_name(evaluation_of(model, tmp_path, people, real=unread))
+    assert again["R-FID", OURS, ""].values == first["R-FID", OURS, ""].values
+    others = {p: RealImages(f"other_{p}", Unreadable()) for p in (AUTHORS, OURS)}
+    with pytest.raises(ValueError, match="the real images were read"):
+        evaluation_of(model, tmp_path, people, real=others)
+    (tmp_path / "real_ours_rounded_inception_abc.npz").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"real_ours_rounded_inception_abc.npz cannot be read"):
+        evaluation_of(model, tmp_path, people, real=unread)
+
+
+def test_too_few_images_for_a_covariance_are_said(model, few_numbers, tmp_path):
+    evaluation = evaluation_of(model, tmp_path, examples(6))
+    assert len(evaluation.warnings) == 2
+    assert "FID (ours) is of 6 generated and 6 real images" in evaluation.warnings[1]
+    assert "needs 10 or more" in evaluation.warnings[1]
+    real = {p: RealImages(f"many_{p}", examples(12, 3)) for p in (AUTHORS, OURS)}
+    assert evaluation_of(model, tmp_path, examples(10), real=real).warnings == []
+
+
+def test_without_weights_the_rest_is_computed(model, tmp_path):
+    evaluation = evaluation_of(model, tmp_path, examples(3))
+    found = by_name(evaluation)
+    assert ("SSIM", OURS, "") in found
+    assert not {"R-FID", "LPIPS", "REIDSim"} & {f.metric for f in evaluation.figures}
+    reasons = {(m.metric, m.protocol): m.reason for m in evaluation.missing}
+    assert len(reasons) == 7
+    assert "weights-inception-2015-12-05-6726825d.pth" in reasons["R-FID", AUTHORS]
+    assert "python -m scam_jax.convert weights" in reasons["REIDAcc", OURS]
+
+
+def test_one_image_makes_no_pair(model, few_numbers, tmp_path):
+    evaluation = evaluation_of(model, tmp_path, examples(1))
+    missing = {(m.metric, m.protocol, m.reason) for m in evaluation.missing}
+    assert ("S-FID", OURS, "one image makes no pair") in missing
+    assert by_name(evaluation)["PSNR", OURS, ""].count == 1
+
+
+def test_transfers_against_their_truth(model, tmp_path):
+    found = by_name(evaluation_of(model, tmp_path, examples(3), transfers=known_transfers(3)))
+    assert found["subject transfer PSNR", OURS, "target unchanged"].mean == np.inf
+    painted = found["transfer PSNR", OURS, "mean colours"].mean
+    assert painted > found["subject transfer PSNR", OURS, "mean colours"].mean
+    assert np.isfinite(found["transfer PSNR", OURS, ""].mean)
+
+
+def test_figures_survive_their_file(model, few_numbers, tmp_path):
+    evaluation = evaluation_of(model, tmp_path, examples(5), seeds=2, transfers=known_transfers(2))
+    evaluation.save(tmp_path / "out")
+    assert Evaluation.load(tmp_path / "out") == evaluation
+    text = (tmp_path / "out" / "figures.md").read_text()
+    assert "| R-FID |  | authors |" in text
+    assert "| subject transfer PSNR | target unchanged | ours | inf dB |" in text
+    assert "- FID (ours) is of 5 generated" in text
+    with pytest.raises(FileNotFoundError, match=r"figures.json is missing: run main.py"):
+        Evaluation.load(tmp_path / "elsewhere")
+
+
+def test_partners():
+    subjects = partners(50, seed=1)
+    assert sorted(subjects) == list(range(50)), "each is a subject once"
+    assert not np.any(subjects == np.arange(50)), "none is its own"
+    np.testing.assert_array_equal(subjects, partners(50, seed=1))
+    assert np.any(subjects != partners(50, seed=2))
+    with pytest.raises(ValueError, match="pairs need two images or more, not 1"):
+        partners(1, seed=0)
+
+
+def test_authors_partners_are_of_the_same_eight():
+    subjects = authors_partners(20, seed=0)
+    assert [sorted(subjects[i : i + 8]) for i in (0, 8)] == [[*range(8)], [*range(8, 16)]]
+    assert sorted(subjects[16:]) == [16, 17, 18, 19]
+    stays = [np.any(authors_partners(8, seed) == np.arange(8)) for seed in range(20)]
+    assert any(stays), "one may keep its latents"

@@ -3,15 +3,10 @@
 import json
 
 import jax
-import numpy as np
 import pytest
 import small
 from conftest import assert_trees_close
-from test_evaluate import examples
-from test_train import mesh_of, run_loop
-
-from scam_jax import evaluate, models, state
-from scam_jax.transfer import TrainedModel
+from test_train import run_loop
 
 
 def config():
@@ -68,23 +63,3 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_two(on_eight, tmp_path):
     run_on(8, tmp_path, stop_requested=lambda step: step == 2)
     last = run_on(2, tmp_path)
     assert_same_run(last, on_eight[0], tmp_path, on_eight[1])
-
-
-def test_figures_do_not_depend_on_devices_and_batches():
-    """The noise of an image is that of its place in the split."""
-    run_config = small.config()
-    variables = state.create(run_config, models.build(run_config)).eval_variables()
-    noisy = jax.tree_util.tree_map_with_path(
-        lambda path, x: x + 1 if "noise" in jax.tree_util.keystr(path) else x, variables
-    )
-    people = examples(8)
-    figures = []
-    for num_devices, size in ((1, 4), (8, 8)):
-        batches = [
-            {key: np.stack([p[key] for p in people[i : i + size]]) for key in people[0]}
-            | {"mask": np.ones(size, np.float32)}
-            for i in range(0, len(people), size)
-        ]
-        model = TrainedModel(run_config, noisy)
-        figures.append(evaluate.evaluate_reconstruction(model, mesh_of(num_devices), batches))
-    assert figures[0] == pytest.approx(figures[1], rel=1e-5)

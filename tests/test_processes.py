@@ -11,6 +11,7 @@ from conftest import assert_trees_close
 from program import command, free_port, restored, run, start, start_two, train_command, wait_for
 
 from scam_jax import processes
+from scam_jax.figures import Evaluation
 
 # As srun sets them for one of the tasks, here 16 on two nodes.
 JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "16", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
@@ -221,16 +222,16 @@ def test_two_processes_stop_together_and_go_on_as_one(of_two, finished):
 
 def test_two_processes_evaluate_as_one(of_two):
     """The one has more devices than the training batch has images."""
-    figures = []
+    found = []
     for devices in (2, 8):
         arguments = command("--mode=eval", f"--workdir={of_two}")
         if devices == 2:
             wait_for(start_two(arguments))
         else:
             run(arguments, devices=devices)
-        figures.append(json.loads((of_two / "figures_test.json").read_text()))
-    for name in ("reconstruction/psnr", "reconstruction/l1"):
-        assert figures[1][name] == pytest.approx(figures[0][name], rel=1e-5)
+        found.append(Evaluation.load(of_two / "evaluation_test").figures)
+    for a, b in zip(*found, strict=True):
+        assert a.values == pytest.approx(b.values, rel=1e-5), a.metric
 
 
 def test_one_of_two_processes_draws(of_two):

@@ -5,7 +5,7 @@ import pytest
 import small
 
 from scam_jax import models, pictures, state
-from scam_jax.transfer import Picture, TrainedModel
+from scam_jax.transfer import Picture, TrainedModel, latents_of_labels
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,12 @@ def test_the_default_is_all_but_the_background(model):
 
 def test_latents_of_labels(model):
     """Three background latents, then two a label."""
-    assert model.latents_of(None).tolist() == [False] * 3 + [True] * 4
-    assert model.latents_of([0]).tolist() == [True] * 3 + [False] * 4
-    assert model.latents_of([2]).tolist() == [False] * 5 + [True] * 2
+    for labels, expected in (
+        (None, [False] * 3 + [True] * 4),
+        ([0], [True] * 3 + [False] * 4),
+        ([2], [False] * 5 + [True] * 2),
+    ):
+        assert latents_of_labels(model.config, labels).tolist() == expected
 
 
 def test_labels_that_an_image_lacks(model):

@@ -57,6 +57,15 @@ class MaskedAttention(nn.Module):
     def _scale(self, x: Array) -> Array:
         return x / np.float32(np.sqrt(self.width // self.num_heads)).astype(x.dtype)
 
+    def _is_recorded(self) -> bool:
+        """Whether the weights between pixels and latents are asked for, to be drawn."""
+        return self.is_mutable_collection("intermediates")
+
+    def _record(self, regions: Regions, weights: Array) -> None:
+        """Keeps weights `[B, P, K·H]` as `[B, h, w, K]`, the mean over heads."""
+        maps = weights.astype(jnp.float32).reshape(len(weights), *regions.size, -1, self.num_heads)
+        self.sow("intermediates", "weights", maps.mean(-1))
+
     def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
         """As written down: `to [B, T, D_to]`, `from [B, F, D_from]` to `[B, T, D_to]`.
 
@@ -88,7 +97,7 @@ class MaskedAttention(nn.Module):
 
         The latents of a label without pixels attend uniformly to all.
         """
-        if pixels.shape[1] <= latents.shape[1]:
+        if pixels.shape[1] <= latents.shape[1] and not self._is_recorded():
             return self(latents, pixels, same_label(layout.owners[None], regions.labels))
         latents, pixels = latents.astype(self.layer.dtype), pixels.astype(self.layer.dtype)
         query, (key_kernel, _), (kernel, bias), out = self._params(latents, pixels)
@@ -111,6 +120,9 @@ class MaskedAttention(nn.Module):
         sums = by_label.collect(regions, weights, pixels)
         counts = by_label.total(regions, weights)[..., None]
         present = counts > 0
+        if self._is_recorded():
+            share = by_label.spread(regions, 1 / jnp.where(present, counts, 1)[..., 0])
+            self._record(regions, weights * share)
         uniform = pixels.mean(1, dtype=jnp.float32)[:, None, None]
         averages = jnp.where(present, sums / jnp.where(present, counts, 1), uniform)
         return layout.from_slots(averages.reshape(slots.shape)).astype(pixels.dtype)
@@ -127,7 +139,7 @@ class MaskedAttention(nn.Module):
 
         `then` has the kernel `[C, E]` and bias `[E]` of each linear layer that the output goes to.
         """
-        if pixels.shape[1] <= latents.shape[1]:
+        if pixels.shape[1] <= latents.shape[1] and not self._is_recorded():
             mask = same_label(regions.labels, layout.owners[None])
             attended = self(pixels, latents, mask)
             return [_affine(attended, layer) for layer in then]
@@ -159,7 +171,10 @@ class MaskedAttention(nn.Module):
         logits = by_label.scores(regions, pixels, slots.reshape(*flat, slots.shape[-1]))
         logits = logits + by_label.spread(regions, constant.reshape(flat))
         per_head = logits.reshape(*logits.shape[:2], -1, self.num_heads)
-        return jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
+        weights = jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
+        if self._is_recorded():
+            self._record(regions, weights)
+        return weights
 
 
 def _affine(x: Array, params: tuple[Array, Array]) -> Array:

@@ -47,21 +47,24 @@ class Regions:
       labels: `[B, P]`.
       tiles: the pixels by label, or None where P is too small to gain by them.
       num_labels: L.
+      size: of the label maps, whose product is P.
     """
 
     labels: Array
     tiles: Tiles | None
     num_labels: int = flax.struct.field(pytree_node=False)
+    size: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
 def find_regions(labels: Array, num_labels: int) -> Regions:
     """The regions of label maps `[B, ...]`, flattened."""
+    size = labels.shape[1:]
     labels = labels.reshape(len(labels), -1).astype(jnp.int32)
     pixels = labels.shape[1]
     # moving a pixel to its tile and back costs about as much as multiplying it by four labels'
     gain = pixels * num_labels > 4 * (pixels + TILE * num_labels)
     tiles = jax.vmap(partial(_tile, num_labels))(labels) if gain else None
-    return Regions(labels, tiles, num_labels)
+    return Regions(labels, tiles, num_labels, size)
 
 
 def _tile(num_labels: int, labels: Array) -> Tiles:

@@ -1,0 +1,88 @@
+"""What a trained model makes, beside what it was made from: pictures `uint8 [H', W', 3]`."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from scam_jax import attention_maps, pictures
+from scam_jax.transfer import Picture, TrainedModel
+
+
+def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
+    """Rows of input, labels, reconstruction, and the next picture's subject transferred."""
+    rows = []
+    for target, subject in itertools.pairwise(people):
+        labels = pictures.colorize(target.labels, model.config.data.num_labels)
+        reconstruction = model.reconstruct(*target)
+        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
+    return pictures.grid(rows)
+
+
+def reconstructions(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
+    """A column a picture: the image, its labels, its reconstruction."""
+    columns = [
+        [
+            person.image,
+            pictures.colorize(person.labels, model.config.data.num_labels),
+            model.reconstruct(*person),
+        ]
+        for person in people
+    ]
+    return pictures.grid(list(zip(*columns, strict=True)))
+
+
+def transfers(model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]) -> np.ndarray:
+    """A column a (subject, target) pair: subject, target, the target's labels, the transfer."""
+    columns = [
+        [
+            subject.image,
+            target.image,
+            pictures.colorize(target.labels, model.config.data.num_labels),
+            model.transfer(*subject, *target),
+        ]
+        for subject, target in pairs
+    ]
+    return pictures.grid(list(zip(*columns, strict=True)))
+
+
+def gallery(model: TrainedModel, triplets: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """Transfers beside their truth, two a row: subject, target, transfer, perfect transfer, gap."""
+    cells = []
+    for t in triplets:
+        image = model.transfer(
+            t["subject_image"], t["subject_label"], t["target_image"], t["target_label"]
+        )
+        cells.append([t["subject_image"], t["target_image"], image, t["transfer_image"]])
+    half = (len(cells) + 1) // 2
+    columns = [pictures.grid(part) for part in (cells[:half], cells[half:]) if part]
+    height = max(column.shape[0] for column in columns)
+    width = columns[0].shape[1]
+    padded = []
+    for column in columns:
+        canvas = np.full((height, width, 3), 255, np.uint8)
+        canvas[: column.shape[0]] = column
+        padded.append(canvas)
+    return pictures.grid([padded], gap=10)
+
+
+def attention(
+    model: TrainedModel,
+    subject: Picture,
+    target: Picture,
+    latent: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """All attention maps of a transfer, the encoder's above the generator's."""
+    return pictures.stacked([*attention_maps.draw(model, subject, target, latent).values()])
+
+
+def of_evaluation(
+    model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]
+) -> dict[str, np.ndarray]:
+    """Pictures by name: reconstructions, transfers, and the first pair's attention."""
+    maps = attention_maps.draw(model, *pairs[0])
+    return {
+        "reconstruction": reconstructions(model, [target for _, target in pairs]),
+        "transfer": transfers(model, pairs),
+        **{f"attention_{name}": picture for name, picture in maps.items()},
+    }

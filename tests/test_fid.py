@@ -1,0 +1,65 @@
+"""The Fréchet distance against SciPy's matrix root."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from scam_jax import fid
+
+
+def features(count, width=12, seed=0):
+    random = np.random.default_rng(seed)
+    mixed = random.standard_normal((count, width)) @ random.standard_normal((width, width))
+    return (mixed + random.standard_normal(width)).astype(np.float32)
+
+
+def by_scipy(a, b):
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    covariances = [np.cov(x, rowvar=False) for x in (a, b)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
+    difference = a.mean(0) - b.mean(0)
+    traces = np.trace(covariances[0]) + np.trace(covariances[1])
+    return difference @ difference + traces - 2 * np.trace(root).real
+
+
+@pytest.mark.parametrize(("count", "other"), [(200, 300), (3000, 50)])
+def test_distance_equals_scipys(count, other):
+    a, b = features(count, seed=1), features(other, seed=2)
+    distance = fid.frechet_distance(fid.statistics(a), fid.statistics(b))
+    assert distance == pytest.approx(by_scipy(a, b), rel=1e-9)
+
+
+def test_distance_to_itself_is_zero_also_of_singular_covariances():
+    few = fid.statistics(features(5))
+    assert few.is_singular
+    assert fid.frechet_distance(few, few) == pytest.approx(0, abs=1e-5)
+    many = fid.statistics(features(13))
+    assert not many.is_singular
+
+
+def test_known_distance():
+    """Of two Gaussians with the same directions: Σ (μ₁ − μ₂)² + (σ₁ − σ₂)²."""
+    a = fid.Statistics(np.array([1.0, 2.0]), np.diag([4.0, 9.0]), 100)
+    b = fid.Statistics(np.array([0.0, 2.0]), np.diag([1.0, 0.0]), 100)
+    assert fid.frechet_distance(a, b) == pytest.approx(1 + 1 + 9)
+
+
+def test_sums_do_not_lose_digits():
+    """A small spread about a large mean, over many rows."""
+    x = (1e4 + np.random.default_rng(0).standard_normal((5000, 3))).astype(np.float32)
+    found = fid.statistics(x)
+    np.testing.assert_allclose(found.covariance, np.cov(x.astype(np.float64), rowvar=False))
+
+
+def test_one_image_has_no_covariance():
+    with pytest.raises(ValueError, match="two images or more, not 1"):
+        fid.statistics(features(1))
+
+
+def test_statistics_survive_their_file(tmp_path):
+    found = fid.statistics(features(20))
+    found.save(tmp_path / "deep" / "s.npz")
+    loaded = fid.Statistics.load(tmp_path / "deep" / "s.npz")
+    np.testing.assert_array_equal(loaded.covariance, found.covariance)
+    assert loaded.count == 20
+    assert [f.name for f in (tmp_path / "deep").iterdir()] == ["s.npz"]

@@ -1,0 +1,33 @@
+"""A study's runs, and the command that trains, evaluates and reports them."""
+
+import pytest
+import small
+
+from scam_jax import study
+
+
+def config(**variants):
+    changed = small.config(seed=5, study__num_seeds=2)
+    changed.study.variants = variants
+    return changed
+
+
+def test_every_variant_with_every_seed():
+    runs = study.runs_of(config(scam={}, one_latent={"model": {"latents_per_label": 1}}))
+    assert [*runs] == ["one_latent/seed_5", "scam/seed_5", "one_latent/seed_6", "scam/seed_6"]
+    assert runs["one_latent/seed_6"].seed == 6
+    assert runs["one_latent/seed_6"].model.latents_per_label == 1
+    assert runs["scam/seed_6"].model.latents_per_label == 2, "variants do not touch each other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"latent_per_label": 1}}, r"variants\.odd: .*latent_per_label"),
+        ({"model": {"latents_per_label": "one"}}, r"variants\.odd: .*one"),
+        ({"model": {"latents_per_label": 0}}, r"variants\.odd: .*latents_per_label = 0: use 1"),
+    ],
+)
+def test_impossible_variants_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        study.runs_of(config(scam={}, odd=changes))
