@@ -210,7 +210,8 @@ def convert_weights(path: pathlib.Path, output: pathlib.Path | None = None) -> p
     try:
         params = convert_frozen(name, read_torch(path))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        where = SOURCES[name].where
+        raise ValueError(f"{error}\nDownload {path} anew from {where}") from error
     pretrained.save(output, Pretrained(params, sha256))
     return output
 

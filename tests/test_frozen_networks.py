@@ -9,7 +9,7 @@ import pytest
 from conftest import assert_close
 from golden import frozen_networks as rules
 
-from scam_jax import convert
+from scam_jax import convert, pretrained
 from scam_jax.models import inception, lpips, resnet
 
 
@@ -59,6 +59,22 @@ def test_lpips(packages):
     ours = run(lpips.LPIPS(), params, a, b)
     np.testing.assert_allclose(ours, packages["lpips/distances"], rtol=1e-5)
     np.testing.assert_array_equal(run(lpips.LPIPS(), params, a, a), np.zeros(2))
+
+
+def test_convolutions_stay_in_fp32_on_accelerators():
+    """Which by default would round their factors."""
+    shapes = {name: pretrained.shapes(name) for name in pretrained.SOURCES}
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    programs = (
+        (inception.InceptionV3(), shapes["inception"], 1),
+        (resnet.ReIDResNet50(), shapes["reid_resnet50"], 1),
+        (lpips.LPIPS(), shapes, 2),
+    )
+    for module, params, num_images in programs:
+        program = jax.jit(module.apply).lower({"params": params}, *[image] * num_images).as_text()
+        products = [line for line in program.splitlines() if "stablehlo.convolution" in line]
+        assert products
+        assert all(line.count("precision HIGHEST") == 2 for line in products)
 
 
 def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:

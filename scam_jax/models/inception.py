@@ -18,7 +18,6 @@ from scam_jax.models.resnet import ConvNorm
 Array = jax.Array
 
 IMAGE_SIZE = 299
-NUM_FEATURES = 2048
 
 
 class _Unit(NamedTuple):
