@@ -2,13 +2,17 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
 
-.PHONY: demo test lint full pod-check pod-check-quick
+.PHONY: demo reproduce test lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: about 12 minutes on 2 cores.
 demo: .venv/ready
 	$(RUN) main.py --config=configs/synthetic.py --workdir=runs/demo
 	$(RUN) main.py --mode=eval --workdir=runs/demo
 	$(RUN) main.py --mode=gallery --workdir=runs/demo
+
+# SCAM and its ablations, three seeds each, and their report: less than an hour on 2 cores.
+reproduce: .venv/ready
+	$(RUN) main.py --mode=study --config=configs/synthetic_study.py
 
 test: .venv/ready
 	$(RUN) -m pytest

@@ -4,7 +4,6 @@ Trains the demo (`configs/synthetic.py`) in both, one after the other, and evalu
 minutes on 2 CPU cores. Runs that are finished are not trained again.
 """
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import sys
 from absl import app, flags
 
 from benchmarks import timing
+from scam_jax import run_folder
+from scam_jax.figures import AUTHORS, Evaluation
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/precision", "A folder for both runs.")
 
@@ -24,24 +25,27 @@ def main_program(*arguments: str) -> None:
     subprocess.run([sys.executable, "main.py", *arguments], cwd=ROOT, check=True)
 
 
-def figures(dtype: str) -> dict[str, dict]:
-    """The figures of a run in `dtype`, trained if need be, by split."""
+def psnr(dtype: str) -> dict[str, float]:
+    """Reconstruction PSNR (one mean squared error) of a run in `dtype`, trained if need be."""
     workdir = ROOT / _WORKDIR.value / dtype
     config = f"--config={ROOT / 'configs' / 'synthetic.py'}"
     main_program(config, f"--config.model.dtype={dtype}", f"--workdir={workdir}")
     results = {}
     for split in SPLITS:
         main_program("--mode=eval", f"--workdir={workdir}", f"--split={split}")
-        results[split] = json.loads((workdir / f"figures_{split}.json").read_text())
+        evaluation = Evaluation.load(run_folder.evaluation(workdir, split))
+        (results[split],) = (
+            f.mean for f in evaluation.figures if (f.metric, f.protocol) == ("PSNR", AUTHORS)
+        )
     return results
 
 
 def main(argv: list[str]) -> None:
-    results = {dtype: figures(dtype) for dtype in DTYPES}
+    results = {dtype: psnr(dtype) for dtype in DTYPES}
     print(timing.heading("python -m benchmarks.precision"))
     print(f"| reconstruction, PSNR in dB | {' | '.join(DTYPES)} | difference |\n|---|---|---|---|")
     for split in SPLITS:
-        values = [results[dtype][split]["reconstruction/psnr"] for dtype in DTYPES]
+        values = [results[dtype][split] for dtype in DTYPES]
         cells = [f"{value:.2f}" for value in (*values, values[1] - values[0])]
         print(f"| {split} | {' | '.join(cells)} |")
 
