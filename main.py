@@ -18,7 +18,7 @@ import logging as python_logging
 import math
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ from scam_jax import panels, pictures, pretrained, processes, report, run_folder
 from scam_jax import train as training
 from scam_jax.checkpoints import CheckpointError, Checkpoints
 from scam_jax.evaluate import Evaluator
-from scam_jax.evaluation_data import EvaluationData, RealImages, partners
+from scam_jax.evaluation_data import EvaluationData, RealImages
 from scam_jax.figures import AUTHORS, FILE, OURS
 from scam_jax.transfer import Picture, TrainedModel
 from scam_jax.writer import Writer
@@ -82,7 +82,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, stop: processes.StopRequest
     if jax.process_index() == 0:
         run_folder.record(config, workdir, feed.num_training_examples)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
-    people = [_picture(example) for example in feed.examples_to_show(PANEL_IMAGES + 1)]
+    people = [Picture.of(example) for example in feed.examples_to_show(PANEL_IMAGES + 1)]
 
     def draw_panel(state):
         model = TrainedModel(config, jax.device_get(state.eval_variables()))
@@ -168,7 +168,7 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, split: str) -> None:
     evaluation = evaluator.evaluate(model.variables, model.step, config.eval.num_seeds)
     if jax.process_index() == 0:
         folder = run_folder.evaluation(workdir, split)
-        pairs = _pairs(feed.split(split), PAIRS_SHOWN)
+        pairs = panels.pairs_of(feed.split(split), PAIRS_SHOWN)
         for name, picture in panels.of_evaluation(model, pairs).items():
             pictures.save(folder / f"{name}.png", picture)
         evaluation.save(folder)
@@ -201,7 +201,7 @@ def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: i
         triplets = feed.transfers(split)
         if triplets is not None:
             return panels.gallery(model, [triplets[i] for i in range(min(count, len(triplets)))])
-        return model.contact_sheet(_pairs(feed.split(split), count))
+        return model.contact_sheet(panels.pairs_of(feed.split(split), count))
 
     _write(workdir / "gallery.png", draw, enlarge=2 if config.data.height <= 64 else 1)
 
@@ -212,17 +212,6 @@ def _write(path: pathlib.Path, draw: Callable[[], np.ndarray], enlarge: int = 1)
         pictures.save(path, draw(), enlarge)
         print(f"wrote {path}")
     sharding.wait_for_all("picture written")
-
-
-def _picture(example: Mapping[str, np.ndarray]) -> Picture:
-    return Picture(example["image"], example["label"])
-
-
-def _pairs(source: datasets.Source, count: int) -> list[tuple[Picture, Picture]]:
-    """(subject, target) pairs of a split, those that are evaluated with the first seed."""
-    subjects = partners(len(source), 0) if len(source) > 1 else [0]
-    chosen = range(min(count, len(source)))
-    return [(_picture(source[int(subjects[i])]), _picture(source[i])) for i in chosen]
 
 
 def use_model(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -236,7 +225,7 @@ def use_model(config: ConfigDict, workdir: pathlib.Path) -> None:
     def read(flag, value):
         if not value or len(value) != 2:
             raise app.UsageError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
-        return _picture(feed.read_pair(*value))
+        return Picture.of(feed.read_pair(*value))
 
     def draw():
         target = read("target", _TARGET.value)

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scam_jax import attention_maps, pictures
+from scam_jax.evaluation_data import Source, partners
 from scam_jax.transfer import Picture, TrainedModel
+
+
+def pairs_of(source: Source, count: int) -> list[tuple[Picture, Picture]]:
+    """(subject, target) of the first images of a split, paired as they are evaluated first."""
+    subjects = partners(len(source), 0) if len(source) > 1 else [0]
+    chosen = range(min(count, len(source)))
+    return [(Picture.of(source[int(subjects[i])]), Picture.of(source[i])) for i in chosen]
 
 
 def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:

@@ -135,10 +135,19 @@ def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Pa
     (workdir / SKIPPED_FILE).write_text(text + "\n")
 
 
-def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]] | None:
-    """What `record_skipped` wrote; None if it has not."""
+def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
+    """What `record_skipped` wrote, with a warning of how many; nothing if it has not."""
     file = workdir / SKIPPED_FILE
-    return json.loads(file.read_text()) if file.is_file() else None
+    skipped = json.loads(file.read_text()) if file.is_file() else {}
+    for split, bad in skipped.items():
+        logging.warning(
+            "without %d pairs of %s, listed in %s; the first: %s",
+            len(bad),
+            split,
+            file,
+            next(iter(bad.values())),
+        )
+    return skipped
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> dict:

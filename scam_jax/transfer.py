@@ -9,7 +9,7 @@ Images are `uint8 [H, W, 3]`, label maps `uint8 [H, W]`, NumPy in and out.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +33,11 @@ class Picture(NamedTuple):
 
     image: np.ndarray
     labels: np.ndarray
+
+    @classmethod
+    def of(cls, example: Mapping[str, np.ndarray]) -> "Picture":
+        """An example of a data set: its `image` and `label`."""
+        return cls(example["image"], example["label"])
 
 
 # Compiled once for all models of the same networks: a run's panels are drawn with new variables.
