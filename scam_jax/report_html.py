@@ -1,0 +1,82 @@
+"""A report as one HTML file that needs no other."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from scam_jax import report_curves, report_pictures
+from scam_jax.figures import number
+from scam_jax.report_content import READING, Report
+from scam_jax.report_facts import runs_table
+
+_TEMPLATE, _STYLE = "report.html.jinja", "report.css"
+_FOLDER = pathlib.Path(__file__).parent
+_DASHES = ("none", "5 2", "1 2")
+# Kinds of pictures that are open at first, and how many plots may be.
+_OPEN = ("reconstruction", "transfer")
+
+
+def html(report: Report) -> str:
+    """The whole page; everything that comes from runs is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals["style"] = report_curves.style
+    return environment.get_template(_TEMPLATE).render(
+        report=report,
+        css=Markup(_css()),
+        models=[model.name for model in report.models],
+        reading=READING,
+        runs=runs_table(report.models),
+        curves=[_curves(plots) for plots in report.plots],
+        panels=[_panel(panel, len(report.panels)) for panel in report.panels],
+    )
+
+
+def _css() -> str:
+    """The style, with the series' colours in both schemes."""
+    schemes = [
+        " ".join(f"--series-{i}: {pair[k]};" for i, pair in enumerate(report_curves.COLOURS))
+        for k in (0, 1)
+    ]
+    lines = [
+        (_FOLDER / _STYLE).read_text(),
+        f":root {{ {schemes[0]} }}",
+        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {schemes[1]} }} }}",
+    ]
+    lines += [
+        f".series-{i} {{ stroke: var(--series-{i}); }}" for i in range(len(report_curves.COLOURS))
+    ]
+    lines += [f".dash-{i} {{ stroke-dasharray: {dash}; }}" for i, dash in enumerate(_DASHES)]
+    return "\n".join(lines)
+
+
+def _curves(plots: report_curves.Plots) -> dict[str, Any]:
+    constant = ", ".join(f"{name} = {number(value)}" for name, value in plots.constant.items())
+    return {
+        "title": plots.title,
+        "points": plots.points,
+        "constant": constant,
+        "drawings": [Markup(svg) for svg in report_curves.svgs(plots)],
+        "open": plots.is_main,
+    }
+
+
+def _panel(panel: report_pictures.Panel, count: int) -> dict[str, Any]:
+    title, about = report_pictures.KINDS[panel.kind]
+    pictures: Sequence[tuple] = [
+        (shown.model.name, shown.run.seed, shown.number, report_pictures.embed(shown.file))
+        for shown in panel.shown
+    ]
+    return {
+        "title": f"{title} · {panel.group.data} · {panel.group.split} split",
+        "about": about,
+        "pictures": pictures,
+        "open": panel.kind in _OPEN or count <= len(_OPEN),
+        "reduced": any(picture.is_reduced for *_, picture in pictures),
+    }
