@@ -11,17 +11,22 @@ from scam_jax.report_curves import Plots, plots_of
 from scam_jax.report_facts import Configs, Fact, Note
 from scam_jax.report_figures import Group
 from scam_jax.report_pictures import Panel, panels_of
+from scam_jax.report_regions import region_tables
 from scam_jax.report_runs import Model, read
-from scam_jax.report_tables import Table
+from scam_jax.report_tables import PUBLISHED_ROW, Table
 
-READING = (
+_BEST = (
     "Bold is the best of a column among the models here; what is published, or needs no model, "
-    "does not compete.",
-    "± is the standard deviation (n − 1) over the training seeds, of each run's mean over the "
-    "evaluation's seeds.",
-    "With e, it is of one run over the evaluation's seeds, and says nothing of training again.",
-    "n = is the number of runs that have the figure, where not all have it.",
+    "does not compete. A lead that is smaller than the deviations is none."
 )
+_OVER_RUNS = (
+    "± is the standard deviation (n − 1) over the training seeds, of each run's mean over the "
+    "evaluation's seeds."
+)
+_OVER_EVALUATIONS = (
+    "± with e is over the evaluation's seeds of one run: another training may differ by more."
+)
+_SOME_RUNS = "n = is the number of runs that have the figure, where not all evaluated ones have it."
 PROTOCOLS: Mapping[str, str] = {
     AUTHORS: (
         "Images are cut off to whole numbers 0 … 255. PSNR is of one mean squared error over the "
@@ -54,6 +59,7 @@ class Report:
     models: Sequence[Model]
     facts: Sequence[Fact]
     tables: Sequence[Table]
+    reading: Sequence[str]
     spreads: Sequence[Table]
     protocols: Mapping[str, str]
     missing: Sequence[tuple[str, Note]]
@@ -91,20 +97,33 @@ def collect(folders: Sequence[pathlib.Path], of_folders: str | None = None) -> R
         models=models,
         facts=report_facts.facts_of(models),
         tables=tables,
+        reading=_reading(tables),
         spreads=[t for group in groups if (t := report_figures.spread_table(group))],
         protocols={GROUP_NAMES[p]: t for p, t in PROTOCOLS.items() if GROUP_NAMES[p] in shown},
         missing=report_facts.missing_of(groups, models),
         warnings=report_facts.warnings_of(groups, models),
         transfers=[t for group in groups if (t := report_figures.transfer_table(group))],
-        regions=[t for group in groups for t in report_figures.region_tables(group)],
+        regions=[t for group in groups for t in region_tables(group)],
         plots=plots_of(models),
         panels=panels_of(groups),
         configs=report_facts.configs_of(models),
     )
 
 
+def _reading(tables: Sequence[Table]) -> list[str]:
+    """How to read what stands in the tables."""
+    cells = [cell for table in tables for row in table.rows for cell in row.cells]
+    lines = {
+        _BEST: any(cell.is_best for cell in cells),
+        _OVER_RUNS: any(cell.deviation and not cell.of_evaluation for cell in cells),
+        _OVER_EVALUATIONS: any(cell.of_evaluation for cell in cells),
+        _SOME_RUNS: any(cell.note for cell in cells),
+    }
+    return [line for line, applies in lines.items() if applies]
+
+
 def _has_published(tables: Sequence[Table]) -> bool:
-    return any(row.kind == "published" for table in tables for row in table.rows)
+    return any(row.kind == PUBLISHED_ROW for table in tables for row in table.rows)
 
 
 def _main_table(group: Group, of_folders: str | None) -> Table:

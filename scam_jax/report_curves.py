@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from scam_jax.report_figures import Numbered
+from scam_jax.report_figures import Key, Numbered
 from scam_jax.report_runs import Model
 
 # Okabe and Ito's colours, legible to the colour-blind; their yellow is too pale for a line. The
@@ -91,7 +92,7 @@ def curve_of(model: Model, metric: str) -> Curve | None:
     steps = sorted(set.intersection(*(set(values) for values in logged)))
     if not steps:
         return None
-    size = 1 if metric.startswith("eval/") else math.ceil(len(steps) / MOST_POINTS)
+    size = 1 if is_figure(metric) else math.ceil(len(steps) / MOST_POINTS)
     parts = [slice(i, i + size) for i in range(0, len(steps), size)]
     values = np.array([[run[step] for step in steps] for run in logged])
     means = np.stack([values[:, part].mean(1) for part in parts], 1)
@@ -108,7 +109,7 @@ def plots_of(models: Sequence[Model]) -> list[Plots]:
         same = [(i, model) for i, model in enumerate(models) if model.data == data]
         names = sorted({name for _, m in same for run in m.runs for name in run.curves})
         kinds = {
-            "Validation during training": [n for n in names if n.startswith("eval/")],
+            "Validation during training": sorted(filter(is_figure, names), key=_place),
             "Training losses": [n for n in names if "/" not in n],
             rest: [n for n in names if "/" in n and not n.startswith("eval/")],
         }
@@ -117,6 +118,16 @@ def plots_of(models: Sequence[Model]) -> list[Plots]:
             made = _plots(title, f"curves_{len(plots)}", same, metrics)
             plots += [made._replace(is_main=kind != rest)] if metrics else []
     return plots
+
+
+def is_figure(metric: str) -> bool:
+    """Whether it is of an evaluation in training: 'eval/PROTOCOL/METRIC'."""
+    return metric.startswith("eval/") and metric.count("/") > 1
+
+
+def _place(metric: str) -> tuple:
+    _, protocol, name = metric.split("/", 2)
+    return Key(name, protocol).place
 
 
 def _plots(title: str, name: str, models: Sequence[Numbered], metrics: Sequence[str]) -> Plots:
@@ -182,7 +193,7 @@ def _draw(axes: Axes, plots: Plots, metric: str) -> None:
     axes.set_title(_plain(title_of(metric)), loc="left")
     axes.set_xlabel("step")
     axes.set_ylabel(_plain(unit_of(metric)))
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
 
 
@@ -193,7 +204,7 @@ def _line(steps: Sequence[float], values: Sequence[float], number: int) -> Line2
 
 def title_of(metric: str) -> str:
     """'PSNR (ours)' of 'eval/ours/PSNR'; other names with spaces."""
-    if metric.startswith("eval/") and metric.count("/") > 1:
+    if is_figure(metric):
         _, protocol, name = metric.split("/", 2)
         return f"{name} ({protocol})"
     return metric.replace("_", " ").replace("/", ": ")
@@ -201,7 +212,7 @@ def title_of(metric: str) -> str:
 
 def unit_of(metric: str) -> str:
     """What the vertical axis says."""
-    if metric.startswith("eval/"):
+    if is_figure(metric):
         return "dB" if metric.endswith("PSNR") else metric.split("/")[-1]
     if metric.startswith("gradient_norm/"):
         return "norm"

@@ -32,7 +32,6 @@ GROUPS = {
 HEADS = ("model", "seeds")
 _TRANSFERS = ("transfer PSNR", "subject transfer PSNR")
 _ORDER = ("PSNR", "SSIM", "L1", "LPIPS", "R-FID", "S-FID", "REIDSim", "REIDAcc", *_TRANSFERS)
-_REGION = "label "
 # A model and its number in the report, for its colour.
 Numbered = tuple[int, Model]
 
@@ -49,7 +48,9 @@ class Key(NamedTuple):
         """Of its column, left to right."""
         known = self.metric in _ORDER
         rank = _ORDER.index(self.metric) if known else len(_ORDER)
-        return [*GROUPS].index(self.protocol), rank, self.metric
+        protocols = [*GROUPS]
+        group = protocols.index(self.protocol) if self.protocol in GROUPS else len(protocols)
+        return group, self.protocol, rank, self.metric
 
 
 class Kind(NamedTuple):
@@ -142,7 +143,7 @@ def main_table(group: Group, paper: published.DataSet | None) -> Table:
     rows = model_rows(group, keys)
     if paper is not None:
         rows += [_published_row(paper, method, keys) for method in reversed(paper.rows)]
-    return Table(group.title, HEADS, _columns(keys), rows)
+    return Table(group.title, HEADS, _columns(keys) or [Column("")], rows)
 
 
 def spread_table(group: Group) -> Table | None:
@@ -164,8 +165,15 @@ def spread_table(group: Group) -> Table | None:
         dataclasses.replace(column, arrow="") for column in _columns({k: kinds[k] for k in cells})
     ]
     rows = [
-        Row(model.name, RUN, [column[i] for column in cells.values()], about_seeds(model), number)
+        Row(
+            model.name,
+            RUN,
+            [column[i] for column in cells.values()],
+            about_seeds(model, group.split),
+            number,
+        )
         for i, (number, model) in enumerate(group.models)
+        if model.evaluated(group.split)
     ]
     title = f"Standard deviation over images · {group.data} · {group.split} split"
     return Table(title, HEADS, columns, rows)
@@ -183,42 +191,6 @@ def transfer_table(group: Group) -> Table | None:
     return Table(group.title, HEADS, _columns(wholes), rows)
 
 
-def region_tables(group: Group) -> list[Table]:
-    """PSNR of each region, a table for each meaning that labels have; rows are regions."""
-    meanings: dict[tuple, list[Numbered]] = {}
-    for numbered in group.models:
-        config = numbered[1].config
-        meaning = config["data.num_labels"], config["data.label_map"]
-        meanings.setdefault(meaning, []).append(numbered)
-    tables = []
-    for (count, label_map), models in meanings.items():
-        title = f"{group.title} · {count} labels" + (f" by {label_map!r}" if label_map else "")
-        table = _region_table(group._replace(models=models), title)
-        tables += [table] if table.rows else []
-    return tables
-
-
-def _region_table(group: Group, title: str) -> Table:
-    models = [numbered for numbered in group.models if numbered[1].evaluated(group.split)]
-    rows = []
-    for key in sorted(
-        (key for key in keys_of(group) if key.part.startswith(_REGION)),
-        key=lambda key: (len(key.part), key.part),
-    ):
-        summaries = [summary_of(model, group.split, key) for _, model in models]
-        best = best_of(summaries, higher_is_better=True)
-        cells = [
-            _cell(summary, len(model.runs), best)
-            for summary, (_, model) in zip(summaries, models, strict=True)
-        ]
-        figures = [f for _, model in models for _, f in figures_of(model, group.split, key)]
-        counts = sorted({f.count for f in figures if f.count is not None})
-        about = " or ".join(f"{count:,}" for count in counts)
-        rows.append(Row(key.part, RUN, cells, about))
-    columns = [Column(model.name, "↑") for _, model in models]
-    return Table(title, ("region", "images"), columns, rows)
-
-
 def model_rows(group: Group, keys: Keys) -> list[Row]:
     """A row a model, the best of each column marked."""
     models = [model for _, model in group.models]
@@ -227,21 +199,24 @@ def model_rows(group: Group, keys: Keys) -> list[Row]:
         summaries = [summary_of(model, group.split, key) for model in models]
         best = best_of(summaries, kind.higher_is_better)
         for row, model, summary in zip(cells, models, summaries, strict=True):
-            row.append(_cell(summary, len(model.runs), best))
+            row.append(cell_of(summary, len(model.evaluated(group.split)), best))
     return [
-        Row(model.name, RUN, row, about_seeds(model), number)
+        Row(model.name, RUN, row, about_seeds(model, group.split), number)
         if model.evaluated(group.split)
         else _not_evaluated(number, model, group.split)
         for (number, model), row in zip(group.models, cells, strict=True)
     ]
 
 
-def about_seeds(model: Model) -> str:
-    """'3 (0–2)': how many training seeds, and which."""
-    return f"{len(model.runs)} ({short_list(model.seeds)})"
+def about_seeds(model: Model, split: str) -> str:
+    """'3 (0–2)' or '2 of 3 (0, 1)': how many training seeds were evaluated, and which."""
+    seeds = [run.seed for run in model.evaluated(split)]
+    of_all = "" if len(seeds) in (0, len(model.runs)) else f" of {len(model.runs)}"
+    return f"{len(seeds) or len(model.runs)}{of_all} ({short_list(seeds or model.seeds)})"
 
 
-def _cell(summary: Summary | None, runs: int, best: str | None) -> Cell:
+def cell_of(summary: Summary | None, runs: int, best: str | None) -> Cell:
+    """A figure in a table, `best` being what the best of its column reads like."""
     if summary is None:
         return NOTHING
     cell = summary.cell(runs)
@@ -251,7 +226,7 @@ def _cell(summary: Summary | None, runs: int, best: str | None) -> Cell:
 def _not_evaluated(number: int, model: Model, split: str) -> Row:
     commands = [evaluate_command(run, split) for run in model.runs]
     message = "not evaluated"
-    return Row(model.name, RUN, (), about_seeds(model), number, message, commands)
+    return Row(model.name, RUN, (), about_seeds(model, split), number, message, commands)
 
 
 def _published_row(paper: published.DataSet, method: str, keys: Keys) -> Row:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from scam_jax import report_curves, report_pictures
 from scam_jax.figures import number
-from scam_jax.report_content import READING, Report
+from scam_jax.report_content import Report
 from scam_jax.report_facts import runs_table
 
 _TEMPLATE, _STYLE = "report.html.jinja", "report.css"
@@ -27,11 +27,11 @@ def html(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals["style"] = report_curves.style
+    environment.filters["prose"] = _prose
     return environment.get_template(_TEMPLATE).render(
         report=report,
         css=Markup(_css()),
         models=[model.name for model in report.models],
-        reading=READING,
         runs=runs_table(report.models),
         curves=[_curves(plots) for plots in report.plots],
         panels=[_panel(panel, len(report.panels)) for panel in report.panels],
@@ -54,6 +54,15 @@ def _css() -> str:
     ]
     lines += [f".dash-{i} {{ stroke-dasharray: {dash}; }}" for i, dash in enumerate(_DASHES)]
     return "\n".join(lines)
+
+
+def _prose(text: str) -> Markup:
+    """Text whose `commands` are set as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
+        for i, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def _curves(plots: report_curves.Plots) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from scam_jax import report_curves, report_pictures
 from scam_jax.figures import number
-from scam_jax.report_content import READING, Report
+from scam_jax.report_content import Report
 from scam_jax.report_facts import Fact, Note, runs_table
 from scam_jax.report_tables import Cell, Row, Table
 
@@ -51,7 +51,7 @@ def _fact(fact: Fact) -> str:
     if not fact.variants:
         return f"- **{plain(fact.title)}**: {plain(fact.value)}"
     variants = [f"  - {plain(value)}: {plain(names)}" for value, names in fact.variants]
-    return "\n".join([f"- **{plain(fact.title)}** differs:", *variants])
+    return "\n".join([f"- **{plain(fact.title)}** (differs):", *variants])
 
 
 def _figures(report: Report) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _figures(report: Report) -> Iterator[str]:
     for table in report.tables:
         yield from table_lines(table)
     yield ""
-    yield from (f"- {plain(line)}" for line in READING)
+    yield from (f"- {plain(line)}" for line in report.reading)
     yield ""
     yield from (f"- **{plain(name)}**: {plain(text)}" for name, text in report.protocols.items())
     for table in report.spreads:
@@ -88,10 +88,7 @@ def _table_row(row: Row, columns: int) -> str:
     if not row.message:
         return _row([title, plain(row.about), *map(_cell, row.cells)])
     message = "<br>".join([plain(row.message), *map(code, row.commands)])
-    return _row(
-        [title, plain(row.about) + ("" if columns else f" {message}")]
-        + ([message] + [""] * (columns - 1) if columns else [])
-    )
+    return _row([title, plain(row.about), message, *[""] * (columns - 1)])
 
 
 def _cell(cell: Cell) -> str:
@@ -106,8 +103,8 @@ def _notes(report: Report) -> Iterator[str]:
     if not report.missing:
         yield "No figure is missing."
     for what, note in report.missing:
-        yield f"- **{plain(what)}** is missing: {_note(note)}"
-    yield ""
+        yield f"- **{plain(what)}**: {_note(note)}"
+    yield from ["", "### Before believing a figure", ""]
     if not report.warnings:
         yield "There are no warnings."
     for note in report.warnings:
@@ -115,7 +112,15 @@ def _notes(report: Report) -> Iterator[str]:
 
 
 def _note(note: Note) -> str:
-    return "<br>".join([f"{plain(note.text)} ({plain(note.models)})", *map(code, note.commands)])
+    parts = note.text.split("`")
+    text = "".join(code(part) if i % 2 else _inner(part) for i, part in enumerate(parts))
+    return "<br>".join([f"{text} ({plain(note.models)})", *map(code, note.commands)])
+
+
+def _inner(part: str) -> str:
+    """A part of a text, with the space that is between it and the next."""
+    before, after = (" " if part != stripped else "" for stripped in (part.lstrip(), part.rstrip()))
+    return f"{before}{plain(part)}{after}"
 
 
 def _curves(report: Report, output: pathlib.Path) -> Iterator[str]:

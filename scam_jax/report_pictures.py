@@ -69,12 +69,13 @@ class Embedded(NamedTuple):
     Attributes:
       uri: the PNG itself, as a data URI.
       width, height: to be shown at, in CSS pixels.
-      is_reduced: it is smaller than the file's.
+      is_enlarged, is_reduced: it is shown larger than the file's; it is smaller.
     """
 
     uri: str
     width: int
     height: int
+    is_enlarged: bool
     is_reduced: bool
 
 
@@ -123,7 +124,7 @@ def embed(file: pathlib.Path) -> Embedded:
         ) from error
     scale = max(1, _WIDE // width)
     uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-    return Embedded(uri, width * scale, height * scale, width > _WIDEST)
+    return Embedded(uri, width * scale, height * scale, scale > 1, width > _WIDEST)
 
 
 def _png(picture: Image.Image) -> bytes:
