@@ -17,17 +17,17 @@ from matplotlib.ticker import MaxNLocator
 from scam_jax.report_figures import Key, Numbered
 from scam_jax.report_runs import Model
 
-# Okabe and Ito's colours, legible to the colour-blind; their yellow is too pale for a line. The
-# second of each is for a dark ground.
+# On a light and on a dark ground; told apart by the colour-blind too, best by threes, which is how
+# the dashes change. The first are Okabe and Ito's.
 COLOURS = (
-    ("#0072b2", "#5ab4e6"),
-    ("#d55e00", "#ff9147"),
-    ("#009e73", "#3ccfa4"),
-    ("#b4548d", "#e39ac5"),
-    ("#8a6d00", "#e6c34a"),
-    ("#4d4d4d", "#c4c4c4"),
+    ("#0072b2", "#4aa8e8"),
+    ("#d55e00", "#ff8a3d"),
+    ("#009e73", "#5fe0b0"),
+    ("#c45ad0", "#d77fe0"),
+    ("#6b3d00", "#f5e27a"),
+    ("#26282b", "#ffffff"),
 )
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
+DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
 # Points that a curve is drawn with at most; of more, each is the mean of so many.
 MOST_POINTS = 200
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.6, 2.5
@@ -145,7 +145,7 @@ def _plots(title: str, name: str, models: Sequence[Numbered], metrics: Sequence[
 
 def style(number: int) -> tuple[int, int]:
     """A model's colour and dash, by its number in the report."""
-    return number % len(COLOURS), number // len(COLOURS) % len(DASHES)
+    return number % len(COLOURS), number // 3 % len(DASHES)
 
 
 def svgs(plots: Plots) -> Iterator[str]:

@@ -14,7 +14,7 @@ from scam_jax.report_facts import runs_table
 
 _TEMPLATE, _STYLE = "report.html.jinja", "report.css"
 _FOLDER = pathlib.Path(__file__).parent
-_DASHES = ("none", "5 2", "1 2")
+_DASHES = ("none", "7 2", "2 2", "7 2 2 2")
 # Kinds of pictures that are open at first, and how many plots may be.
 _OPEN = ("reconstruction", "transfer")
 

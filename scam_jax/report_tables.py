@@ -163,9 +163,11 @@ def formatted(value: float, metric: str) -> str:
 
 
 def _deviation(value: float, metric: str) -> str:
-    """As its figure, with a digit that is not 0."""
+    """As its figure, with a digit that is not 0 if it is more than rounding."""
     text = formatted(value, metric)
-    return text if value == 0 or float(text) else f"{value:.1g}"
+    if value < 1e-6 or float(text):
+        return text
+    return np.format_float_positional(value, precision=1, fractional=False, trim="-")
 
 
 def best_of(summaries: Sequence[Summary | None], higher_is_better: bool) -> str | None:
