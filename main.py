@@ -136,6 +136,7 @@ def _evaluator(config: ConfigDict, feed: Feed, mesh: jax.sharding.Mesh, split: s
         name=config.data.name,
         split=split,
         source=feed.split(split),
+        label_names=datasets.label_names(config.data),
         real={AUTHORS: real(augmented=True), OURS: real(augmented=False)},
         transfers=feed.transfers(split),
         batches=lambda source: feed.eval_batches(source, batch_size),

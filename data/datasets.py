@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from absl import logging
 
-from data import augment, kinds
+from data import augment, kinds, labels
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
 from data.sources import Augmented, Example, Mapped, Source, Subset
@@ -150,6 +150,13 @@ def load_real(
     digest = hashlib.sha256(f"{contents} {len(opened)}".encode()).hexdigest()[:12]
     size = f"{config.height}x{config.width}"
     return f"{config.name}_{split}_{function.__name__}_{size}_{digest}", source
+
+
+def label_names(config: Config) -> tuple[str, ...]:
+    """Names of the model's labels from 0 on; none where they are not known."""
+    if config.label_map == labels.BODY_FACE_BACKGROUND:
+        return labels.BODY_FACE_BACKGROUND_NAMES
+    return () if config.label_map else KINDS[config.name].label_names
 
 
 def for_evaluation(config: Config) -> Callable[[Example], Example]:

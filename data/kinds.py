@@ -34,6 +34,7 @@ class Kind:
         open: the examples of a split of its own, but for those skipped.
         has_validation: whether it has a validation split of its own.
         num_labels: how many labels its label maps have; 0 if that is the user's to say.
+        label_names: of its labels from 0 on, where they are known.
         contents: a text that is another one if the examples of train are others.
     """
 
@@ -42,6 +43,7 @@ class Kind:
     has_validation: Callable[[Config], bool]
     num_labels: int
     contents: Callable[[Config, Skipped], str]
+    label_names: tuple[str, ...] = ()
 
 
 def label_map(config: Config) -> LabelMap:
@@ -149,6 +151,7 @@ def _built(
     builder_of: Callable[[Config], tfds.core.DatasetBuilder],
     num_labels: int,
     has_validation: bool = False,
+    label_names: tuple[str, ...] = (),
 ) -> Kind:
     """A data set that `builder_of` prepares."""
 
@@ -159,14 +162,16 @@ def _built(
     def contents(config: Config, skipped: Skipped) -> str:
         return builder_of(config).info.full_name  # with its version
 
-    return Kind(builder_of, open_split, lambda config: has_validation, num_labels, contents)
+    return Kind(
+        builder_of, open_split, lambda config: has_validation, num_labels, contents, label_names
+    )
 
 
-_FACE_LABELS = len(celeba_mask_hq.LABELS)
+_FACE = dict(num_labels=len(celeba_mask_hq.LABELS), label_names=celeba_mask_hq.LABELS)
 KINDS = {
     "ade20k": _built(_ade20k, ade20k.NUM_LABELS),
-    "celeba_mask_hq": _built(functools.partial(_celeba_mask_hq, labels="official"), _FACE_LABELS),
-    "celeba_mask_hq_sean": _built(functools.partial(_celeba_mask_hq, labels="sean"), _FACE_LABELS),
+    "celeba_mask_hq": _built(functools.partial(_celeba_mask_hq, labels="official"), **_FACE),
+    "celeba_mask_hq_sean": _built(functools.partial(_celeba_mask_hq, labels="sean"), **_FACE),
     "folder": Kind(
         _prepare_folder,
         folder,
@@ -174,5 +179,5 @@ KINDS = {
         0,
         lambda config, skipped: folder(config, "train", skipped).contents(),
     ),
-    "synthetic_people": _built(_synthetic_people, scenes.NUM_LABELS, has_validation=True),
+    "synthetic_people": _built(_synthetic_people, scenes.NUM_LABELS, True, tuple(scenes.LABELS)),
 }

@@ -41,6 +41,7 @@ LIP = (
 # SCAM, section 4, iDesigner: LIP's labels merged to background, face (with hat, hair and
 # sunglasses) and body; or to background and body, with the face.
 BODY_FACE_BACKGROUND = "0|1,2,4,13|*"
+BODY_FACE_BACKGROUND_NAMES = ("background", "face", "body")
 BODY_BACKGROUND = "0|*"
 
 

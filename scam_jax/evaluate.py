@@ -9,6 +9,7 @@ train split as it is; pairs drawn once from the whole split, no image its own pa
 and ReID of true subject transfers; several seeds of pairs and of the generator's noise.
 """
 
+import collections
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
@@ -38,6 +39,8 @@ from scam_jax.objectives import to_float
 
 Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
+# Batches under way at a time: while one is read the next are computed.
+IN_FLIGHT = 2
 QUANTIZE = {AUTHORS: metrics.truncated, OURS: metrics.rounded}
 
 
@@ -94,6 +97,7 @@ class Evaluator:
             figures=figures,
             missing=self.missing(),
             warnings=noted_warnings(count, real),
+            label_names=[*self.data.label_names],
         )
 
     def _measure(self, variables: Any, seed: int) -> dict[str, Arrays]:
@@ -178,13 +182,22 @@ class Evaluator:
 
     def _collect(self, source: Source, measure: Measure) -> Arrays:
         """What `measure` gives for each image of a source, in order, on every host."""
+        under_way: collections.deque[dict[str, Array]] = collections.deque()
         parts: list[Arrays] = []
+
+        def take() -> None:
+            values = jax.device_get(under_way.popleft())
+            counts = values.pop("mask") > 0
+            parts.append({name: value[counts] for name, value in values.items()})
+
         for index, batch in enumerate(self.data.batches(source)):
             batch = sharding.to_global(dict(batch), self.mesh)
             values = {**measure(batch, index), "mask": batch["mask"]}
-            values = jax.device_get(self._replicate(values))
-            counts = values.pop("mask") > 0
-            parts.append({name: value[counts] for name, value in values.items()})
+            under_way.append(self._replicate(values))
+            if len(under_way) > IN_FLIGHT:
+                take()
+        while under_way:
+            take()
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _fid_protocols(self) -> tuple[str, ...]:

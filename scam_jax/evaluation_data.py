@@ -42,6 +42,7 @@ class EvaluationData:
       split: 'validation' or 'test'.
       source: its examples, `image` `uint8 [H, W, 3]` and `label` `uint8 [H, W]`.
       real: the real images of each protocol's FID.
+      label_names: of the labels from 0 on; none where they are not known.
       transfers: pairs whose true transfer is known, as `Pairs` with `transfer_image`; or None.
       batches: a source to this host's share of its batches, each with `mask [B]`, 0 for filling.
     """
@@ -50,6 +51,7 @@ class EvaluationData:
     split: str
     source: Source
     real: Mapping[str, RealImages]
+    label_names: Sequence[str]
     transfers: Source | None
     batches: Callable[[Source], Iterable[Example]]
 

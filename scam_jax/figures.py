@@ -65,6 +65,7 @@ class Evaluation:
       count: images in the split.
       figures, missing: what was found, and what could not be.
       warnings: what to know before believing a figure.
+      label_names: of the labels from 0 on, where they are known.
     """
 
     step: int
@@ -74,6 +75,7 @@ class Evaluation:
     figures: Sequence[Figure]
     missing: Sequence[Missing] = ()
     warnings: Sequence[str] = ()
+    label_names: Sequence[str] = ()
 
     def scalars(self) -> dict[str, float]:
         """The figures of the whole split by name, 'eval/PROTOCOL/METRIC'."""

@@ -31,10 +31,10 @@ def write_run(folder, *, metrics=(), commit=COMMIT, jax="0.10.2", **overrides):
     return folder
 
 
-def evaluate(run, *figures, split="test", missing=(), warnings=(), step=4, count=16):
+def evaluate(run, *figures, split="test", missing=(), warnings=(), step=4, count=16, names=()):
     """An evaluation's folder, with its pictures."""
     folder = run / f"evaluation_{split}"
-    Evaluation(step, "folder", split, count, figures, missing, warnings).save(folder)
+    Evaluation(step, "folder", split, count, figures, missing, warnings, names).save(folder)
     for name in ("reconstruction", "attention_generator"):
         pictures.save(folder / f"{name}.png", np.full((8, 12, 3), 100, np.uint8))
     return run

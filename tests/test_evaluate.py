@@ -81,6 +81,7 @@ def evaluation_of(model, folder, people, devices=1, batch=4, seeds=1, transfers=
         split="test",
         source=people,
         real=real,
+        label_names=("background", "skin", "hair"),
         transfers=transfers,
         batches=lambda source: pipeline.eval_batches(source, batch_size=batch),
     )

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from small_report import COMMIT, Page, evaluate, fid, psnr, rows, write_run, written
 
-from scam_jax import report, report_curves, report_runs
+from data import labels
+from scam_jax import report
 from scam_jax.figures import AUTHORS, OURS, Figure, Missing
+from scam_jax.report import curves, runs
+from scam_jax.report.__main__ import main
 
 
 @pytest.fixture
@@ -139,7 +142,8 @@ def test_transfers_stand_beside_what_needs_no_model(study, tmp_path):
 
 def test_regions_are_named_where_their_names_are_known(tmp_path):
     run = write_run(tmp_path / "scam", data__name="celeba_mask_hq", data__num_labels=19)
-    evaluate(run, psnr(20.0), *(psnr(10.0 + n, part=f"label {n}") for n in (2, 13)))
+    regions = [psnr(10.0 + n, part=f"label {n}") for n in (2, 13)]
+    evaluate(run, psnr(20.0), *regions, names=labels.CELEBA_MASK_HQ)
     markdown, _ = written([run], tmp_path / "out")
     found = rows(markdown.split("## PSNR by region")[1], "celeba_mask_hq")
     assert found["13 hair"] == ["16", "23.00"]
@@ -187,8 +191,8 @@ def test_curves(tmp_path):
         lines = [{"step": s, "l1": s + seed, "weight/l1": 10.0} for s in range(1, 402 + seed)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (run / "metrics.jsonl").write_text(text + '{"step": 500, "l1"')
-    (model,) = report_runs.read([tmp_path / "study"])
-    curve = report_curves.curve_of(model, "l1")
+    (model,) = runs.read([tmp_path / "study"])
+    curve = curves.curve_of(model, "l1")
     assert curve.points == 3, "401 steps that both have logged, on 200 points at most"
     np.testing.assert_allclose(curve.steps[:2], [2, 5])
     np.testing.assert_allclose([curve.low[0], curve.mean[0], curve.high[0]], [2, 2.5, 3])
@@ -277,10 +281,10 @@ def test_impossible_published_data_sets(tmp_path, name, message):
 
 
 def test_command(study, tmp_path, capsys):
-    assert report.main([str(study), f"--output={tmp_path / 'out'}"]) == 0
+    assert main([str(study), f"--output={tmp_path / 'out'}"]) == 0
     assert capsys.readouterr().out == f"wrote {tmp_path / 'out' / 'report.html'}\n"
     (tmp_path / "empty").mkdir()
-    assert report.main([str(study), str(tmp_path / "empty")]) == 1
+    assert main([str(study), str(tmp_path / "empty")]) == 1
     assert "empty is no run and holds none: there is no config.json" in capsys.readouterr().err
-    assert report.main([str(tmp_path / "nowhere")]) == 1
+    assert main([str(tmp_path / "nowhere")]) == 1
     assert "nowhere: there is no such folder" in capsys.readouterr().err

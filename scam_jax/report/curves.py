@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from scam_jax.report_figures import Key, Numbered
-from scam_jax.report_runs import Model
+from scam_jax.report.figure_tables import Key, Numbered
+from scam_jax.report.runs import Model
 
 # On a light and on a dark ground; told apart by the colour-blind too, best by threes, which is how
 # the dashes change. The first are Okabe and Ito's.

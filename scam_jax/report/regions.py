@@ -1,11 +1,10 @@
 """Tables of PSNR by region; rows are regions."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from data import labels
-from scam_jax.report_figures import Group, Numbered, cell_of, figures_of, keys_of, summary_of
-from scam_jax.report_tables import RUN, Column, Row, Table, best_of
+from scam_jax.report.figure_tables import Group, Numbered, cell_of, figures_of, keys_of, summary_of
+from scam_jax.report.runs import Model
+from scam_jax.report.tables import RUN, Column, Row, Table, best_of
 
 _REGION = "label "
 
@@ -27,7 +26,7 @@ def region_tables(group: Group) -> list[Table]:
 
 def _region_table(group: Group, title: str) -> Table:
     models = [numbered for numbered in group.models if numbered[1].evaluated(group.split)]
-    names = names_of(group.models[0][1].config)
+    names = _names([model for _, model in models], group.split)
     rows = []
     for key in sorted(
         (key for key in keys_of(group) if key.part.startswith(_REGION)),
@@ -48,11 +47,8 @@ def _region_table(group: Group, title: str) -> Table:
     return Table(title, ("region", "images"), columns, rows)
 
 
-def names_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """'13 hair' by '13', where a config tells what its labels mean."""
-    names: tuple[str, ...] = ()
-    if config["data.name"] == "celeba_mask_hq" and not config["data.label_map"]:
-        names = labels.CELEBA_MASK_HQ
-    elif config["data.label_map"] == labels.BODY_FACE_BACKGROUND:
-        names = ("background", "face", "body")
+def _names(models: Sequence[Model], split: str) -> dict[str, str]:
+    """'13 hair' by '13', where an evaluation tells what the labels are called."""
+    evaluations = (run.evaluations[split] for model in models for run in model.evaluated(split))
+    names = next((e.label_names for e in evaluations if e.label_names), ())
     return {str(number): f"{number} {name}" for number, name in enumerate(names)}

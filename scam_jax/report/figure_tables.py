@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from scam_jax import published
 from scam_jax.figures import AUTHORS, OURS, Figure
-from scam_jax.report_runs import SPLITS, DataSet, Model, Run
-from scam_jax.report_tables import (
+from scam_jax.report import published
+from scam_jax.report.runs import SPLITS, DataSet, Model, Run
+from scam_jax.report.tables import (
     COMPARED,
     NOTHING,
     PUBLISHED_ROW,

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scam_jax.report_figures import Group, evaluate_command
-from scam_jax.report_runs import Model, Run, differing_keys
-from scam_jax.report_tables import short_list
+from scam_jax.report.figure_tables import Group, evaluate_command
+from scam_jax.report.runs import Model, Run, differing_keys
+from scam_jax.report.tables import short_list
 
 _DIRTY = "-dirty"
 

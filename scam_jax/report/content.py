@@ -5,15 +5,15 @@ import datetime
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from scam_jax import published, report_facts, report_figures
 from scam_jax.figures import AUTHORS, OURS
-from scam_jax.report_curves import Plots, plots_of
-from scam_jax.report_facts import Configs, Fact, Note
-from scam_jax.report_figures import Group
-from scam_jax.report_pictures import Panel, panels_of
-from scam_jax.report_regions import region_tables
-from scam_jax.report_runs import Model, read
-from scam_jax.report_tables import PUBLISHED_ROW, Table
+from scam_jax.report import facts, figure_tables, published
+from scam_jax.report.curves import Plots, plots_of
+from scam_jax.report.facts import Configs, Fact, Note
+from scam_jax.report.figure_tables import Group
+from scam_jax.report.pictures import Panel, panels_of
+from scam_jax.report.regions import region_tables
+from scam_jax.report.runs import Model, read
+from scam_jax.report.tables import PUBLISHED_ROW, Table
 
 _BEST = (
     "Bold is the best of a column among the models here; what is published, or needs no model, "
@@ -47,7 +47,7 @@ PROTOCOLS: Mapping[str, str] = {
         "How ReID's pairs came about was never released: its figures stand apart."
     ),
 }
-GROUP_NAMES = report_figures.GROUPS
+GROUP_NAMES = figure_tables.GROUPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +80,12 @@ def collect(folders: Sequence[pathlib.Path], of_folders: str | None = None) -> R
         `published.DATA_SETS`.
 
     Raises:
-      FileNotFoundError, ValueError: as `report_runs.read`; or `of_folders` has no meaning here.
+      FileNotFoundError, ValueError: as `runs.read`; or `of_folders` has no meaning here.
     """
     models = read(folders)
     if of_folders is not None:
         _check_published(models, of_folders)
-    groups = report_figures.groups_of(models)
+    groups = figure_tables.groups_of(models)
     tables = [_main_table(group, of_folders) for group in groups]
     shown = {column.group for table in tables for column in table.columns}
     shown |= {GROUP_NAMES[published.PUBLISHED]} if _has_published(tables) else set()
@@ -95,18 +95,18 @@ def collect(folders: Sequence[pathlib.Path], of_folders: str | None = None) -> R
         title=f"{who} on {data}",
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         models=models,
-        facts=report_facts.facts_of(models),
+        facts=facts.facts_of(models),
         tables=tables,
         reading=_reading(tables),
-        spreads=[t for group in groups if (t := report_figures.spread_table(group))],
+        spreads=[t for group in groups if (t := figure_tables.spread_table(group))],
         protocols={GROUP_NAMES[p]: t for p, t in PROTOCOLS.items() if GROUP_NAMES[p] in shown},
-        missing=report_facts.missing_of(groups, models),
-        warnings=report_facts.warnings_of(groups, models),
-        transfers=[t for group in groups if (t := report_figures.transfer_table(group))],
+        missing=facts.missing_of(groups, models),
+        warnings=facts.warnings_of(groups, models),
+        transfers=[t for group in groups if (t := figure_tables.transfer_table(group))],
         regions=[t for group in groups for t in region_tables(group)],
         plots=plots_of(models),
         panels=panels_of(groups),
-        configs=report_facts.configs_of(models),
+        configs=facts.configs_of(models),
     )
 
 
@@ -130,12 +130,12 @@ def _main_table(group: Group, of_folders: str | None) -> Table:
     """With the published rows where they are of the same images."""
     paper = published.find(group.data.name, of_folders)
     if paper is None or group.split != published.SPLIT:
-        return report_figures.main_table(group, None)
+        return figure_tables.main_table(group, None)
     size = group.data.height, group.data.width
     if size == paper.size:
-        table = report_figures.main_table(group, paper)
+        table = figure_tables.main_table(group, paper)
         return dataclasses.replace(table, notes=[f"Published: {published.SOURCE}."])
-    table = report_figures.main_table(group, None)
+    table = figure_tables.main_table(group, None)
     wanted, given = ("×".join(map(str, s)) for s in (paper.size, size))
     note = f"The figures published for {paper.title} are of {wanted} images, not {given}: not shown"
     return dataclasses.replace(table, notes=[f"{note}."])

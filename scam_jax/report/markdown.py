@@ -4,11 +4,11 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
-from scam_jax import report_curves, report_pictures
 from scam_jax.figures import number
-from scam_jax.report_content import Report
-from scam_jax.report_facts import Fact, Note, runs_table
-from scam_jax.report_tables import Cell, Row, Table
+from scam_jax.report import curves, pictures
+from scam_jax.report.content import Report
+from scam_jax.report.facts import Fact, Note, runs_table
+from scam_jax.report.tables import Cell, Row, Table
 
 _PICTURES = "pictures"
 _SPECIAL = re.compile(r"([\\`*|\[\]])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
@@ -128,7 +128,7 @@ def _curves(report: Report, output: pathlib.Path) -> Iterator[str]:
     for plots in report.plots:
         yield from ["", f"**{plain(plots.title)}**", ""]
         if plots.metrics:
-            report_curves.save_png(plots, output / _PICTURES / f"{plots.name}.png")
+            curves.save_png(plots, output / _PICTURES / f"{plots.name}.png")
             yield f"![{plain(plots.title)}]({_PICTURES}/{plots.name}.png)"
         if plots.constant:
             values = ", ".join(f"{name} = {number(v)}" for name, v in plots.constant.items())
@@ -138,11 +138,11 @@ def _curves(report: Report, output: pathlib.Path) -> Iterator[str]:
 def _pictures(report: Report, output: pathlib.Path) -> Iterator[str]:
     yield from ["", "## Pictures"] if report.panels else []
     for panel in report.panels:
-        title, about = report_pictures.KINDS[panel.kind]
+        title, about = pictures.KINDS[panel.kind]
         where = f"{panel.group.data}, {panel.group.split} split"
         yield from ["", f"**{title}**, {plain(where)}: {about}"]
         for shown in panel.shown:
-            path = report_pictures.copy(shown, panel, output / _PICTURES)
+            path = pictures.copy(shown, panel, output / _PICTURES)
             name = f"{plain(shown.model.name)}, seed {shown.run.seed}"
             yield from ["", f"{name}:", "", f"![{title}, {name}]({_PICTURES}/{path.name})"]
 

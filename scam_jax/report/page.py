@@ -7,10 +7,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from scam_jax import report_curves, report_pictures
 from scam_jax.figures import number
-from scam_jax.report_content import Report
-from scam_jax.report_facts import runs_table
+from scam_jax.report import curves, pictures
+from scam_jax.report.content import Report
+from scam_jax.report.facts import runs_table
 
 _TEMPLATE, _STYLE = "report.html.jinja", "report.css"
 _FOLDER = pathlib.Path(__file__).parent
@@ -26,7 +26,7 @@ def html(report: Report) -> str:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals["style"] = report_curves.style
+    environment.globals["style"] = curves.style
     environment.filters["prose"] = _prose
     return environment.get_template(_TEMPLATE).render(
         report=report,
@@ -41,7 +41,7 @@ def html(report: Report) -> str:
 def _css() -> str:
     """The style, with the series' colours in both schemes."""
     schemes = [
-        " ".join(f"--series-{i}: {pair[k]};" for i, pair in enumerate(report_curves.COLOURS))
+        " ".join(f"--series-{i}: {pair[k]};" for i, pair in enumerate(curves.COLOURS))
         for k in (0, 1)
     ]
     lines = [
@@ -49,9 +49,7 @@ def _css() -> str:
         f":root {{ {schemes[0]} }}",
         f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {schemes[1]} }} }}",
     ]
-    lines += [
-        f".series-{i} {{ stroke: var(--series-{i}); }}" for i in range(len(report_curves.COLOURS))
-    ]
+    lines += [f".series-{i} {{ stroke: var(--series-{i}); }}" for i in range(len(curves.COLOURS))]
     lines += [f".dash-{i} {{ stroke-dasharray: {dash}; }}" for i, dash in enumerate(_DASHES)]
     return "\n".join(lines)
 
@@ -65,27 +63,27 @@ def _prose(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _curves(plots: report_curves.Plots) -> dict[str, Any]:
+def _curves(plots: curves.Plots) -> dict[str, Any]:
     constant = ", ".join(f"{name} = {number(value)}" for name, value in plots.constant.items())
     return {
         "title": plots.title,
         "points": plots.points,
         "constant": constant,
-        "drawings": [Markup(svg) for svg in report_curves.svgs(plots)],
+        "drawings": [Markup(svg) for svg in curves.svgs(plots)],
         "open": plots.is_main,
     }
 
 
-def _panel(panel: report_pictures.Panel, count: int) -> dict[str, Any]:
-    title, about = report_pictures.KINDS[panel.kind]
-    pictures: Sequence[tuple] = [
-        (shown.model.name, shown.run.seed, shown.number, report_pictures.embed(shown.file))
+def _panel(panel: pictures.Panel, count: int) -> dict[str, Any]:
+    title, about = pictures.KINDS[panel.kind]
+    embedded: Sequence[tuple] = [
+        (shown.model.name, shown.run.seed, shown.number, pictures.embed(shown.file))
         for shown in panel.shown
     ]
     return {
         "title": f"{title} · {panel.group.data} · {panel.group.split} split",
         "about": about,
-        "pictures": pictures,
+        "pictures": embedded,
         "open": panel.kind in _OPEN or count <= len(_OPEN),
-        "reduced": any(picture.is_reduced for *_, picture in pictures),
+        "reduced": any(picture.is_reduced for *_, picture in embedded),
     }
