@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -36,6 +35,7 @@ from scam_jax.evaluation_figures import Arrays, figures_of, noted_warnings
 from scam_jax.figures import AUTHORS, OURS, Evaluation, Missing
 from scam_jax.judges import Judges
 from scam_jax.objectives import to_float
+from scam_jax.statistics_file import statistics_in
 
 Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
@@ -213,19 +213,16 @@ class Evaluator:
         real, quantize = self.data.real[protocol], QUANTIZE[protocol]
         weights = self.judges.hashes["inception"]
         file = self.statistics_folder / f"{real.name}_{quantize.__name__}_inception_{weights}.npz"
-        # all hosts go the same way, whatever each sees of the file just now
-        if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
-            return fid.Statistics.load(file)
-        logging.info("%s: features of %d real images", file, len(real.source))
+
+        def features() -> np.ndarray:
+            logging.info("%s: features of %d real images", file, len(real.source))
+            return self._collect(real.source, measure)["features"]
 
         def measure(batch, index):
             image = to_float(batch["image"])
             return {"features": self.judges.inception(quantize(image))}
 
-        found = fid.statistics(self._collect(real.source, measure)["features"])
-        if jax.process_index() == 0:
-            found.save(file)
-        return found
+        return statistics_in(file, features)
 
     def missing(self) -> list[Missing]:
         """Which metrics lack a network or a second image, and why."""

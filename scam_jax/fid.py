@@ -30,6 +30,16 @@ class Statistics:
         """Whether there are too few features for a covariance of full rank."""
         return self.count <= len(self.mean)
 
+    def flat(self) -> np.ndarray:
+        """All numbers in a row, float64 `[D + D² + 1]`."""
+        return np.concatenate([self.mean, self.covariance.ravel(), [self.count]])
+
+    @classmethod
+    def of_flat(cls, numbers: np.ndarray, width: int) -> "Statistics":
+        """What `flat` gave, of `width` D."""
+        covariance = numbers[width:-1].reshape(width, width)
+        return cls(numbers[:width], covariance, int(numbers[-1]))
+
     def save(self, file: pathlib.Path) -> None:
         """Writes an .npz; a reader sees the whole file or none."""
         file.parent.mkdir(parents=True, exist_ok=True)

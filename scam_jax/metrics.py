@@ -95,7 +95,8 @@ def region_errors(image: Array, target: Array, labels: Array, num_labels: int) -
     squared = jnp.square(rounded(image) - target.astype(jnp.float32)).mean(-1)
     one_hot = jax.nn.one_hot(labels, num_labels)
     return {
-        "region_error": jnp.einsum("bhw,bhwl->bl", squared, one_hot),
+        # accelerators would multiply in less than fp32
+        "region_error": jnp.einsum("bhw,bhwl->bl", squared, one_hot, precision="highest"),
         "region_pixels": one_hot.sum((1, 2)),
     }
 

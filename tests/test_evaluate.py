@@ -40,6 +40,10 @@ def few_numbers(monkeypatch):
 
 @pytest.fixture(scope="module")
 def model():
+    return noisy_model()
+
+
+def noisy_model():
     """Its noise shows in the images."""
     config = small.config()
     variables = state.create(config, models.build(config)).eval_variables()
@@ -83,7 +87,12 @@ def evaluation_of(model, folder, people, devices=1, batch=4, seeds=1, transfers=
         real=real,
         label_names=("background", "skin", "hair"),
         transfers=transfers,
-        batches=lambda source: pipeline.eval_batches(source, batch_size=batch),
+        batches=lambda source: pipeline.eval_batches(
+            source,
+            batch_size=batch,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
     )
     evaluator = evaluate.Evaluator(
         model.config, mesh_of(devices), data, weights=folder / "weights", statistics=folder

@@ -62,4 +62,8 @@ def test_statistics_survive_their_file(tmp_path):
     loaded = fid.Statistics.load(tmp_path / "deep" / "s.npz")
     np.testing.assert_array_equal(loaded.covariance, found.covariance)
     assert loaded.count == 20
+    again = fid.Statistics.of_flat(found.flat().view(np.uint32).view(np.float64), len(found.mean))
+    np.testing.assert_array_equal(again.covariance, found.covariance)
+    np.testing.assert_array_equal(again.mean, found.mean)
+    assert again.count == 20
     assert [f.name for f in (tmp_path / "deep").iterdir()] == ["s.npz"]

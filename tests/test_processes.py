@@ -8,9 +8,26 @@ import time
 
 import pytest
 from conftest import assert_trees_close
-from program import command, free_port, restored, run, start, start_two, train_command, wait_for
+from program import (
+    ROOT,
+    command,
+    free_port,
+    restored,
+    run,
+    start,
+    start_two,
+    train_command,
+    wait_for,
+)
+from test_evaluate import (
+    FewNumbers,
+    evaluation_of,
+    examples,
+    known_transfers,
+    noisy_model,
+)
 
-from scam_jax import processes
+from scam_jax import evaluate, processes
 from scam_jax.figures import Evaluation
 
 # As srun sets them for one of the tasks, here 16 on two nodes.
@@ -232,6 +249,27 @@ def test_two_processes_evaluate_as_one(of_two):
         found.append(Evaluation.load(of_two / "evaluation_test").figures)
     for a, b in zip(*found, strict=True):
         assert a.values == pytest.approx(b.values, rel=1e-5), a.metric
+
+
+def test_two_processes_get_every_figure_of_one(tmp_path, monkeypatch):
+    """FID, ReID and transfers too; the second has no statistics file, and gets the first's."""
+    address = f"127.0.0.1:{free_port()}"
+    script = [sys.executable, "tests/evaluating_process.py", address]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    wait_for([start([*script, str(i), str(tmp_path)], variables=path, **pipes) for i in range(2)])
+    monkeypatch.setattr(evaluate, "Judges", FewNumbers)
+    alone = evaluation_of(
+        noisy_model(), tmp_path / "alone", examples(5), 2, 4, 2, known_transfers(3)
+    )
+    for index in ("0", "1"):
+        for name in ("first", "second"):
+            found = Evaluation.load(tmp_path / index / name).figures
+            for a, b in zip(found, alone.figures, strict=True):
+                assert (a.metric, a.part, a.count) == (b.metric, b.part, b.count)
+                assert a.values == pytest.approx(b.values, rel=1e-4), a
+    assert [*(tmp_path / "0").glob("*.npz")]
+    assert not [*(tmp_path / "1").glob("*.npz")]
 
 
 def test_one_of_two_processes_draws(of_two):
