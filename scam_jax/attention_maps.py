@@ -17,6 +17,13 @@ from scam_jax.models.primitives import nearest_indices
 from scam_jax.objectives import to_float
 from scam_jax.transfer import Picture, TrainedModel, latents_of_labels
 
+# A block's modulations by their modules' names.
+_KINDS = {
+    "mod_0": "modulation 0",
+    "mod_1": "modulation 1",
+    "mod_res": "shortcut",
+    "rgb_mod": "RGB",
+}
 # Maps `[h, w, K]` of one image by block: each pixel's weights for the latents of its label.
 Maps = dict[str, np.ndarray]
 
@@ -31,7 +38,8 @@ def encoder_maps(model: TrainedModel, picture: Picture) -> Maps:
     recorded = _encoder(
         model.networks, model.variables["encoder"], image[None], labels[None].astype(np.int32)
     )
-    return _named(recorded, r"cross_attention_(\d+)", "block {}")
+    maps = _by_block(recorded, r"cross_attention_(\d+)")
+    return {f"block {i}": weights for (i,), weights in maps.items()}
 
 
 def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None = None) -> Maps:
@@ -49,9 +57,8 @@ def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None
         latents = jax.numpy.where(from_subject, other, latents)
     labels = target.labels[None].astype(np.int32)
     recorded = _generator(model.networks, model.variables["generator"], labels, latents)
-    maps = _named(recorded, r"block_(\d+)_mod_(\d)/latent_to_image", "block {}, modulation {}")
-    maps |= _named(recorded, r"block_(\d+)_mod_res/latent_to_image", "block {}, shortcut")
-    return maps | _named(recorded, r"block_(\d+)_rgb_mod/latent_to_image", "block {}, RGB")
+    maps = _by_block(recorded, rf"block_(\d+)_({'|'.join(_KINDS)})/latent_to_image")
+    return {f"block {i}, {_KINDS[kind]}": weights for (i, kind), weights in maps.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -70,15 +77,15 @@ def _generator(networks: models.Networks, variables: Any, labels, latents) -> di
     ]
 
 
-def _named(recorded: dict, pattern: str, name: str) -> Maps:
-    """Of all that was recorded, the maps of modules whose path matches, in the blocks' order."""
-    leaves = jax.tree_util.tree_leaves_with_path(recorded)
+def _by_block(recorded: dict, pattern: str) -> dict[tuple, np.ndarray]:
+    """The maps of modules whose path matches, by what the pattern's groups are, in order."""
     found = {}
-    for path, weights in leaves:
+    for path, weights in jax.tree_util.tree_leaves_with_path(recorded):
         module = "/".join(key.key for key in path if isinstance(key, jax.tree_util.DictKey))
         if match := re.match(pattern + "/", module):
-            found[tuple(map(int, match.groups()))] = np.asarray(weights[0])
-    return {name.format(*numbers): found[numbers] for numbers in sorted(found)}
+            block, *kind = match.groups()
+            found[int(block), *kind] = np.asarray(weights[0])
+    return dict(sorted(found.items()))
 
 
 def strongest(weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -127,7 +134,7 @@ def draw(
 
     Returns:
       'encoder': a row each for subject and target: image, labels, blocks. 'generator': the
-      transfer, its labels, then a map a modulation, wrapped into rows.
+      transfer, its labels, then a map a modulation, wrapped into rows. Each has its name above.
 
     Raises:
       ValueError: the model has no such label or latent.
@@ -142,13 +149,17 @@ def draw(
             return strongest(weights, size)
         return strength(weights, labels, *latent, size)
 
-    def row(image, labels, maps):
-        colours = pictures.colorize(labels, model.config.data.num_labels)
-        return [image, colours, *(drawn(weights, labels) for weights in maps.values())]
+    def row(name, image, labels, maps):
+        cells = {name: image, "labels": pictures.colorize(labels, model.config.data.num_labels)}
+        cells |= {block: drawn(weights, labels) for block, weights in maps.items()}
+        return [pictures.captioned(cell, caption) for caption, cell in cells.items()]
 
-    people = [row(*person, encoder_maps(model, person)) for person in (subject, target)]
+    people = [
+        row(name, *person, encoder_maps(model, person))
+        for name, person in (("subject", subject), ("target", target))
+    ]
     transferred = model.transfer(*subject, *target)
-    cells = row(transferred, target.labels, generator_maps(model, target, subject))
+    cells = row("transfer", transferred, target.labels, generator_maps(model, target, subject))
     width = max(len(people[0]), 6)
     wrapped = [cells[i : i + width] for i in range(0, len(cells), width)]
     return {"encoder": pictures.grid(people), "generator": pictures.grid(wrapped)}

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 
 def palette(num_labels: int) -> np.ndarray:
@@ -39,6 +39,15 @@ def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
             y, x = i * (height + gap), j * (width + gap)
             picture[y : y + height, x : x + width] = image
     return picture
+
+
+def captioned(image: np.ndarray, caption: str, least_height: int = 128) -> np.ndarray:
+    """The image with a line of text above; enlarged by a whole number if it is lower than that."""
+    times = max(1, -(-least_height // image.shape[0]))
+    image = image.repeat(times, axis=0).repeat(times, axis=1)
+    strip = Image.new("RGB", (image.shape[1], 14), "white")
+    ImageDraw.Draw(strip).text((0, 1), caption, fill="black", font=ImageFont.load_default(10))
+    return np.concatenate([np.asarray(strip), image])
 
 
 def stacked(parts: Sequence[np.ndarray], gap: int = 10) -> np.ndarray:

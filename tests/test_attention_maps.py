@@ -36,8 +36,8 @@ def test_a_map_for_every_block_and_modulation(model):
         "block 1": (12, 8, 3),
     }
     generator = attention_maps.generator_maps(model, picture(0))
-    assert [*generator][:2] == ["block 0, modulation 0", "block 0, modulation 1"]
-    assert [*generator][-1] == "block 2, RGB"
+    assert [*generator][:3] == ["block 0, modulation 0", "block 0, modulation 1", "block 0, RGB"]
+    assert [*generator][-1] == "block 3, modulation 1"
     assert len(generator) == 4 * 2 + 3, "the last block's RGB is a convolution alone"
     assert generator["block 3, modulation 1"].shape == (24, 16, 3)
     assert generator["block 0, modulation 0"].shape == (2, 1, 3), "fewer pixels than latents"
@@ -103,10 +103,12 @@ def test_recording_changes_no_image(model):
 
 def test_pictures_of_maps(model):
     drawn = attention_maps.draw(model, picture(0), picture(1))
-    assert drawn["encoder"].shape == (2 * 24 + 2, 4 * 16 + 3 * 2, 3)
-    assert drawn["generator"].shape[1] == 6 * 16 + 5 * 2
+    height, width = 14 + 6 * 24, 6 * 16  # enlarged to 128 pixels or more, with captions
+    assert drawn["encoder"].shape == (2 * height + 2, 4 * width + 3 * 2, 3)
+    assert drawn["generator"].shape[1] == 6 * width + 5 * 2
     one = attention_maps.draw(model, picture(0), picture(1), latent=(1, 0))["encoder"]
-    block = one[:24, 2 * 18 : 2 * 18 + 16]
+    left = 2 * (width + 2)
+    block = one[14:height:6, left : left + width : 6]
     assert block.max() == 255
     assert block[picture(0).labels != 1].max() == 0, "a latent of label 1 sees only its pixels"
     whole = panels.attention(model, picture(0), picture(1))
