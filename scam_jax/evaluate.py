@@ -89,6 +89,9 @@ class Evaluator:
         real = {protocol: self._real_statistics(protocol) for protocol in self._fid_protocols()}
         figures = figures_of(arrays, real, self.config.data.num_labels)
         count = len(self.data.source)
+        warnings = noted_warnings(count, real)
+        for warning in warnings:
+            logging.warning("%s", warning)
         return Evaluation(
             step=step,
             data=self.data.name,
@@ -96,7 +99,7 @@ class Evaluator:
             count=count,
             figures=figures,
             missing=self.missing(),
-            warnings=noted_warnings(count, real),
+            warnings=warnings,
             label_names=[*self.data.label_names],
         )
 
