@@ -15,7 +15,7 @@ reproduce: .venv/ready
 	$(RUN) main.py --mode=study --config=configs/synthetic_study.py
 
 test: .venv/ready
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 # Full-size networks against the authors' numbers: some gigabytes of memory.
 full: .venv/ready

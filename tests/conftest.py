@@ -5,15 +5,16 @@ import os
 import pathlib
 import tempfile
 
-# Devices for the tests of data parallelism; compiling matters more here than running.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# A program that several tests and processes run is compiled once.
-_COMPILED = tempfile.TemporaryDirectory()
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has it all from the process that started it
+    # Devices for the tests of data parallelism; compiling matters more here than running.
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "")
+        + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    )
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # A program that several tests and processes run is compiled once.
+    _COMPILED = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 
 import jax
 import numpy as np
@@ -43,6 +44,14 @@ class Golden:
 
     def labels(self, key: str = "in/label") -> np.ndarray:
         return self.arrays[key].astype(np.int32)
+
+
+# Begun first, for the workers to end together.
+_LONGEST_FILES = ("test_processes.py", "test_train.py", "test_meshes.py", "test_steps.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in _LONGEST_FILES)
 
 
 @pytest.fixture
