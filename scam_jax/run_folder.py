@@ -25,6 +25,7 @@ _PACKAGES = (
     "grain",
     "ml_collections",
     "clu",
+    "dm-pix",
     "numpy",
     "pillow",
 )
