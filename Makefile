@@ -4,7 +4,7 @@ RUN_POD := .venv-pod/bin/python
 
 .PHONY: demo reproduce test lint full pod-check pod-check-quick
 
-# Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: about 12 minutes on 2 cores.
+# Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: 12 to 15 minutes on 2 cores.
 demo: .venv/ready
 	$(RUN) main.py --config=configs/synthetic.py --workdir=runs/demo
 	$(RUN) main.py --mode=eval --workdir=runs/demo
