@@ -33,7 +33,7 @@ from scam_jax import train as training
 from scam_jax.checkpoints import CheckpointError, Checkpoints
 from scam_jax.evaluate import Evaluator
 from scam_jax.evaluation_data import EvaluationData, RealImages
-from scam_jax.figures import AUTHORS, FILE, OURS
+from scam_jax.figures import AUTHORS, FILE, OURS, Evaluation
 from scam_jax.transfer import Picture, TrainedModel
 from scam_jax.writer import Writer
 
@@ -187,10 +187,15 @@ def run_study(config: ConfigDict, workdir: pathlib.Path) -> None:
         folder = workdir / name
         logging.info("study: %s", folder)
         train(variant, folder, stop)
-        if not (run_folder.evaluation(folder, "test") / FILE).is_file():
+        if not _is_evaluated(run_folder.evaluation(folder, "test"), variant.train.num_steps):
             evaluate_run(variant, folder, "test")
     if jax.process_index() == 0:
         print(f"wrote {report.write([workdir], workdir / 'report')}")
+
+
+def _is_evaluated(folder: pathlib.Path, step: int) -> bool:
+    """Whether the figures there are of `step`: a study may go on for more steps than it had."""
+    return (folder / FILE).is_file() and Evaluation.load(folder).step == step
 
 
 def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: int) -> None:
