@@ -1,9 +1,11 @@
-"""A study's runs, and the command that trains, evaluates and reports them."""
+"""A study's runs, and which of them are done."""
 
 import pytest
 import small
 
+import main
 from scam_jax import study
+from scam_jax.figures import Evaluation
 
 
 def config(**variants):
@@ -31,3 +33,11 @@ def test_every_variant_with_every_seed():
 def test_impossible_variants_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         study.runs_of(config(scam={}, odd=changes))
+
+
+def test_figures_of_another_step_do_not_count(tmp_path):
+    """A study that goes on for more steps than it had is evaluated anew."""
+    assert not main._is_evaluated(tmp_path, 4)
+    Evaluation(step=4, data="noise", split="test", count=1, figures=[]).save(tmp_path)
+    assert main._is_evaluated(tmp_path, 4)
+    assert not main._is_evaluated(tmp_path, 8)
