@@ -261,7 +261,9 @@ def _workdir() -> pathlib.Path:
     if _CONFIG.value is None:
         raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
     file = config_flags.get_config_filename(flags.FLAGS["config"])
-    return pathlib.Path("runs") / pathlib.Path(file).stem
+    name, _, choices = pathlib.Path(file).name.partition(":")
+    chosen = [choice.partition("=")[2] for choice in choices.split(",") if choice]
+    return pathlib.Path("runs") / "_".join([name.removesuffix(".py"), *chosen])
 
 
 def _config(workdir: pathlib.Path) -> ConfigDict:

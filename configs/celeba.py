@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
-    config = common.base()
+def get_config(choices: str = "") -> ConfigDict:
+    config = common.base(choices)
     config.data.name = "celeba_mask_hq"
     config.data.directory = "datasets"
     config.data.num_labels = 19

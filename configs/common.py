@@ -1,10 +1,74 @@
-"""The base of every experiment: SCAM as published (ECCV 2022, section 4)."""
+"""The base of every experiment: SCAM as published (ECCV 2022, section 4), and its baselines."""
 
 from ml_collections import ConfigDict
 
+from scam_jax import models
 
-def base() -> ConfigDict:
-    """Every key that a config has, at the published values for 256×256 images."""
+
+def base(choices: str = "") -> ConfigDict:
+    """Every key that a config has, at the published values for 256×256 images.
+
+    Args:
+      choices: what follows the colon in --config=configs/celeba.py:model=sean,discriminator=oasis.
+        Of another model or discriminator, the config has the keys of that.
+
+    Raises:
+      ValueError: there is no such choice.
+    """
+    chosen = _parsed(choices)
+    config = _scam()
+    if "model" in chosen:
+        _use_model(config, chosen["model"])
+    if "discriminator" in chosen:
+        _use_discriminator(config, chosen["discriminator"])
+    return config
+
+
+def _parsed(choices: str) -> dict[str, str]:
+    """'model=sean,discriminator=oasis' by key."""
+    possible = {"model": models.FAMILIES, "discriminator": models.DISCRIMINATORS}
+    chosen = {}
+    for choice in filter(None, choices.split(",")):
+        key, _, value = choice.partition("=")
+        if key not in possible:
+            raise ValueError(f"--config=FILE:{choice}: use {' or '.join(possible)}")
+        if value not in possible[key]:
+            raise ValueError(f"--config=FILE:{choice}: use {key}= one of {', '.join(possible[key])}")
+        chosen[key] = value
+    return chosen
+
+
+def _use_model(config: ConfigDict, name: str) -> None:
+    """Makes `config` that of another family of models, trained as the authors trained baselines."""
+    family = models.FAMILIES[name]
+    for key in models.FAMILIES[config.model.family].shared:
+        del config.model[key]
+    config.model.family = name
+    config.model.update(dict(family.shared))
+    config.model.encoder = ConfigDict({"dtype": "", **family.encoder})
+    config.model.generator = ConfigDict({"dtype": "", **family.generator})
+    if name == "scam":
+        return
+    config.model.initialization = "xavier"
+    config.model.discriminator.spectral_norm = True
+    config.losses.gradient_normalization = False
+    config.losses.l1 = _weight(0.0)
+    config.losses.feature_matching = _weight(10.0)
+    config.losses.kl = _weight(0.05 if family.variational(config.model) else 0.0)
+    config.optimizer.b1 = 0.0
+    config.optimizer.weight_decay = 0.0
+
+
+def _use_discriminator(config: ConfigDict, kind: str) -> None:
+    options = models.discriminator_options(kind)
+    config.model.discriminator = ConfigDict({"dtype": "", "kind": kind, **options})
+    if kind == "oasis":
+        config.losses.gan_kind = "oasis"
+        config.losses.gradient_normalization = False
+        config.losses.feature_matching = _weight(0.0)
+
+
+def _scam() -> ConfigDict:
     config = ConfigDict()
     # Weights, noise and the order of images all follow from it.
     config.seed = 0
@@ -35,6 +99,11 @@ def base() -> ConfigDict:
     config.data.num_workers = 0
 
     config.model = ConfigDict()
+    # 'scam', or a baseline: 'spade', 'clade', 'sean', 'sean_clade', 'inade', 'groupdnet'. Chosen by
+    # --config=configs/NAME.py:model=sean, for the model's other keys depend on it.
+    config.model.family = "scam"
+    # How weights start: 'pytorch', as PyTorch's layers do, or 'xavier', as the baselines do.
+    config.model.initialization = "pytorch"
     config.model.latents_per_label = 8
     config.model.background_latents = 8
     config.model.latent_dim = 256
@@ -70,14 +139,17 @@ def base() -> ConfigDict:
     config.model.generator.add_noise = True
     config.model.discriminator = ConfigDict()
     config.model.discriminator.dtype = ""
+    # 'patchgan'; or, chosen by --config=configs/NAME.py:discriminator=oasis, 'stylegan2' or 'oasis'.
+    config.model.discriminator.kind = "patchgan"
     config.model.discriminator.num_scales = 2
     config.model.discriminator.features = 64
     config.model.discriminator.num_layers = 4
+    config.model.discriminator.spectral_norm = False
 
     # A weight goes from start to end over `steps` by equal factors; gan's and swapped's switches.
     config.losses = ConfigDict()
     config.losses.gradient_normalization = True
-    # 'hinge' or 'non_saturating'.
+    # 'hinge' or 'non_saturating'; 'oasis' with that discriminator.
     config.losses.gan_kind = "hinge"
     # Scale the GAN weight by the ratio of gradients at the last layer (Taming Transformers).
     config.losses.adaptive_gan = False
@@ -107,6 +179,8 @@ def base() -> ConfigDict:
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
     config.optimizer.weight_decay = 0.01
+    # Sharpness-aware minimisation, adaptive: 0 is off, 0.5 the authors'. A step costs three times.
+    config.optimizer.sam_rho = 0.0
 
     config.train = ConfigDict()
     # Images a step, over all devices.

@@ -11,17 +11,23 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
-    config = common.base()
+def get_config(choices: str = "") -> ConfigDict:
+    config = common.base(choices)
     config.data.directory = "datasets/faces"
     config.data.height = config.data.width = 128
     config.data.num_labels = 19
 
-    config.model.latents_per_label = config.model.background_latents = 4
-    config.model.latent_dim = config.model.attention_dim = 64
-    config.model.encoder.num_blocks = 5
     config.model.generator.features = 8
-    config.model.generator.num_up_layers = 5
+    if config.model.family == "scam":
+        config.model.latents_per_label = config.model.background_latents = 4
+        config.model.latent_dim = config.model.attention_dim = 64
+        config.model.encoder.num_blocks = 5
+        config.model.generator.num_up_layers = 5
+    else:
+        config.model.encoder.conv_features = 16
+        config.losses.l1.start = config.losses.l1.end = 10.0
+    if config.model.family == "groupdnet":
+        config.model.generator.features = config.data.num_labels
     config.model.discriminator.features = 16
 
     config.losses.perceptual.start = config.losses.perceptual.end = 0.0

@@ -15,8 +15,8 @@ from configs import common
 from data import labels
 
 
-def get_config() -> ConfigDict:
-    config = common.base()
+def get_config(choices: str = "") -> ConfigDict:
+    config = common.base(choices)
     config.data.directory = "datasets/idesigner"
     config.data.height = 256
     config.data.width = 170

@@ -11,25 +11,34 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
-    config = common.base()
+def get_config(choices: str = "") -> ConfigDict:
+    config = common.base(choices)
 
     config.data.name = "synthetic_people"
     config.data.directory = "datasets"
     config.data.height = config.data.width = 64
     config.data.num_labels = 6
 
-    config.model.latents_per_label = 4
-    config.model.background_latents = 8
-    config.model.latent_dim = config.model.attention_dim = 64
-    config.model.encoder.num_blocks = 4
-    config.model.encoder.conv_features = 16
     config.model.generator.features = 8
-    config.model.generator.num_up_layers = 4
     config.model.discriminator.features = 8
+    if config.model.family == "scam":
+        config.model.latents_per_label = 4
+        config.model.background_latents = 8
+        config.model.latent_dim = config.model.attention_dim = 64
+        config.model.encoder.num_blocks = 4
+        config.model.encoder.conv_features = 16
+        config.model.generator.num_up_layers = 4
+    else:
+        config.model.encoder.conv_features = 8
+        config.model.generator.num_up_layers = 6
+    if config.model.family in ("sean", "sean_clade"):
+        config.model.latent_dim = 64
 
-    # No pretrained weights are needed without the perceptual loss.
+    # No pretrained weights are needed without the perceptual loss. All models have the same losses,
+    # but for the KL of the variational.
     config.losses.perceptual.start = config.losses.perceptual.end = 0.0
+    config.losses.feature_matching.start = config.losses.feature_matching.end = 0.0
+    config.losses.l1.start = config.losses.l1.end = 10.0
 
     # Colours first: the discriminator joins for the second half. At weight 1 it would unsettle so
     # short a run at such rates.

@@ -12,11 +12,12 @@ from ml_collections import ConfigDict
 from configs import synthetic
 
 
-def get_config() -> ConfigDict:
-    config = synthetic.get_config()
+def get_config(choices: str = "") -> ConfigDict:
+    config = synthetic.get_config(choices)
     config.data.height = config.data.width = 32
-    config.model.latents_per_label = config.model.background_latents = 8
-    config.model.encoder.num_blocks = 3
+    if config.model.family == "scam":
+        config.model.latents_per_label = config.model.background_latents = 8
+        config.model.encoder.num_blocks = 3
     # Reconstruction alone: so short a run has no use for a discriminator.
     config.losses.gan.start = config.losses.gan.end = 0.0
     config.train.num_steps = 1500

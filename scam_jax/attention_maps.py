@@ -15,7 +15,7 @@ import numpy as np
 from scam_jax import models, pictures
 from scam_jax.models.primitives import nearest_indices
 from scam_jax.objectives import to_float
-from scam_jax.transfer import Picture, TrainedModel, latents_of_labels
+from scam_jax.transfer import Picture, TrainedModel, taken
 
 # A block's modulations by their modules' names.
 _KINDS = {
@@ -26,6 +26,11 @@ _KINDS = {
 }
 # Maps `[h, w, K]` of one image by block: each pixel's weights for the latents of its label.
 Maps = dict[str, np.ndarray]
+
+
+def has_attention(model: TrainedModel) -> bool:
+    """Whether there is anything to draw: the baselines have no attention."""
+    return models.family_of(model.config).has_attention
 
 
 def encoder_maps(model: TrainedModel, picture: Picture) -> Maps:
@@ -52,9 +57,9 @@ def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None
     latents = model.encode(target.image[None], target.labels[None])
     if subject is not None:
         subject = model.fit("subject", subject)
-        from_subject = latents_of_labels(model.config, None)[None, :, None]
+        from_subject = jax.numpy.asarray(taken(model.config, None))
         other = model.encode(subject.image[None], subject.labels[None])
-        latents = jax.numpy.where(from_subject, other, latents)
+        latents = model.networks.encoder.mix(from_subject, other, latents)
     labels = target.labels[None].astype(np.int32)
     recorded = _generator(model.networks, model.variables["generator"], labels, latents)
     maps = _by_block(recorded, rf"block_(\d+)_({'|'.join(_KINDS)})/latent_to_image")
@@ -137,8 +142,13 @@ def draw(
       transfer, its labels, then a map a modulation, wrapped into rows. Each has its name above.
 
     Raises:
-      ValueError: the model has no such label or latent.
+      ValueError: the model has no attention, or no such label or latent.
     """
+    if not has_attention(model):
+        raise ValueError(
+            f"config.model.family = {model.config.model.family!r}: only a model with attention has "
+            "maps of it to draw; there are none of this one"
+        )
     subject, target = model.fit("subject", subject), model.fit("target", target)
     size = subject.labels.shape
     if latent is not None:
@@ -166,6 +176,8 @@ def draw(
 
 
 def _check_latent(model: TrainedModel, label: int, latent: int) -> None:
-    count = int(latents_of_labels(model.config, [label]).sum())
+    taken(model.config, [label])
+    m = model.config.model
+    count = m.latents_per_label if label else m.background_latents
     if not 0 <= latent < count:
         raise ValueError(f"label {label} has no latent {latent}: it has 0 … {count - 1}")

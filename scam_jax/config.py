@@ -3,11 +3,17 @@
 from ml_collections import ConfigDict
 
 from scam_jax.losses import GAN
-from scam_jax.models.scam_generator import NORMS, start_size
+from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, family_of
+from scam_jax.models.initialization import KINDS
+from scam_jax.models.scam_generator import NORMS
 from scam_jax.state import RATE_SCALINGS
 
 DTYPES = ("float32", "bfloat16")
+# Of these and the least values, a config has those that its model has.
 _CHOICES = {
+    "model.family": tuple(FAMILIES),
+    "model.initialization": KINDS,
+    "model.discriminator.kind": tuple(DISCRIMINATORS),
     "model.dtype": DTYPES,
     **{f"model.{name}.dtype": ("", *DTYPES) for name in ("encoder", "generator", "discriminator")},
     "losses.perceptual_dtype": ("", *DTYPES),
@@ -37,9 +43,11 @@ _AT_LEAST = {
     "model.discriminator.num_scales": 1,
     "model.discriminator.features": 1,
     "model.discriminator.num_layers": 2,
+    "model.discriminator.max_features": 1,
     "losses.lazy_r1_step": 1,
     "optimizer.reference_batch_size": 1,
     "optimizer.warmup_steps": 0,
+    "optimizer.sam_rho": 0,
     "train.batch_size": 1,
     "train.accumulation_steps": 1,
     "train.num_steps": 1,
@@ -61,12 +69,13 @@ def validate(config: ConfigDict, num_devices: int = 1) -> None:
     Raises:
       ValueError: a value is impossible, or the batch does not divide among `num_devices`.
     """
-    for key, least in _AT_LEAST.items():
-        value = _get(config, key)
-        _require(value >= least, key, value, f"use {least} or more")
     for key, choices in _CHOICES.items():
-        value = _get(config, key)
+        value = _get(config, key, default=choices[0])
         _require(value in choices, key, value, f"use one of {', '.join(choices)}")
+    for key, least in _AT_LEAST.items():
+        value = _get(config, key, default=least)
+        _require(value >= least, key, value, f"use {least} or more")
+    _check_keys(config)
     labels = config.data.num_labels
     _require(labels <= 256, "data.num_labels", labels, "label maps hold 0 … 255: use at most 256")
     _check_networks(config)
@@ -74,8 +83,11 @@ def validate(config: ConfigDict, num_devices: int = 1) -> None:
     _check_training(config, num_devices)
 
 
-def _get(config: ConfigDict, key: str):
+def _get(config: ConfigDict, key: str, default=None):
+    """The value of a dotted key; of one that only some models have, or the default."""
     for part in key.split("."):
+        if default is not None and key.startswith("model.") and part not in config:
+            return default
         config = config[part]
     return config
 
@@ -85,48 +97,51 @@ def _require(holds: bool, key: str, value, remedy: str) -> None:
         raise ValueError(f"config.{key} = {value!r}: {remedy}")
 
 
+def _check_keys(config: ConfigDict) -> None:
+    """That the model has the keys of its kind: others would be read by nothing."""
+    family, kind = family_of(config), config.model.discriminator.kind
+    expected = {
+        "encoder": {"dtype", *family.encoder},
+        "generator": {"dtype", *family.generator},
+        "discriminator": {"dtype", "kind", *discriminator_options(kind)},
+    }
+    for network, keys in expected.items():
+        choice = f"discriminator={kind}" if network == "discriminator" else config.model.family
+        choice = choice if "=" in choice else f"model={choice}"
+        odd = keys ^ {*config.model[network]}
+        _require(
+            not odd,
+            f"model.{network}",
+            sorted(config.model[network]),
+            f"{', '.join(sorted(odd))} should be there or not: choose by --config=FILE:{choice}",
+        )
+
+
 def _check_networks(config: ConfigDict) -> None:
-    model, encoder, generator = config.model, config.model.encoder, config.model.generator
-    for key in ("encoder", "generator"):
-        heads = model[key].num_heads
+    for key, remedy in family_of(config).faults(config):
+        _require(False, key, _get(config, key), remedy)
+    discriminator = config.model.discriminator
+    kind, size = discriminator.kind, (config.data.height, config.data.width)
+    if kind == "oasis":
+        for key, length in zip(("data.height", "data.width"), size, strict=True):
+            remedy = "the OASIS discriminator halves it six times: use a multiple of 64"
+            _require(length % 64 == 0, key, length, remedy)
+    if kind == "stylegan2":
+        halvings = discriminator.num_layers + discriminator.num_scales - 1
         _require(
-            model.attention_dim % heads == 0,
-            f"model.{key}.num_heads",
-            heads,
-            f"must divide model.attention_dim = {model.attention_dim}",
+            discriminator.num_layers >= discriminator.num_scales and min(size) >= 2**halvings,
+            "model.discriminator.num_layers",
+            discriminator.num_layers,
+            f"each halves an image of {size[0]}×{size[1]}, and each further scale has one less: "
+            "use fewer",
         )
-    _require(
-        encoder.position_dim % 4 == 0,
-        "model.encoder.position_dim",
-        encoder.position_dim,
-        "a position needs channels divisible by 4",
-    )
-    if encoder.image_conv and encoder.num_blocks > 1:
+    if config.model.equalized:
         _require(
-            encoder.conv_features % 2 == 0,
-            "model.encoder.conv_features",
-            encoder.conv_features,
-            "its double carries a position: use an even number",
+            config.model.initialization == "pytorch",
+            "model.initialization",
+            config.model.initialization,
+            "equalized layers start from standard normal weights: leave it 'pytorch'",
         )
-    _require(
-        generator.features % 4 == 0,
-        "model.generator.features",
-        generator.features,
-        "every map carries a position: use a number divisible by 4",
-    )
-    size = config.data.height, config.data.width
-    _require(
-        min(start_size(*size, generator.num_up_layers)) >= 1,
-        "model.generator.num_up_layers",
-        generator.num_up_layers,
-        f"the first map of a {size[0]}×{size[1]} image would be empty: use fewer up layers",
-    )
-    _require(
-        generator.mask_adain_layers <= generator.num_up_layers,
-        "model.generator.mask_adain_layers",
-        generator.mask_adain_layers,
-        f"use at most num_up_layers = {generator.num_up_layers}",
-    )
 
 
 def _check_losses(config: ConfigDict) -> None:
@@ -142,12 +157,28 @@ def _check_losses(config: ConfigDict) -> None:
                 weight.to_dict(),
                 "a weight that changes does so by equal factors: start, end and steps above 0",
             )
-    if losses.kl.end > 0:
+    kl = max(losses.kl.start, losses.kl.end)
+    if kl > 0:
         _require(
-            config.model.encoder.use_vae,
-            "losses.kl.end",
-            losses.kl.end,
+            family_of(config).variational(config.model),
+            "losses.kl",
+            kl,
             "only a variational encoder has a KL loss: set model.encoder.use_vae = True",
+        )
+    is_oasis = config.model.discriminator.kind == "oasis"
+    _require(
+        (losses.gan_kind == "oasis") == is_oasis,
+        "losses.gan_kind",
+        losses.gan_kind,
+        "the loss 'oasis' and model.discriminator.kind = 'oasis' go together",
+    )
+    if is_oasis:
+        matching = max(losses.feature_matching.start, losses.feature_matching.end)
+        _require(
+            matching == 0,
+            "losses.feature_matching",
+            matching,
+            "the OASIS discriminator gives no inner maps to match: use 0",
         )
 
 
@@ -181,7 +212,8 @@ def _check_accumulation(config: ConfigDict, num_devices: int) -> None:
         f"{config.train.batch_size} / {num_devices}",
     )
     needs_all = {
-        "model.generator.norm = 'batch'": config.model.generator.norm == "batch",
+        "batch norm": family_of(config).batch_norm(config.model),
+        "losses.gan_kind = 'oasis'": config.losses.gan_kind == "oasis",
         "losses.swapped": max(config.losses.swapped.start, config.losses.swapped.end) > 0,
         "losses.adaptive_gan": config.losses.adaptive_gan,
     }

@@ -32,34 +32,33 @@ NETWORKS = ("encoder", "generator", "discriminator")
 _FAULTS_NAMED = 20
 
 
-def _entry(
-    state_dict: Mapping[str, np.ndarray], path: tuple[str, ...], names: Names
-) -> dict[str, np.ndarray]:
-    """The entries of `state_dict`, by name, that make our variable at `path`."""
-    if path[-1] in ("gaussian_kernel", "gaussian_bias"):
-        kind = {"gaussian_kernel": "weight", "gaussian_bias": "bias"}[path[-1]]
-        stack = [n for n in state_dict if re.fullmatch(rf"vae_mapper\.\d+\.{kind}", n)]
-        stack = sorted(stack, key=lambda n: int(n.split(".")[1]))
-        return {n: state_dict[n] for n in stack} or {f"vae_mapper.0.{kind}": None}
+def _entries(
+    state_dict: Mapping[str, np.ndarray], path: tuple[str, ...], names: Names, leaf: Any
+) -> dict[str, np.ndarray | None]:
+    """The entries of `state_dict`, by name, that make our variable at `path`; None if absent."""
     name = torch_name(path, names)
+    if "{i}" in name:
+        stack = [name.format(i=i) for i in range(leaf.shape[0])]
+        return {name: state_dict.get(name) for name in stack}
+    if f"{name}_orig" in state_dict:
+        name = f"{name}_orig"
     return {name: state_dict.get(name)}
 
 
-def _ours(arrays: list[np.ndarray], leaf: str) -> np.ndarray:
+def _ours(arrays: list[np.ndarray], name: str, leaf: Any) -> np.ndarray:
     """PyTorch's layout to ours: OIHW to HWIO, `[out, in]` to `[in, out]`, linears stacked."""
-    if leaf == "gaussian_kernel":
-        return np.stack([a.T for a in arrays])
-    if leaf == "gaussian_bias":
-        return np.stack(arrays)
+    if len(arrays) > 1:
+        return np.stack([_ours([array], name, leaf) for array in arrays])
     (array,) = arrays
-    if leaf == "kernel":
+    if name == "kernel":
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    if name == "v" and array.size == np.prod(leaf.shape):
+        # of the kernel laid flat as IHW
+        return array.reshape(leaf.shape[2], *leaf.shape[:2]).transpose(1, 2, 0)
     return array
 
 
-def from_torch(
-    state_dict: Mapping[str, np.ndarray], variables: Any, names: Names = torch_names.SCAM
-) -> Any:
+def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any, names: Names) -> Any:
     """PyTorch-named arrays as our variables of the same network.
 
     Args:
@@ -77,13 +76,13 @@ def from_torch(
 
     def take(keys, leaf):
         path = tuple(key.key for key in keys)[1:]
-        entries = _entry(state_dict, path, names)
+        entries = _entries(state_dict, path, names, leaf)
         used.update(entries)
         absent = [name for name, array in entries.items() if array is None]
         if absent:
             faults.append(f"missing: {absent[0]}, wanted as {'/'.join(path)} {leaf.shape}")
             return leaf
-        array = _ours([np.asarray(a) for a in entries.values()], path[-1])
+        array = _ours([np.asarray(a) for a in entries.values()], path[-1], leaf)
         if array.shape != tuple(leaf.shape):
             faults.append(
                 f"misshapen: {', '.join(entries)} gives {array.shape}, the network's "
@@ -128,11 +127,11 @@ def convert_scam(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> Tr
       ValueError: the entries do not fit the networks of `config`; names them.
     """
     shapes = state.variable_shapes(config, models.build(config))
-    entries = split_networks(state_dict)
+    entries, names = split_networks(state_dict), torch_names.of_config(config)
     variables = {}
     for name in NETWORKS:
         try:
-            variables[name] = from_torch(entries[name], shapes[name])
+            variables[name] = from_torch(entries[name], shapes[name], names[name])
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return state.from_variables(config, jax.tree.map(jnp.asarray, variables))

@@ -179,7 +179,7 @@ class Evaluator:
 
     def _transfer(self, variables, batch, seed, index, everything=False) -> Array:
         labels = range(self.config.data.num_labels) if everything else None
-        from_subject = transfer.latents_of_labels(self.config, labels)
+        from_subject = transfer.taken(self.config, labels)
         people = {k: batch[k] for k in batch if k.startswith(("subject", "target"))}
         return _transfer(self.networks, variables, people, from_subject, seed, index)
 
@@ -272,7 +272,7 @@ def _transfer(networks, variables, people, from_subject, seed, index) -> Array:
         )
         for role in ("subject", "target")
     )
-    latents = jnp.where(from_subject[None, :, None], subject, target)
+    latents = networks.encoder.mix(from_subject, subject, target)
     labels = people["target_label"]
     return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
 

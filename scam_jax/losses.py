@@ -4,6 +4,7 @@ A discriminator's output is `[scale][layer]` feature maps `[B, h, w, C]`, the la
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,32 +49,76 @@ def _over_scales(loss: Callable[..., Array], *logits: Sequence[Array]) -> Array:
     return sum(loss(*scale) for scale in zip(*logits, strict=True)) / len(logits[0])
 
 
-def hinge_generator(fake: Sequence[Array]) -> Array:
+class Pixels(NamedTuple):
+    """What a GAN loss of each pixel's label is told.
+
+    Attributes:
+      one_hot: `[B, H, W, L]`.
+      weight: of each pixel, `[B, H, W]`, see `balanced`.
+    """
+
+    one_hot: Array
+    weight: Array
+
+
+def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
+    """Pixels weighted by the rarity of their label in the batch, of the devices of `axis` together.
+
+    A pixel counts by the reciprocal of how many have its label, the reciprocals of the n labels that
+    occur scaled to n in sum (Schönfeld et al. 2021, section 3.1).
+    """
+    count = one_hot.sum((0, 1, 2))
+    count = count if axis is None else jax.lax.psum(count, axis)
+    rarity = jnp.where(count > 0, 1 / jnp.maximum(count, 1), 0)
+    rarity *= (count > 0).sum() / rarity.sum()
+    return Pixels(one_hot, (one_hot * rarity).sum(-1))
+
+
+def hinge_generator(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
     """−mean f(fake), averaged over scales."""
     return _over_scales(lambda f: -f.mean(), fake)
 
 
-def hinge_real(real: Sequence[Array]) -> Array:
+def hinge_real(real: Sequence[Array], pixels: Pixels | None = None) -> Array:
     return _over_scales(lambda f: jax.nn.relu(1 - f).mean(), real)
 
 
-def hinge_fake(fake: Sequence[Array]) -> Array:
+def hinge_fake(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
     return _over_scales(lambda f: jax.nn.relu(1 + f).mean(), fake)
 
 
-def non_saturating_real(real: Sequence[Array]) -> Array:
+def non_saturating_real(real: Sequence[Array], pixels: Pixels | None = None) -> Array:
     """mean softplus(−f): also the generator's, of the fake."""
     return _over_scales(lambda f: jax.nn.softplus(-f).mean(), real)
 
 
-def non_saturating_fake(fake: Sequence[Array]) -> Array:
+def non_saturating_fake(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
     return _over_scales(lambda f: jax.nn.softplus(f).mean(), fake)
+
+
+def oasis_real(logits: Sequence[Array], pixels: Pixels) -> Array:
+    """Cross-entropy of each pixel's label, balanced: also the generator's, of the fake.
+
+    Logits `[B, H, W, 1 + L]`; class 0 is 'generated'.
+    """
+
+    def loss(f):
+        own = (jax.nn.log_softmax(f)[..., 1:] * pixels.one_hot).sum(-1)
+        return -(own * pixels.weight).mean()
+
+    return _over_scales(loss, logits)
+
+
+def oasis_fake(logits: Sequence[Array], pixels: Pixels) -> Array:
+    """Cross-entropy of 'generated' at each pixel."""
+    return _over_scales(lambda f: -jax.nn.log_softmax(f)[..., 0].mean(), logits)
 
 
 # kind -> (generator's of the fake, discriminator's of the real, discriminator's of the fake)
 GAN = {
     "hinge": (hinge_generator, hinge_real, hinge_fake),
     "non_saturating": (non_saturating_real, non_saturating_real, non_saturating_fake),
+    "oasis": (oasis_real, oasis_real, oasis_fake),
 }
 
 
@@ -99,17 +144,21 @@ def feature_matching(fake: Maps, real: Maps) -> Array:
     )
 
 
-def kl_divergence(mean: Array, log_variance: Array) -> Array:
-    """KL of N(mean, e^log_variance) to the standard normal, summed over all elements."""
-    return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
+def kl_divergence(gaussians: Sequence[tuple[Array, Array]]) -> Array:
+    """KL of N(mean, e^log_variance) to the standard normal, summed over all elements.
+
+    Of several (mean, log variance), the mean of their sums.
+    """
+    of_each = [-0.5 * jnp.sum(1 + log - jnp.square(mean) - jnp.exp(log)) for mean, log in gaussians]
+    return sum(of_each) / len(of_each)
 
 
 def r1(discriminate: Discriminate, image: Array, one_hot: Array, num_scales: int) -> Array:
-    """Mean over samples of ‖∇ image Σ logits‖², averaged over scales (Mescheder et al. 2018)."""
+    """½ ‖∇ image Σ logits‖², mean over samples and scales (Mescheder et al. 2018)."""
 
     def penalty(scale):
         gradient = jax.grad(lambda x: discriminate(x, one_hot, scale)[-1].sum())(image)
-        return jnp.square(gradient.astype(jnp.float32)).sum((1, 2, 3)).mean()
+        return jnp.square(gradient.astype(jnp.float32)).sum((1, 2, 3)).mean() / 2
 
     return sum(penalty(scale) for scale in range(num_scales)) / num_scales
 

@@ -15,14 +15,15 @@ from ml_collections import ConfigDict
 
 from scam_jax import losses
 from scam_jax.models import Networks, dtype_of
+from scam_jax.models import latents as latent_codes
 from scam_jax.models.primitives import LayerSpec
-from scam_jax.models.sat_encoder import Gaussian, sample_latents
 from scam_jax.models.vgg19 import VGG19, widths_of
 from scam_jax.state import AUTOENCODER, TrainState
 
 Array = jax.Array
 Values = dict[str, Array]
-ADVERSARIAL = ("gan", "swapped", "feature_matching")
+GAN = ("gan", "swapped")
+ADVERSARIAL = (*GAN, "feature_matching")
 LOSSES = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
 
 
@@ -99,17 +100,17 @@ def gradients_of_batch(
         adversarial = objectives.adversarial_gradients(images)
         gradients["discriminator"] = adversarial.to_params
         metrics |= adversarial.metrics
+        to_fake += adversarial.of_matching
         if config.losses.adaptive_gan:
-            reconstruction = at_last_layer("fake", to_fake)
             scale = objectives.adaptive_scale(
-                reconstruction, at_last_layer("fake", adversarial.of_gan_to_fake)
+                at_last_layer("fake", to_fake), at_last_layer("fake", adversarial.of_gan["fake"])
             )
             metrics["adaptive_gan_scale"] = scale
-        to_images = jax.tree.map(lambda g: scale * g, adversarial.to_images)
+        to_images = jax.tree.map(lambda g: scale * g, adversarial.of_gan)
     to_images["fake"] += to_fake
     gradients |= pull((to_images, to_latents))[0]
     metrics["generator"] = sum(
-        objectives.weights[name] * metrics[name] * (scale if name in ADVERSARIAL else 1.0)
+        objectives.weights[name] * metrics[name] * (scale if name in GAN else 1.0)
         for name in LOSSES
         if name in metrics and name != "r1"
     )
@@ -117,10 +118,17 @@ def gradients_of_batch(
 
 
 class _Adversarial(NamedTuple):
-    """Adversarial gradients: in the generated images (of the generator's losses) and parameters."""
+    """Adversarial gradients.
 
-    to_images: dict[str, Array]
-    of_gan_to_fake: Array
+    Attributes:
+      of_gan: of the generator's weighted GAN losses, in the generated images by kind.
+      of_matching: of the weighted feature matching, in 'fake'; 0 without.
+      to_params: of the discriminator's loss.
+      metrics: scalars, by name.
+    """
+
+    of_gan: dict[str, Array]
+    of_matching: Array | float
     to_params: Any
     metrics: Values
 
@@ -136,7 +144,7 @@ class _Objectives:
         self.one_hot = jax.nn.one_hot(self.labels, config.data.num_labels)
         self.keys, self.swap_key = batch["key"], batch["swap_key"]
         self.weights = loss_weights(config, state.step)
-        self.last_layer = f"block_{config.model.generator.num_up_layers - 1}_rgb_conv"
+        self.last_layer = networks.generator.last_layer
 
     # Encoder and generator
 
@@ -149,7 +157,7 @@ class _Objectives:
             self.labels,
             keys[:, 0],
         )
-        codes = sample_latents(latents, keys[:, 1])
+        codes = latent_codes.sample(latents, keys[:, 1])
         fake, extra = self.generate(params, codes, keys[:, 2])
         images = {"fake": fake}
         if is_used(self.config, "swapped"):
@@ -178,9 +186,9 @@ class _Objectives:
                 network.apply({"params": self.vgg}, x) for x in (fake, self.image)
             )
             values["perceptual"] = losses.perceptual(fake_maps, real_maps)
-        if isinstance(latents, Gaussian):
+        if gaussians := latent_codes.gaussians(latents):
             # over the whole batch, in however many shares it comes
-            values["kl"] = self.num_shares * losses.kl_divergence(*latents)
+            values["kl"] = self.num_shares * losses.kl_divergence(gaussians)
         return sum(self.weights[name] * value for name, value in values.items()), values
 
     # Discriminator
@@ -193,18 +201,18 @@ class _Objectives:
         if self.sides_are_opposed():
             of_gan = jax.tree.map(jnp.negative, to_images)
         else:
-            names = {"gan", "swapped"} & values.keys()
+            names = values.keys() & {*GAN}
             of_gan = pull({**zeros, **{name: self.weights[name] for name in names}})[1]
-        to_images = of_gan
+        of_matching = 0.0
         if "feature_matching" in values:
-            matching = pull({**zeros, "feature_matching": self.weights["feature_matching"]})[1]
-            to_images = jax.tree.map(jnp.add, of_gan, matching)
+            weight = self.weights["feature_matching"]
+            of_matching = pull({**zeros, "feature_matching": weight})[1]["fake"]
         metrics |= values
         if is_used(self.config, "r1"):
             metrics["r1"], of_r1 = self.lazy_r1(params)
             to_params = jax.tree.map(jnp.add, to_params, of_r1)
             metrics["discriminator"] += self.weights["r1"] * metrics["r1"]
-        return _Adversarial(to_images, of_gan["fake"], to_params, metrics)
+        return _Adversarial(of_gan, of_matching, to_params, metrics)
 
     def sides_are_opposed(self) -> bool:
         """Whether the sides' losses of a generated image have opposite gradients in it.
@@ -222,15 +230,18 @@ class _Objectives:
             for kind, image in {"real": self.image, **images}.items()
         }
         logits = {kind: logits for kind, (logits, _) in outputs.items()}
-        values = {"gan": of_generator(logits["fake"])}
+        pixels = None
+        if self.config.losses.gan_kind == "oasis":
+            pixels = losses.balanced(self.one_hot, self.axis)
+        values = {"gan": of_generator(logits["fake"], pixels)}
         terms = {
-            "discriminator_real": of_real(logits["real"]),
-            "discriminator_fake": of_fake(logits["fake"]),
+            "discriminator_real": of_real(logits["real"], pixels),
+            "discriminator_fake": of_fake(logits["fake"], pixels),
         }
         total = self.weights["gan"] * (terms["discriminator_real"] + terms["discriminator_fake"])
         if "swapped" in images:
-            values["swapped"] = of_generator(logits["swapped"])
-            terms["discriminator_swapped"] = of_fake(logits["swapped"])
+            values["swapped"] = of_generator(logits["swapped"], pixels)
+            terms["discriminator_swapped"] = of_fake(logits["swapped"], pixels)
             total += self.weights["swapped"] * terms["discriminator_swapped"]
         if is_used(self.config, "feature_matching"):
             maps = [outputs[kind][1] for kind in ("fake", "real")]
@@ -240,7 +251,7 @@ class _Objectives:
     def discriminate(self, params, image) -> tuple[list, list]:
         """Logits for the GAN loss and feature maps, lists over scales."""
         network = self.discriminator_of(params)
-        scales = range(self.config.model.discriminator.num_scales)
+        scales = range(self.networks.discriminator.num_scales)
         if self.config.losses.gradient_normalization:
             outputs = [losses.gradient_normalized(network, image, self.one_hot, s) for s in scales]
             return [logits for logits, _ in outputs], [maps for _, maps in outputs]
@@ -253,7 +264,7 @@ class _Objectives:
 
     def lazy_r1(self, params) -> tuple[Array, Any]:
         """R1 and its weighted gradient, at every `lazy_r1_step`-th step; else zeros."""
-        scales = self.config.model.discriminator.num_scales
+        scales = self.networks.discriminator.num_scales
 
         def penalty(params):
             return losses.r1(self.discriminator_of(params), self.image, self.one_hot, scales)

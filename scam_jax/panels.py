@@ -87,8 +87,10 @@ def attention(
 def of_evaluation(
     model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]
 ) -> dict[str, np.ndarray]:
-    """Pictures by name: reconstructions, transfers, and the first pair's attention."""
-    maps = attention_maps.draw(model, *pairs[0])
+    """Pictures by name: reconstructions, transfers, and the first pair's attention, if any."""
+    maps = {}
+    if attention_maps.has_attention(model):
+        maps = attention_maps.draw(model, *pairs[0])
     return {
         "reconstruction": reconstructions(model, [target for _, target in pairs]),
         "transfer": transfers(model, pairs),

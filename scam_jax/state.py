@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from scam_jax.models import Networks
+from scam_jax.models import Networks, latents
 from scam_jax.models.initialization import initialize
-from scam_jax.models.sat_encoder import sample_latents
 
 Tree = Any
 AUTOENCODER = ("encoder", "generator")
@@ -89,7 +88,7 @@ def variable_shapes(config: ConfigDict, networks: Networks) -> dict[str, Tree]:
         one_hot = jax.nn.one_hot(labels, config.data.num_labels)
         keys = jax.random.split(key, 1)
         codes, encoder = networks.encoder.init_with_output(key, image, labels, keys)
-        generator = networks.generator.init(key, labels, sample_latents(codes, None), keys)
+        generator = networks.generator.init(key, labels, latents.sample(codes, None), keys)
         discriminator = networks.discriminator.init(key, image, one_hot)
         return {"encoder": encoder, "generator": generator, "discriminator": discriminator}
 
@@ -98,7 +97,7 @@ def variable_shapes(config: ConfigDict, networks: Networks) -> dict[str, Tree]:
 
 def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState:
     """A state at step 0 with these variables (`{network: {collection: tree}}`)."""
-    params = {name: tree["params"] for name, tree in variables.items()}
+    params = {name: tree.get("params", {}) for name, tree in variables.items()}
     extra = {
         name: {c: v for c, v in tree.items() if c != "params"} for name, tree in variables.items()
     }
@@ -113,7 +112,9 @@ def create(config: ConfigDict, networks: Networks) -> TrainState:
     """The state that a run with `config.seed` starts from."""
     shapes = variable_shapes(config, networks)
     variables = {
-        name: initialize(tree, config.seed, name, config.model.equalized)
+        name: initialize(
+            tree, config.seed, name, config.model.equalized, config.model.initialization
+        )
         for name, tree in shapes.items()
     }
     return from_variables(config, jax.tree.map(jnp.asarray, variables))

@@ -14,8 +14,8 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
-from scam_jax import sharding
-from scam_jax.models import Networks
+from scam_jax import sharding, sharpness
+from scam_jax.models import Networks, spectral_norm
 from scam_jax.objectives import (
     Gradients,
     gradients_of_batch,
@@ -26,6 +26,7 @@ from scam_jax.state import AUTOENCODER, TrainState, optimizers
 
 Array = jax.Array
 Metrics = dict[str, Array]
+SIDES = {"generator": AUTOENCODER, "discriminator": ("discriminator",)}
 
 # All of a network's gradients cross the devices at once. By default the compiler joins at most
 # 256 arrays and 120 MiB in one all-reduce.
@@ -76,6 +77,40 @@ def gradients_of_step(
     return jax.tree.map(lambda x: x / parts, sums)
 
 
+def averaged_gradients(
+    config: ConfigDict,
+    networks: Networks,
+    axis: str | None,
+    state: TrainState,
+    batch: dict[str, Array],
+    vgg: Any,
+) -> Gradients:
+    """Gradients of the whole batch, `{side: {network: tree}}`, of which this device has a share."""
+    gradients, metrics, extra = gradients_of_step(config, networks, axis, state, batch, vgg)
+    sides = {
+        side: {name: gradients[name] for name in names}
+        for side, names in SIDES.items()
+        if gradients.keys() >= {*names}
+    }
+    if axis is not None:
+        # or XLA would average what was computed in bfloat16 in bfloat16
+        sides = jax.lax.optimization_barrier(sides)
+        sides = {side: jax.lax.pmean(tree, axis) for side, tree in sides.items()}
+        metrics = jax.lax.pmean(metrics, axis)
+    return Gradients(sides, metrics, extra)
+
+
+def _with_spectral_advanced(state: TrainState) -> dict[str, Any]:
+    """The networks' collections after the step's one power iteration of all spectral norms."""
+    collection = spectral_norm.COLLECTION
+    return {
+        name: {**tree, collection: spectral_norm.advance(state.params[name], tree[collection])}
+        if collection in tree
+        else tree
+        for name, tree in state.extra.items()
+    }
+
+
 def train_step(
     config: ConfigDict,
     networks: Networks,
@@ -98,22 +133,24 @@ def train_step(
     Returns:
       the state after the step, and scalars.
     """
-    gradients, metrics, extra = gradients_of_step(config, networks, axis, state, batch, vgg)
-    sides = {"generator": {name: gradients[name] for name in AUTOENCODER}}
-    if "discriminator" in gradients:
-        sides["discriminator"] = gradients["discriminator"]
-    if axis is not None:
-        # or XLA would average what was computed in bfloat16 in bfloat16
-        sides = jax.lax.optimization_barrier(sides)
-        sides = {side: jax.lax.pmean(tree, axis) for side, tree in sides.items()}
-        metrics = jax.lax.pmean(metrics, axis)
+    state = state.replace(extra=_with_spectral_advanced(state))
+
+    def averaged(state):
+        return averaged_gradients(config, networks, axis, state, batch, vgg)
+
+    sides, metrics, extra = averaged(state)
+    if config.optimizer.sam_rho:
+        rho = config.optimizer.sam_rho
+        sides = sharpness.gradients_uphill(lambda s: averaged(s)[0], state, sides, rho)
     metrics |= {f"gradient_norm/{side}": optax.tree.norm(tree) for side, tree in sides.items()}
     metrics |= {
         f"weight/{name}": weight
         for name, weight in loss_weights(config, state.step).items()
         if is_used(config, name)
     }
-    state = update_state(config, state, sides["generator"], sides.get("discriminator"))
+    state = update_state(
+        config, state, sides["generator"], sides.get("discriminator", {}).get("discriminator")
+    )
     extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
     return state.replace(extra=extra), metrics
 

@@ -1,8 +1,18 @@
 """A study: variants of a config, each trained with several seeds."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from scam_jax.config import validate
+
+
+def _change(config: ConfigDict, changes: dict[str, Any]) -> None:
+    """Updates `config`; another family's model, which has other keys, takes the place of its own."""
+    if "family" in changes.get("model", {}):
+        with config.unlocked():
+            config.model = ConfigDict(changes.pop("model"))
+    config.update(changes)
 
 
 def runs_of(config: ConfigDict, num_devices: int = 1) -> dict[str, ConfigDict]:
@@ -20,7 +30,7 @@ def runs_of(config: ConfigDict, num_devices: int = 1) -> dict[str, ConfigDict]:
         for name, changes in config.study.variants.items():
             variant = config.copy_and_resolve_references().lock()
             try:
-                variant.update(changes)
+                _change(variant, changes.to_dict())
                 variant.seed = seed
                 validate(variant, num_devices)
             except (KeyError, TypeError, ValueError) as error:

@@ -21,9 +21,9 @@ from PIL import Image
 
 from scam_jax import models, pictures, state
 from scam_jax.checkpoints import Checkpoints
+from scam_jax.models import latents as latent_codes
+from scam_jax.models.latents import Latents
 from scam_jax.models.primitives import nearest_indices
-from scam_jax.models.regions import LatentLayout
-from scam_jax.models.sat_encoder import sample_latents
 from scam_jax.objectives import to_float
 from scam_jax.run_folder import CHECKPOINTS, load_config
 
@@ -44,10 +44,15 @@ class Picture(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def encode(
     networks: models.Networks, variables: Any, image: jax.Array, labels: jax.Array, keys: jax.Array
-) -> jax.Array:
-    """Latents `[B, N, S]` of images `uint8 [B, H, W, 3]` and labels; a variational code's mean."""
+) -> Latents:
+    """Latents of images `uint8 [B, H, W, 3]` and labels `[B, H, W]`.
+
+    A variational encoder's are drawn with `keys [B]`, as the baselines were evaluated.
+    """
+    keys = jax.vmap(jax.random.split)(keys)
     labels = labels.astype(jnp.int32)
-    return sample_latents(networks.encoder.apply(variables, to_float(image), labels, keys), None)
+    latents = networks.encoder.apply(variables, to_float(image), labels, keys[:, 0])
+    return latent_codes.sample(latents, keys[:, 1])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -55,15 +60,15 @@ def generate(
     networks: models.Networks,
     variables: Any,
     labels: jax.Array,
-    latents: jax.Array,
+    latents: Latents,
     keys: jax.Array,
 ) -> jax.Array:
     """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents; keys are of the noise."""
     return networks.generator.apply(variables, labels.astype(jnp.int32), latents, keys)
 
 
-def latents_of_labels(config: ConfigDict, labels: Collection[int] | None) -> np.ndarray:
-    """Which latents belong to `labels`, bool `[N]`; None means all but the background.
+def taken(config: ConfigDict, labels: Collection[int] | None) -> np.ndarray:
+    """Which labels are among `labels`, bool `[L]`; None means all but the background.
 
     Raises:
       ValueError: there is no such label.
@@ -73,9 +78,7 @@ def latents_of_labels(config: ConfigDict, labels: Collection[int] | None) -> np.
     wrong = [label for label in chosen if not 0 <= label < num_labels]
     if wrong:
         raise ValueError(f"there is no label {wrong[0]}: this model has 0 … {num_labels - 1}")
-    m = config.model
-    layout = LatentLayout(num_labels, m.latents_per_label, m.background_latents)
-    return np.isin(layout.owners, [*chosen])
+    return np.isin(np.arange(num_labels), [*chosen])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,13 +116,13 @@ class TrainedModel:
     def networks(self) -> models.Networks:
         return models.build(self.config)
 
-    def encode(self, image: np.ndarray, labels: np.ndarray) -> jax.Array:
-        """Latents `[B, N, S]` of `[B, H, W, 3]` and `[B, H, W]` at the model's size."""
+    def encode(self, image: np.ndarray, labels: np.ndarray) -> Latents:
+        """Latents of `[B, H, W, 3]` and `[B, H, W]` at the model's size."""
         keys = jax.random.split(jax.random.key(0), len(image))
         return encode(self.networks, self.variables["encoder"], image, labels, keys)
 
-    def generate(self, labels: np.ndarray, latents: jax.Array) -> np.ndarray:
-        """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents `[B, N, S]`."""
+    def generate(self, labels: np.ndarray, latents: Latents) -> np.ndarray:
+        """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents."""
         keys = jax.random.split(jax.random.key(1), len(labels))
         generator = self.variables["generator"]
         return np.asarray(generate(self.networks, generator, labels, latents, keys))
@@ -137,10 +140,11 @@ class TrainedModel:
         labels: Collection[int] | None = None,
     ) -> np.ndarray:
         """`transfer` of batches at the model's size; images `[B, H, W, 3]` in [-1, 1]."""
-        from_subject = latents_of_labels(self.config, labels)[None, :, None]
+        from_subject = taken(self.config, labels)
         subject = self.encode(subject_image, subject_labels)
         target = self.encode(target_image, target_labels)
-        return self.generate(target_labels, jnp.where(from_subject, subject, target))
+        mixed = self.networks.encoder.mix(jnp.asarray(from_subject), subject, target)
+        return self.generate(target_labels, mixed)
 
     def reconstruct(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The image that the model makes of an image's own latents and label map.

@@ -1,6 +1,8 @@
 """Golden numbers of the authors' system, packed by tests/golden/pack.py."""
 
+import functools
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -21,17 +23,26 @@ import numpy as np
 import pytest
 from program import finished, photos  # noqa: F401 fixtures of all tests
 
-_GOLDEN = pathlib.Path(__file__).parent / "golden"
+_GOLDEN = pathlib.Path(__file__).parent / "golden" / "golden.npz"
+
+
+@functools.cache
+def _packed() -> tuple[dict, dict[str, np.ndarray]]:
+    """The index, and the arrays that lie one behind the other, by type."""
+    with np.load(_GOLDEN) as file:
+        flat = {name: file[name] for name in file.files}
+    return json.loads(flat.pop("index").tobytes()), flat
 
 
 class Golden:
     """One golden file: its `meta`, its arrays by name, and groups of arrays by prefix."""
 
     def __init__(self, name: str):
-        index = json.loads((_GOLDEN / "index.json").read_text())[name]
-        self.meta = json.loads(index.pop("meta", "{}"))
-        with np.load(_GOLDEN / "arrays.npz") as arrays:
-            self.arrays = {k: arrays[v["array"]] for k, v in index.items() if isinstance(v, dict)}
+        index, flat = _packed()
+        self.meta = index[name]["meta"]
+        self.arrays = {}
+        for key, (dtype, start, *shape) in index[name]["arrays"].items():
+            self.arrays[key] = flat[dtype][start : start + math.prod(shape)].reshape(shape)
 
     def __getitem__(self, key: str) -> np.ndarray:
         return self.arrays[key]

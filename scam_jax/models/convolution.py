@@ -6,6 +6,7 @@ these three alone; XLA's derivatives of derivatives fall to convolutions that it
 as plain loops. Reverse mode only: `jax.jvp` of a convolution is an error.
 """
 
+import itertools
 from functools import partial
 from typing import NamedTuple
 
@@ -37,9 +38,47 @@ class _Geometry(NamedTuple):
         return (positions - 1) * self.stride + self.size
 
 
-def conv2d(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
-    """`[B, H, W, C]` with kernel `[k, k, C, D]`, zero padding, to `[B, H', W', D]`."""
+def conv2d(x: Array, kernel: Array, *, stride: int, padding: int, groups: int = 1) -> Array:
+    """`[B, H, W, C]` with kernel `[k, k, C/groups, D]`, zero padding, to `[B, H', W', D]`."""
+    if groups > 1:
+        return _grouped(x, kernel, stride, padding, groups)
     return _convolve(_Geometry(kernel.shape[0], stride, padding, *x.shape[1:3]), x, kernel)
+
+
+def conv2d_transpose(
+    x: Array, kernel: Array, *, stride: int, padding: int, size: tuple[int, int]
+) -> Array:
+    """`[B, h, w, D]` to `[B, *size, C]`: the transpose of `conv2d` with kernel `[k, k, C, D]`."""
+    return _to_image(_Geometry(kernel.shape[0], stride, padding, *size), x, kernel)
+
+
+def _grouped(x: Array, kernel: Array, stride: int, padding: int, groups: int) -> Array:
+    """XLA's convolution; on a CPU, where that is a plain loop, a product for each kernel position."""
+
+    def by_xla(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            ((padding, padding),) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    def by_position(x, kernel):
+        size = kernel.shape[0]
+        height, width = ((n + 2 * padding - size) // stride + 1 for n in x.shape[1:3])
+        x = _zero_pad(x, ((padding, padding),) * 2)
+        x = x.reshape(*x.shape[:3], groups, -1)
+        kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
+        total = 0
+        for i, j in itertools.product(range(size), repeat=2):
+            rows = slice(i, i + (height - 1) * stride + 1, stride)
+            columns = slice(j, j + (width - 1) * stride + 1, stride)
+            total += jnp.einsum("bhwgc,cgd->gbhwd", x[:, rows, columns], kernel[i, j])
+        return total.transpose(1, 2, 3, 0, 4).reshape(len(x), height, width, -1)
+
+    return jax.lax.platform_dependent(x, kernel, cpu=by_position, default=by_xla)
 
 
 # The three bilinear maps, of x [B, H, W, C], kernel [k, k, C, D] and a cotangent g [B, H', W', D].

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax.models import convolution
+from scam_jax.models import convolution, spectral_norm
 from scam_jax.models.initialization import declare
 
 Array = jax.Array
@@ -67,23 +67,36 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """2-D convolution `[B, H, W, C] -> [B, H', W', features]` with zero padding."""
+    """2-D convolution `[B, H, W, C] -> [B, H', W', features]` with zero padding.
+
+    Attributes:
+      groups: parts of the channels that do not see each other, in and out.
+      spectral: the kernel is divided by its spectral norm.
+    """
 
     features: int
     size: int = 3
     stride: int = 1
     padding: int = 1
     use_bias: bool = True
+    groups: int = 1
+    spectral: bool = False
     layer: LayerSpec = LayerSpec()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        fan_in = int(np.prod(shape[:3]))
-        kernel = self.layer.scale(self.param("kernel", declare, shape), fan_in)
+        shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", declare, shape)
+        if self.spectral:
+            kernel = spectral_norm.normalized(self, kernel)
+        kernel = self.layer.scale(kernel, int(np.prod(shape[:3])))
         dtype = self.layer.dtype
         y = convolution.conv2d(
-            x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding
+            x.astype(dtype),
+            kernel.astype(dtype),
+            stride=self.stride,
+            padding=self.padding,
+            groups=self.groups,
         )
         if self.use_bias:
             y = y + self.param("bias", declare, (self.features,)).astype(dtype)
@@ -112,6 +125,15 @@ def nearest_resize(x: Array, size: tuple[int, int]) -> Array:
         else:
             x = jnp.take(x, nearest_indices(old, new), axis=axis)
     return x
+
+
+def start_size(height: int, width: int, doublings: int) -> tuple[int, int]:
+    """Size of a generator's first map: the shorter side over 2^doublings, the other in proportion."""
+    if width < height:
+        w = width // 2**doublings
+        return round(w * height / width), w
+    h = height // 2**doublings
+    return h, round(h * width / height)
 
 
 def sinusoidal_position(height: int, width: int, channels: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """SAT: the semantic attention transformer encoder (paper, section 3.1)."""
 
-from typing import NamedTuple
+import dataclasses
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from scam_jax.models.attention import MaskedTransformer
 from scam_jax.models.initialization import declare
+from scam_jax.models.label_maps import LabelLinear
+from scam_jax.models.latents import Gaussian, Latents
 from scam_jax.models.primitives import (
     Array,
     Conv,
@@ -17,13 +19,6 @@ from scam_jax.models.primitives import (
     sinusoidal_position,
 )
 from scam_jax.models.regions import LatentLayout, find_regions
-
-
-class Gaussian(NamedTuple):
-    """A variational encoder's latents: mean and log variance, each `[B, N, S]`."""
-
-    mean: Array
-    log_variance: Array
 
 
 class SATEncoder(nn.Module):
@@ -68,7 +63,7 @@ class SATEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, labels: Array, keys: Array | None = None) -> Array | Gaussian:
-        layout = LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
+        layout = self._layout()
         latents = self._initial_latents(image.shape[0], len(layout.owners), keys)
         maps = self._maps(image)
         for i, features in enumerate(maps):
@@ -113,22 +108,14 @@ class SATEncoder(nn.Module):
         return maps[::-1] if self.reverse_conv else maps
 
     def _gaussian(self, latents: Array) -> Gaussian:
-        shape = (latents.shape[1], self.latent_dim, 2 * self.latent_dim)
-        kernel = self.param("gaussian_kernel", declare, shape)
-        bias = self.param("gaussian_bias", declare, (shape[0], shape[2]))
-        kernel = self.layer.scale(kernel, self.latent_dim)
-        out = jnp.einsum("bns,nst->bnt", latents.astype(jnp.float32), kernel) + bias
-        return Gaussian(*jnp.split(out, 2, axis=-1))
+        layer = dataclasses.replace(self.layer, dtype=jnp.float32)
+        both = LabelLinear(2 * self.latent_dim, layer, name="gaussian")(latents)
+        return Gaussian(*jnp.split(both, 2, axis=-1))
 
+    def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
+        """Latents of the labels that are taken, bool `[L]`, from the subject, else the target's."""
+        take = from_subject[self._layout().owners][:, None]
+        return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 
-def sample_latents(latents: Array | Gaussian, keys: Array | None) -> Array:
-    """Latents to generate from: a `Gaussian` is sampled with `keys [B]`, anything else returned.
-
-    Without keys a `Gaussian` gives its mean.
-    """
-    if not isinstance(latents, Gaussian):
-        return latents
-    if keys is None:
-        return latents.mean
-    draws = jax.vmap(lambda key: jax.random.normal(key, latents.mean.shape[1:]))(keys)
-    return latents.mean + jnp.exp(0.5 * latents.log_variance) * draws
+    def _layout(self) -> LatentLayout:
+        return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)

@@ -9,6 +9,7 @@ import numpy as np
 
 from scam_jax.models.attention import MaskedAttention, MaskedTransformer, same_label
 from scam_jax.models.initialization import declare
+from scam_jax.models.label_maps import Blend, LabelMapEncoder
 from scam_jax.models.primitives import (
     AffineParams,
     Array,
@@ -21,32 +22,11 @@ from scam_jax.models.primitives import (
     leaky_relu,
     nearest_resize,
     sinusoidal_position,
+    start_size,
 )
 from scam_jax.models.regions import LatentLayout, Regions, find_regions
 
 NORMS = ("instance", "layer", "batch")
-
-
-def start_size(height: int, width: int, num_up_layers: int) -> tuple[int, int]:
-    """Size of the first feature map: the shorter side over 2^U, the other by the aspect ratio."""
-    if width < height:
-        w = width // 2**num_up_layers
-        return round(w * height / width), w
-    h = height // 2**num_up_layers
-    return h, round(h * width / height)
-
-
-class LabelMapEncoder(nn.Module):
-    """γ and β, each `[B, h, w, C]`, from a map of label channels `[B, h, w, M]` (SPADE's)."""
-
-    features: int
-    layer: LayerSpec = LayerSpec()
-
-    @nn.compact
-    def __call__(self, label_map: Array) -> tuple[Array, Array]:
-        hidden = nn.relu(Conv(128, layer=self.layer, name="shared")(label_map))
-        gamma = Conv(self.features, layer=self.layer, name="gamma")(hidden)
-        return gamma, Conv(self.features, layer=self.layer, name="beta")(hidden)
 
 
 class Modulation(nn.Module):
@@ -118,10 +98,9 @@ class Modulation(nn.Module):
         mask_map = same_label(regions.labels, self.layout.owners[None])
         mask_map = mask_map.reshape(*gamma.shape[:3], -1).astype(gamma.dtype)
         encoder = LabelMapEncoder(gamma.shape[-1], self.layer, name="label_map_encoder")
-        mask_gamma, mask_beta = encoder(mask_map)
-        a = nn.sigmoid(self.param("blend_gamma", declare, (1,)))
-        b = nn.sigmoid(self.param("blend_beta", declare, (1,)))
-        return a * gamma + (1 - a) * mask_gamma, b * beta + (1 - b) * mask_beta
+        blend = Blend()
+        nn.share_scope(self, blend)
+        return blend((gamma, beta), encoder(mask_map))
 
     def _norm(self, x: Array, size: tuple[int, int], train: bool) -> Array:
         """The map at `size`, normalised."""
@@ -167,6 +146,11 @@ class SCAMGenerator(nn.Module):
     batch_axis: str | None = None
     rematerialize: bool = False
     layer: LayerSpec = LayerSpec()
+
+    @property
+    def last_layer(self) -> str:
+        """The layer whose gradients balance the losses, see `losses.adaptive_gan`."""
+        return f"block_{self.num_up_layers - 1}_rgb_conv"
 
     @nn.compact
     def __call__(

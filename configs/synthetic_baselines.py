@@ -1,0 +1,24 @@
+"""SCAM and all its baselines on synthetic people at 32×32, as `configs/synthetic_study.py` trains.
+
+  python main.py --mode=study --config=configs/synthetic_baselines.py     (or: make baselines)
+
+Every model with the same data, steps, batch, rates and losses; the variational have their KL besides.
+The README has the figures to expect.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import synthetic_study
+from scam_jax.models import FAMILIES
+
+
+def get_config(choices: str = "") -> ConfigDict:
+    config = synthetic_study.get_config(choices)
+    config.study.num_seeds = 1
+    config.study.variants = ConfigDict({name: _changes(name) for name in FAMILIES})
+    return config
+
+
+def _changes(name: str) -> dict[str, ConfigDict]:
+    other = synthetic_study.get_config(f"model={name}")
+    return {part: other[part] for part in ("model", "losses", "optimizer")}

@@ -1,0 +1,86 @@
+"""A discriminator of residual blocks with one logit an image, in the manner of StyleGAN2's.
+
+As the authors of SCAM have it (Karras et al. 2020 without blur and minibatch statistics).
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from scam_jax.models.patchgan import at_scale_of_pyramid
+from scam_jax.models.primitives import Array, Conv, LayerSpec, Linear, leaky_relu
+
+
+class StyleGAN2Discriminator(nn.Module):
+    """`[B, H, W, C]` to its blocks' maps and the logit, `[B, 1, 1, 1]`.
+
+    Attributes:
+      features: channels after the first block, doubled by each up to max_features.
+      num_layers: blocks that halve the map; one more does not.
+    """
+
+    features: int = 64
+    num_layers: int = 7
+    max_features: int = 512
+    spectral_norm: bool = False
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(self, x: Array) -> list[Array]:
+        maps = []
+        for i in range(self.num_layers + 1):
+            features = min(self.features * 2**i, self.max_features)
+            x = self._block(i, x, features, halves=i < self.num_layers)
+            maps.append(x)
+        x = Conv(x.shape[-1], layer=self.layer, name="final_conv")(x)
+        # channels first, as the weights of PyTorch's linear layers lie
+        flat = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        logit = Linear(1, self.layer, name="final_linear")(flat).astype(jnp.float32)
+        return [*maps, logit[:, None, None]]
+
+    def _block(self, i: int, x: Array, features: int, *, halves: bool) -> Array:
+        def conv(name, x, **options):
+            spectral = self.spectral_norm
+            name = f"block_{i}_{name}"
+            return Conv(features, spectral=spectral, layer=self.layer, name=name, **options)(x)
+
+        shortcut = conv("conv_res", x, size=1, padding=0, stride=2 if halves else 1)
+        x = leaky_relu(conv("conv_0", x))
+        x = leaky_relu(conv("conv_1", x))
+        if halves:
+            x = conv("down", x, stride=2)
+        return (x + shortcut) / np.float32(np.sqrt(2)).astype(x.dtype)
+
+
+class MultiScaleStyleGAN2Discriminator(nn.Module):
+    """Image `[B, H, W, 3]` and one-hot labels `[B, H, W, L]` to feature maps, `[scale][layer]`.
+
+    Every scale has weights of its own, and a layer less than the one before.
+    """
+
+    num_scales: int = 1
+    features: int = 64
+    num_layers: int = 7
+    max_features: int = 512
+    spectral_norm: bool = False
+    layer: LayerSpec = LayerSpec()
+
+    def setup(self):
+        self.scales = [
+            StyleGAN2Discriminator(
+                self.features,
+                self.num_layers - i,
+                self.max_features,
+                self.spectral_norm,
+                self.layer,
+                name=f"scale_{i}",
+            )
+            for i in range(self.num_scales)
+        ]
+
+    def at_scale(self, image: Array, one_hot: Array, scale: int) -> list[Array]:
+        """Feature maps of one scale, of the full-size image and labels."""
+        return self.scales[scale](at_scale_of_pyramid(image, one_hot, scale))
+
+    def __call__(self, image: Array, one_hot: Array) -> list[list[Array]]:
+        return [self.at_scale(image, one_hot, scale) for scale in range(self.num_scales)]
