@@ -33,7 +33,9 @@ def _parsed(choices: str) -> dict[str, str]:
         if key not in possible:
             raise ValueError(f"--config=FILE:{choice}: use {' or '.join(possible)}")
         if value not in possible[key]:
-            raise ValueError(f"--config=FILE:{choice}: use {key}= one of {', '.join(possible[key])}")
+            raise ValueError(
+                f"--config=FILE:{choice}: use {key}= one of {', '.join(possible[key])}"
+            )
         chosen[key] = value
     return chosen
 
@@ -139,7 +141,7 @@ def _scam() -> ConfigDict:
     config.model.generator.add_noise = True
     config.model.discriminator = ConfigDict()
     config.model.discriminator.dtype = ""
-    # 'patchgan'; or, chosen by --config=configs/NAME.py:discriminator=oasis, 'stylegan2' or 'oasis'.
+    # 'patchgan'; 'stylegan2' or 'oasis' by --config=configs/NAME.py:discriminator=oasis.
     config.model.discriminator.kind = "patchgan"
     config.model.discriminator.num_scales = 2
     config.model.discriminator.features = 64

@@ -2,7 +2,7 @@
 
   python main.py --mode=study --config=configs/synthetic_baselines.py     (or: make baselines)
 
-Every model with the same data, steps, batch, rates and losses; the variational have their KL besides.
+Every model with the same data, steps, batch, rates and losses; the variational have their KL too.
 The README has the figures to expect.
 """
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from scam_jax import models
 from scam_jax.chips import Chip
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -137,11 +138,15 @@ def allowed_all_reduces(config: ConfigDict) -> int | None:
     """How many all-reduces a step may have; None for as many as there are.
 
     One of each side's gradients, one of the metrics, two of gradient norms if those scale the GAN
-    loss. A batch norm's statistics cross devices at every layer.
+    loss, one more of each side's gradients if they are sharpness-aware, one of the labels' numbers
+    of pixels if those are balanced. A batch norm's statistics cross devices at every layer.
     """
-    if config.model.generator.norm == "batch":
+    if models.family_of(config).batch_norm(config.model):
         return None
-    return _ALL_REDUCES + 2 * config.losses.adaptive_gan
+    further = 2 * config.losses.adaptive_gan
+    further += 2 * (config.optimizer.sam_rho > 0)
+    further += config.losses.gan_kind == "oasis"
+    return _ALL_REDUCES + further
 
 
 def problems(report: Report) -> list[str]:

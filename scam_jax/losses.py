@@ -62,10 +62,10 @@ class Pixels(NamedTuple):
 
 
 def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
-    """Pixels weighted by the rarity of their label in the batch, of the devices of `axis` together.
+    """Pixels weighted by the rarity of their label in the batch, on all devices of `axis`.
 
-    A pixel counts by the reciprocal of how many have its label, the reciprocals of the n labels that
-    occur scaled to n in sum (Schönfeld et al. 2021, section 3.1).
+    A pixel counts by the reciprocal of how many have its label; the reciprocals of the n labels
+    that occur are scaled to n in sum (Schönfeld et al. 2021, section 3.1).
     """
     count = one_hot.sum((0, 1, 2))
     count = count if axis is None else jax.lax.psum(count, axis)

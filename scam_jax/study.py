@@ -8,7 +8,7 @@ from scam_jax.config import validate
 
 
 def _change(config: ConfigDict, changes: dict[str, Any]) -> None:
-    """Updates `config`; another family's model, which has other keys, takes the place of its own."""
+    """Updates `config`; another family's model, which has other keys, replaces its own."""
     if "family" in changes.get("model", {}):
         with config.unlocked():
             config.model = ConfigDict(changes.pop("model"))

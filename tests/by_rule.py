@@ -1,4 +1,4 @@
-"""Weights that golden files do not store: drawn by their PyTorch names, as those files define it."""
+"""Weights that golden files do not store: drawn by their PyTorch names, as the files define."""
 
 import zlib
 

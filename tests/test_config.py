@@ -3,6 +3,8 @@
 import pytest
 import small
 
+from configs import ade20k, celeba, faces, idesigner, synthetic, synthetic_study
+from scam_jax import models
 from scam_jax.config import validate
 
 
@@ -21,7 +23,7 @@ from scam_jax.config import validate
         (dict(model__encoder__position_dim=6), r"position_dim = 6: .*divisible by 4"),
         (dict(model__generator__attention="triplex"), r"attention = 'triplex': use one of duplex"),
         (dict(losses__l1__start=1.0), r"losses.l1 = .*equal factors"),
-        (dict(losses__kl__start=1.0, losses__kl__end=1.0), r"kl.end = 1.0: .*use_vae = True"),
+        (dict(losses__kl__start=1.0, losses__kl__end=1.0), r"losses.kl = 1.0: .*use_vae = True"),
         (dict(train__ema_decay=1.0), r"ema_decay = 1.0: use 0"),
         (dict(optimizer__generator_learning_rate=-1.0), r"generator_learning_rate = -1.0"),
     ],
@@ -29,6 +31,101 @@ from scam_jax.config import validate
 def test_impossible_values_are_refused(overrides, message):
     with pytest.raises(ValueError, match=message):
         validate(small.config(**overrides))
+
+
+@pytest.mark.parametrize(
+    ("choices", "overrides", "message"),
+    [
+        ("", dict(model__family="sean"), r"model.encoder = .*: .*--config=FILE:model=sean"),
+        (
+            "",
+            dict(model__discriminator__kind="oasis"),
+            r"model.discriminator = .*num_scales.*--config=FILE:discriminator=oasis",
+        ),
+        ("", dict(losses__gan_kind="oasis"), r"gan_kind = 'oasis': .*go together"),
+        (
+            "discriminator=oasis",
+            dict(losses__gan_kind="hinge", data__height=64, data__width=64),
+            r"gan_kind = 'hinge': .*go together",
+        ),
+        ("discriminator=oasis", dict(data__width=64), r"data.height = 16: .*multiple of 64"),
+        (
+            "discriminator=oasis",
+            dict(
+                data__height=64,
+                data__width=64,
+                losses__feature_matching__start=10.0,
+                losses__feature_matching__end=10.0,
+            ),
+            r"feature_matching = 10.0: .*no inner maps",
+        ),
+        (
+            "discriminator=stylegan2",
+            dict(model__discriminator__num_layers=5),
+            r"discriminator.num_layers = 5: each halves an image of 16×16",
+        ),
+        (
+            "model=sean",
+            dict(losses__kl__start=0.05, losses__kl__end=0.05),
+            r"losses.kl = 0.05: .*use_vae = True",
+        ),
+        (
+            "model=spade",
+            dict(train__accumulation_steps=2),
+            r"accumulation_steps = 2: batch norm needs the whole batch",
+        ),
+        (
+            "model=groupdnet",
+            dict(data__num_labels=5),
+            r"generator.features = 4: .*a channel a label: use 5",
+        ),
+        (
+            "model=groupdnet",
+            dict(model__generator__num_up_layers=4),
+            r"num_up_layers = 4: GroupDNet needs 5",
+        ),
+        (
+            "model=inade",
+            dict(model__generator__num_up_layers=7),
+            r"num_up_layers = 7: .*16×16 image would be empty",
+        ),
+        (
+            "",
+            dict(model__equalized=True, model__initialization="xavier"),
+            r"initialization = 'xavier': equalized",
+        ),
+        ("", dict(optimizer__sam_rho=-0.5), r"sam_rho = -0.5: use 0 or more"),
+    ],
+)
+def test_impossible_combinations_are_refused(choices, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        validate(small.config(choices, **overrides))
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_every_family_is_a_choice_of_every_config(family):
+    """At its published settings: what cannot be on a data set is refused with the reason."""
+    for file in (ade20k, celeba, faces, idesigner, synthetic, synthetic_study):
+        config = file.get_config(f"model={family}")
+        if (file, family) == (ade20k, "groupdnet"):
+            with pytest.raises(ValueError, match=r"features = 64: .*use 151 or more"):
+                validate(config)
+        else:
+            validate(config)
+        assert config.model.family == family
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ("model=sna", r"FILE:model=sna: use model= one of scam, spade"),
+        ("modl=sean", r"FILE:modl=sean: use model or discriminator"),
+        ("sean", r"FILE:sean: use model or discriminator"),
+    ],
+)
+def test_unknown_choices_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        celeba.get_config(choices)
 
 
 def test_batch_must_divide_among_devices():

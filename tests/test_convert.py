@@ -9,6 +9,7 @@ from test_steps import golden_run
 
 from scam_jax import convert
 from scam_jax.models.primitives import Conv, Linear
+from scam_jax.torch_names import ENCODERS
 
 
 def linear():
@@ -17,18 +18,22 @@ def linear():
 
 def test_layouts():
     weight = np.arange(6, dtype=np.float32).reshape(3, 2)
-    variables = convert.from_torch({"weight": weight, "bias": np.ones(3, np.float32)}, linear())
+    variables = convert.from_torch(
+        {"weight": weight, "bias": np.ones(3, np.float32)}, linear(), ENCODERS["scam"]
+    )
     np.testing.assert_array_equal(variables["params"]["kernel"], weight.T)
     shapes = jax.eval_shape(Conv(5).init, jax.random.key(0), jnp.zeros((1, 4, 4, 2)))
     weight = np.random.RandomState(0).standard_normal((5, 2, 3, 3)).astype(np.float32)
-    variables = convert.from_torch({"weight": weight, "bias": np.zeros(5)}, shapes)
+    variables = convert.from_torch(
+        {"weight": weight, "bias": np.zeros(5)}, shapes, ENCODERS["scam"]
+    )
     assert variables["params"]["kernel"][1, 2, 0, 4] == weight[4, 0, 1, 2]
 
 
 def test_faults_are_all_named():
     given = {"weight": np.zeros((2, 3)), "scale.inv_freq": np.zeros(4), "extra.weight": np.zeros(1)}
     with pytest.raises(ValueError, match="3 entries do not fit") as error:
-        convert.from_torch(given, linear())
+        convert.from_torch(given, linear(), ENCODERS["scam"])
     message = str(error.value)
     assert "missing: bias" in message
     assert "misshapen: weight gives (3, 2), the network's kernel is (2, 3)" in message

@@ -1,4 +1,4 @@
-"""Weights start as PyTorch's defaults, from one seed."""
+"""Weights start as PyTorch's defaults or as the baselines', from one seed."""
 
 import jax
 import numpy as np
@@ -7,8 +7,8 @@ import small
 from scam_jax import models, state
 
 
-def draw(**overrides):
-    config = small.config(**overrides)
+def draw(*choices, **overrides):
+    config = small.config(*choices, **overrides)
     return state.create(config, models.build(config)).params
 
 
@@ -21,8 +21,8 @@ def test_distributions():
         (query["kernel"], 64),
         (query["bias"], 64),
         (generator["first_conv"]["kernel"], 27),
-        (encoder["gaussian_kernel"], 64),
-        (encoder["gaussian_bias"], 64),
+        (encoder["gaussian"]["kernel"], 64),
+        (encoder["gaussian"]["bias"], 64),
     ]:
         bound = 1 / np.sqrt(fan_in)
         assert 0.9 * bound < np.abs(array).max() <= bound
@@ -49,3 +49,32 @@ def test_the_seed_decides():
 def test_two_layers_of_one_shape_differ():
     block = draw()["generator"]["block_0_mod_0"]["latent_to_image"]
     assert not np.array_equal(block["query"]["kernel"], block["value"]["kernel"])
+
+
+def test_baselines_start_as_xavier():
+    """Weights normal, 0.02·√(2/(fan_in + fan_out)); biases as PyTorch has them."""
+    block = draw("model=sean")["generator"]["block_0_mod_0"]
+    for kernel, fans in [
+        (block["label_map_encoder"]["shared"]["kernel"], 9 * 3 + 9 * 128),
+        (block["code_projection"]["kernel"], 8 + 8),
+        (block["code_gamma"]["kernel"], 9 * 8 + 9 * 64),
+    ]:
+        deviation = 0.02 * np.sqrt(2 / fans)
+        assert abs(np.std(kernel) / deviation - 1) < 0.15
+    bias = block["label_map_encoder"]["shared"]["bias"]
+    assert 0.9 / np.sqrt(27) < np.abs(bias).max() <= 1 / np.sqrt(27)
+
+
+def test_tables_of_labels_and_singular_vectors():
+    config = small.config("model=clade")
+    start = state.create(config, models.build(config))
+    table = start.params["generator"]["block_0_mod_0"]["label_table"]
+    weight = table["label_weight"]
+    assert weight.shape == (3, 64)
+    assert weight.min() >= 0
+    assert weight.max() <= 1
+    assert abs(np.mean(weight) - 0.5) < 0.1
+    assert not np.any(table["label_bias"])
+    vectors = start.extra["generator"]["spectral"]["block_0_conv_0"]
+    for vector in (vectors["u"], vectors["v"]):
+        np.testing.assert_allclose(np.linalg.norm(vector), 1, rtol=1e-5)

@@ -32,7 +32,7 @@ def test_laid_out():
     one_hot = jax.nn.one_hot(labels, 4)
     table, codes = drawn(4, 6), drawn(2, 4, 6)
     np.testing.assert_array_equal(label_maps.laid_out(one_hot, table), table[labels])
-    expected = np.stack([c[l] for c, l in zip(codes, labels, strict=True)])
+    expected = np.stack([code[label] for code, label in zip(codes, labels, strict=True)])
     np.testing.assert_array_equal(label_maps.laid_out(one_hot, codes), expected)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from scam_jax import convert, losses
+from scam_jax import convert, losses, torch_names
 from scam_jax.models import patchgan, vgg19
 
 
@@ -40,7 +40,7 @@ def test_feature_matching_l1_and_kl(golden, maps):
     ours = losses.feature_matching(maps["fake"], maps["real"])
     np.testing.assert_allclose(ours, g["out/feature_matching"], 1e-5)
     np.testing.assert_allclose(losses.l1(g["in/x"], g["in/y"]), g["out/l1"], 1e-5)
-    ours = losses.kl_divergence(g["in/mu"], g["in/logvar"])
+    ours = losses.kl_divergence([(g["in/mu"], g["in/logvar"])])
     np.testing.assert_allclose(ours, g["out/kld"], 1e-5)
 
 
@@ -65,7 +65,9 @@ def test_gradient_normalization(golden):
     )
     one_hot = jax.nn.one_hot(g.labels(), m["num_labels"])
     shapes = jax.eval_shape(module.init, jax.random.key(0), g.nhwc("in/real"), one_hot)
-    variables = convert.from_torch(g.group("params/"), shapes)
+    variables = convert.from_torch(
+        g.group("params/"), shapes, torch_names.DISCRIMINATORS["patchgan"]
+    )
     discriminate = partial(module.apply, variables, method="at_scale")
     for kind in ("real", "fake"):
         for scale in range(2):
@@ -99,10 +101,51 @@ def test_switched_weight():
 
 
 def test_r1_of_a_linear_discriminator():
-    """∇ is the weight everywhere: the penalty is its squared norm."""
+    """∇ is the weight everywhere: the penalty is half its squared norm."""
 
     def linear(image, one_hot, scale):
         return [3.0 * image[..., :1]]
 
     ours = losses.r1(linear, jnp.zeros((2, 4, 5, 3)), jnp.zeros((2, 4, 5, 2)), 1)
-    assert ours == pytest.approx(9 * 4 * 5)
+    assert ours == pytest.approx(9 * 4 * 5 / 2)
+
+
+def test_kl_of_several_is_their_mean():
+    one = (jnp.ones((2, 3)), jnp.zeros((2, 3)))
+    none = (jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+    assert losses.kl_divergence([one]) == pytest.approx(3)
+    assert losses.kl_divergence([one, none]) == pytest.approx(1.5)
+
+
+def test_balanced_labels_count_the_same():
+    """Three pixels of label 0, one of label 2, none of label 1: each label has its share."""
+    labels = jnp.array([[[0, 0], [0, 2]]])
+    pixels = losses.balanced(jax.nn.one_hot(labels, 3))
+    np.testing.assert_allclose(pixels.weight, [[[0.5, 0.5], [0.5, 1.5]]])
+
+
+def test_balanced_counts_over_all_devices():
+    one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, 3, (4, 2, 2)), 3)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
+    split = jax.sharding.PartitionSpec("data")
+    weight = jax.shard_map(
+        lambda x: losses.balanced(x, "data").weight,
+        mesh=mesh,
+        in_specs=split,
+        out_specs=split,
+        check_vma=False,
+    )(one_hot)
+    np.testing.assert_allclose(weight, losses.balanced(one_hot).weight, rtol=1e-6)
+
+
+def test_oasis_losses():
+    """Of two pixels, equally sure of everything: log of the number of classes."""
+    pixels = losses.balanced(jax.nn.one_hot(jnp.array([[[0, 1]]]), 2))
+    unsure = jnp.zeros((1, 1, 2, 3))
+    assert losses.oasis_real([unsure], pixels) == pytest.approx(np.log(3))
+    assert losses.oasis_fake([unsure], pixels) == pytest.approx(np.log(3))
+    right = 50 * jax.nn.one_hot(jnp.array([[[1, 2]]]), 3)
+    assert losses.oasis_real([right], pixels) == pytest.approx(0, abs=1e-6)
+    assert losses.oasis_fake([right], pixels) == pytest.approx(50)
+    generated = 50 * jax.nn.one_hot(jnp.array([[[0, 0]]]), 3)
+    assert losses.oasis_fake([generated], pixels) == pytest.approx(0, abs=1e-6)

@@ -6,16 +6,25 @@ import numpy as np
 import pytest
 from conftest import assert_close, assert_trees_close
 
-from scam_jax import convert
+from scam_jax import convert, torch_names
 from scam_jax.models import attention, patchgan, primitives, sat_encoder, scam_generator
 
 OUTPUT, GRADIENT = 2e-5, 1e-4
 
 
+def names_of(module) -> torch_names.Names:
+    """What PyTorch calls the module's entries."""
+    if isinstance(module, scam_generator.SCAMGenerator):
+        return torch_names.GENERATORS["scam"]
+    if isinstance(module, patchgan.MultiScaleDiscriminator):
+        return torch_names.DISCRIMINATORS["patchgan"]
+    return torch_names.ENCODERS["scam"]
+
+
 def variables_of(module, state_dict, *args):
     """The module's variables for `args`, filled from PyTorch-named arrays."""
     shapes = jax.eval_shape(module.init, jax.random.key(0), *args)
-    return convert.from_torch(state_dict, shapes)
+    return convert.from_torch(state_dict, shapes, names_of(module))
 
 
 def gradients(module, variables, cotangent, *args):
@@ -90,7 +99,7 @@ def test_sat_encoder_gradients(golden):
     args = g.nhwc("in/image"), g.labels()
     variables = variables_of(module, g.group("params/"), *args)
     ours = gradients(module, variables, g["in/cotangent"], *args)
-    theirs = convert.from_torch(g.group("grad/"), variables)["params"]
+    theirs = convert.from_torch(g.group("grad/"), variables, names_of(module))["params"]
     assert_trees_close(ours[0], theirs, atol=1e-6, of_largest=GRADIENT)
     assert_close(ours[1], g.nhwc("grad_in/image"), of_largest=GRADIENT)
 
@@ -141,7 +150,7 @@ def test_scam_generator_gradients(golden):
     ours = jax.jit(jax.grad(loss))(variables["params"])
     theirs = {k: v for k, v in g.group("grad/").items()}
     shapes = {"params": variables["params"]}
-    theirs = convert.from_torch(theirs, shapes)["params"]
+    theirs = convert.from_torch(theirs, shapes, names_of(module))["params"]
     for tree in (ours, theirs):  # the gradients of noise are of the authors' random draws
         for module_name in tree:
             if isinstance(tree[module_name], dict):

@@ -10,7 +10,7 @@ import small
 from conftest import assert_trees_close
 from test_losses import vgg_of
 
-from scam_jax import convert, models, sharding, state, steps
+from scam_jax import convert, models, sharding, state, steps, torch_names
 from scam_jax.models import primitives
 
 # Our metrics by the authors' names.
@@ -46,7 +46,8 @@ def golden_run():
 
 def golden_state(config, networks, g):
     shapes = state.variable_shapes(config, networks)
-    variables = {n: convert.from_torch(g.group(f"init/{n}/"), shapes[n]) for n in shapes}
+    names = torch_names.of_config(config)
+    variables = {n: convert.from_torch(g.group(f"init/{n}/"), shapes[n], names[n]) for n in shapes}
     return state.from_variables(config, variables)
 
 
@@ -80,8 +81,9 @@ def test_first_gradients(golden):
         return steps.gradients_of_step(config, networks, None, train_state, batch, vgg).params
 
     ours = gradients(train_state)
+    names = torch_names.of_config(config)
     theirs = {
-        n: convert.from_torch(g.group(f"step0/grad/{n}/"), {"params": ours[n]})["params"]
+        n: convert.from_torch(g.group(f"step0/grad/{n}/"), {"params": ours[n]}, names[n])["params"]
         for n in ours
     }
     assert_trees_close(ours, theirs, atol=1e-6, of_largest=1e-4)

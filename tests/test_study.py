@@ -22,6 +22,16 @@ def test_every_variant_with_every_seed():
     assert runs["scam/seed_6"].model.latents_per_label == 2, "variants do not touch each other"
 
 
+def test_another_family_replaces_the_model():
+    """It has other keys, and the variant none of the first one's."""
+    other = small.config("model=sean")
+    changes = {part: other[part] for part in ("model", "losses", "optimizer")}
+    runs = study.runs_of(config(scam={}, sean=changes))
+    assert runs["sean/seed_5"].model.to_dict() == other.model.to_dict()
+    assert runs["sean/seed_5"].optimizer.b1 == 0
+    assert runs["scam/seed_5"].model.family == "scam"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,11 +1,13 @@
 """Using a trained model: what comes from whom, sizes, and inputs that cannot be used."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
 
 from scam_jax import models, pictures, state
-from scam_jax.transfer import Picture, TrainedModel, latents_of_labels
+from scam_jax.transfer import Picture, TrainedModel, taken
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +36,44 @@ def test_the_default_is_all_but_the_background(model):
     assert np.any(default != model.transfer(*subject, *target, labels=[0, 1, 2]))
 
 
-def test_latents_of_labels(model):
-    """Three background latents, then two a label."""
-    for labels, expected in (
-        (None, [False] * 3 + [True] * 4),
-        ([0], [True] * 3 + [False] * 4),
-        ([2], [False] * 5 + [True] * 2),
+def test_labels_taken(model):
+    """From the labels to the latents: three are the background's, then two a label."""
+    subject, target = jnp.ones((1, 7, 1)), jnp.zeros((1, 7, 1))
+    for labels, chosen, expected in (
+        (None, [0, 1, 1], [0, 0, 0, 1, 1, 1, 1]),
+        ([0], [1, 0, 0], [1, 1, 1, 0, 0, 0, 0]),
+        ([2], [0, 0, 1], [0, 0, 0, 0, 0, 1, 1]),
     ):
-        assert latents_of_labels(model.config, labels).tolist() == expected
+        from_subject = taken(model.config, labels)
+        assert from_subject.tolist() == [bool(c) for c in chosen]
+        mixed = model.networks.encoder.mix(jnp.asarray(from_subject), subject, target)
+        assert mixed[0, :, 0].tolist() == expected
+
+
+def _codes(family):
+    """Encoder of a family, its latents of 1 and which label each entry is of (-1: of all)."""
+    labels = jnp.arange(3)[None, :, None]
+    return {
+        "spade": (jnp.ones((1, 8)), -jnp.ones((1, 8))),
+        "clade": (jnp.ones((1, 8)), -jnp.ones((1, 8))),
+        "sean": (jnp.ones((1, 3, 8)), labels),
+        "sean_clade": (jnp.ones((1, 3, 8)), labels),
+        "inade": ((jnp.ones((1, 3, 8)), jnp.ones((1, 3, 8))), labels),
+        "groupdnet": (jnp.ones((1, 4, 4, 24)), jnp.repeat(jnp.arange(3), 8)),
+    }[family]
+
+
+@pytest.mark.parametrize("family", [name for name in models.FAMILIES if name != "scam"])
+def test_latents_of_baselines_are_mixed_by_label(family):
+    """SPADE's and CLADE's whole code is the subject's, if anything of it is taken."""
+    encoder = models.build(small.config(f"model={family}")).encoder
+    subject, owners = _codes(family)
+    target = jax.tree.map(jnp.zeros_like, subject)
+    for chosen in ([0, 1, 0], [1, 0, 1], [0, 0, 0]):
+        mixed = encoder.mix(jnp.array(chosen, bool), subject, target)
+        for leaf in jax.tree.leaves(mixed):
+            expected = jnp.where(owners < 0, max(chosen), jnp.array(chosen)[owners.astype(int)])
+            np.testing.assert_array_equal(leaf, jnp.broadcast_to(expected, leaf.shape))
 
 
 def test_labels_that_an_image_lacks(model):

@@ -53,7 +53,7 @@ def conv2d_transpose(
 
 
 def _grouped(x: Array, kernel: Array, stride: int, padding: int, groups: int) -> Array:
-    """XLA's convolution; on a CPU, where that is a plain loop, a product for each kernel position."""
+    """XLA's; on a CPU, where that is a plain loop, a product for each kernel position."""
 
     def by_xla(x, kernel):
         return jax.lax.conv_general_dilated(

@@ -78,7 +78,7 @@ class GroupDNetEncoder(nn.Module):
         return Gaussian(code("mean"), code("log_variance"))
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Channels of the labels that are taken, bool `[L]`, from the subject, else the target's."""
+        """Channels of the labels taken, bool `[L]`, from the subject, others the target's."""
         take = jnp.repeat(from_subject, CODE_FEATURES)
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 

@@ -32,9 +32,7 @@ def sample(latents: Latents, keys: Array | None) -> Latents:
     Without keys a `Gaussian` gives its mean.
     """
     leaves, structure = jax.tree.flatten(latents, is_leaf=_is_gaussian)
-    drawn = [
-        _draw(leaf, keys, i) if _is_gaussian(leaf) else leaf for i, leaf in enumerate(leaves)
-    ]
+    drawn = [_draw(leaf, keys, i) if _is_gaussian(leaf) else leaf for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, drawn)
 
 

@@ -46,9 +46,7 @@ class OASISDiscriminator(nn.Module):
 
     def _conv(self, name: str, x: Array, features: int, size: int = 3) -> Array:
         padding, spectral = size // 2, self.spectral_norm
-        conv = Conv(
-            features, size, padding=padding, spectral=spectral, layer=self.layer, name=name
-        )
+        conv = Conv(features, size, padding=padding, spectral=spectral, layer=self.layer, name=name)
         return conv(x)
 
     def _shortcut(self, name: str, x: Array, features: int) -> Array:

@@ -128,7 +128,7 @@ def nearest_resize(x: Array, size: tuple[int, int]) -> Array:
 
 
 def start_size(height: int, width: int, doublings: int) -> tuple[int, int]:
-    """Size of a generator's first map: the shorter side over 2^doublings, the other in proportion."""
+    """Size of a generator's first map: the shorter side over 2^doublings, and in proportion."""
     if width < height:
         w = width // 2**doublings
         return round(w * height / width), w

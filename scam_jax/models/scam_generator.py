@@ -97,7 +97,7 @@ class Modulation(nn.Module):
     def _blend(self, gamma: Array, beta: Array, regions: Regions) -> tuple[Array, Array]:
         mask_map = same_label(regions.labels, self.layout.owners[None])
         mask_map = mask_map.reshape(*gamma.shape[:3], -1).astype(gamma.dtype)
-        encoder = LabelMapEncoder(gamma.shape[-1], self.layer, name="label_map_encoder")
+        encoder = LabelMapEncoder(gamma.shape[-1], layer=self.layer, name="label_map_encoder")
         blend = Blend()
         nn.share_scope(self, blend)
         return blend((gamma, beta), encoder(mask_map))

@@ -3,9 +3,9 @@
   python tests/golden/pack.py DIRECTORY_OF_NPZ_FILES
 
 All arrays of a type lie in one, one behind the other; the index says where each begins, and its
-shape. To stay small: an array that several files hold is kept once; of outputs, gradients and states after
-training with more than 256 entries an eighth is kept, the largest always, the rest is NaN (not
-compared); weights after training are left out; images that come of a seed are drawn again from it.
+shape. To stay small: an array that several files hold is kept once; of outputs, gradients and
+states after training with more than 256 entries an eighth is kept, the largest always, the rest is
+NaN (not compared); weights after training are left out; images of a seed are drawn again from it.
 """
 
 import hashlib

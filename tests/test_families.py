@@ -1,0 +1,121 @@
+"""Every family and discriminator trains by the same step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+from conftest import assert_close, assert_trees_close
+from test_steps import random_batch
+
+from scam_jax import models, state, steps
+from scam_jax.models import spectral_norm
+
+BASELINES = [name for name in models.FAMILIES if name != "scam"]
+OASIS = dict(data__height=64, data__width=64, train__batch_size=2)
+# (choices, overrides): what a program costs to compile is saved where two fit in one
+PROGRAMS = {
+    **{name: (f"model={name}", {}) for name in BASELINES},
+    "spade without code": (
+        "model=spade",
+        dict(model__encoder__use_vae=False, losses__kl__start=0.0, losses__kl__end=0.0),
+    ),
+    "variational sean in bfloat16": (
+        "model=sean",
+        dict(
+            model__encoder__use_vae=True,
+            losses__kl__start=0.05,
+            losses__kl__end=0.05,
+            model__dtype="bfloat16",
+            train__rematerialize=True,
+        ),
+    ),
+    "stylegan2": (
+        "discriminator=stylegan2",
+        dict(model__discriminator__num_layers=2, model__discriminator__spectral_norm=True),
+    ),
+    "oasis": ("discriminator=oasis", OASIS),
+    "sharpness-aware": (
+        "",
+        dict(optimizer__sam_rho=0.5, losses__r1__start=1.0, losses__r1__end=1.0),
+    ),
+}
+
+
+def two_steps(config):
+    networks = models.build(config)
+    start = state.create(config, networks)
+    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
+    after, metrics = step(start, random_batch(config, 0))
+    return start, after, [metrics, step(after, random_batch(config, 1))[1]]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_trains(name):
+    """Finite losses, every weight moves, spectral norm by one power iteration."""
+    choices, overrides = PROGRAMS[name]
+    config = small.config(choices, **overrides)
+    start, after, all_metrics = two_steps(config)
+    for metrics in all_metrics:
+        assert all(np.isfinite(m) for m in metrics.values()), metrics
+        assert ("kl" in metrics) == models.family_of(config).variational(config.model)
+    # biases ahead of instance norm, and the discriminator's last at first, have no gradient
+    pairs = jax.tree.map(lambda a, b: (a, b), start.params, after.params)
+    for path, (before, now) in jax.tree_util.tree_leaves_with_path(
+        pairs, is_leaf=lambda x: isinstance(x, tuple)
+    ):
+        assert "bias" in path[-1].key or jnp.any(before != now), jax.tree_util.keystr(path)
+    for network, collections in start.extra.items():
+        if "spectral" in collections:
+            advanced = spectral_norm.advance(start.params[network], collections["spectral"])
+            assert_trees_close(after.extra[network]["spectral"], advanced, atol=1e-6)
+        for statistics in jax.tree.leaves(collections.get("batch_stats", {})):
+            assert not statistics.any() or (statistics == 1).all()
+    assert all(np.any(s != 0) for s in jax.tree.leaves(after.extra["generator"].get("batch_stats")))
+
+
+def test_spectral_norm_approaches_the_greatest_singular_value():
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 4, 5)).astype(np.float32)
+    params = {"conv": {"kernel": kernel}}
+    vectors = {"conv": {"u": jnp.ones(5) / np.sqrt(5), "v": jnp.zeros((3, 3, 4))}}
+    for _ in range(50):
+        vectors = spectral_norm.advance(params, vectors)
+    sigma = np.sum(kernel * vectors["conv"]["v"][..., None] * vectors["conv"]["u"])
+    expected = np.linalg.svd(kernel.reshape(-1, 5), compute_uv=False)[0]
+    assert sigma == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "shapes"),
+    [
+        ("stylegan2", (32, 20), [(2, 16, 10, 4), (2, 8, 5, 8), (2, 8, 5, 16), (2, 1, 1, 1)]),
+        ("oasis", (128, 64), [(2, 128, 64, 4)]),
+    ],
+)
+def test_maps_of_discriminators(kind, size, shapes):
+    """Non-square images; the last map is the logits."""
+    layers = dict(model__discriminator__num_layers=2) if kind == "stylegan2" else {}
+    config = small.config(f"discriminator={kind}", **layers)
+    discriminator = models.build(config).discriminator
+    image, one_hot = jnp.zeros((2, *size, 3)), jnp.zeros((2, *size, 3))
+    maps = jax.eval_shape(discriminator.init_with_output, jax.random.key(0), image, one_hot)[0]
+    assert [[m.shape for m in scale] for scale in maps] == [shapes]
+
+
+def test_rematerialized_baseline_has_the_same_gradients():
+    config = small.config("model=clade", losses__gan__start=0.0, losses__gan__end=0.0)
+    batch = random_batch(config)
+
+    def gradients(config):
+        networks = models.build(config)
+        start = state.create(config, networks)
+        of_step = jax.jit(lambda s: steps.gradients_of_step(config, networks, None, s, batch, None))
+        return of_step(start)
+
+    config.losses.feature_matching.start = config.losses.feature_matching.end = 0.0
+    config.losses.l1.start = config.losses.l1.end = 10.0
+    plain = gradients(config)
+    config.train.rematerialize = True
+    again = gradients(config)
+    assert_trees_close(again.params, plain.params, atol=1e-6, of_largest=1e-4)
+    assert_close(again.metrics["l1"], plain.metrics["l1"], atol=1e-6)
