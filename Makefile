@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
 
-.PHONY: demo reproduce test lint full pod-check pod-check-quick
+.PHONY: demo reproduce baselines test lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: 12 to 15 minutes on 2 cores.
 demo: .venv/ready
@@ -13,6 +13,10 @@ demo: .venv/ready
 # SCAM and its ablations, three seeds each, and their report: less than an hour on 2 cores.
 reproduce: .venv/ready
 	$(RUN) main.py --mode=study --config=configs/synthetic_study.py
+
+# SCAM and all its baselines, one seed each, and their report: about an hour on 2 cores.
+baselines: .venv/ready
+	$(RUN) main.py --mode=study --config=configs/synthetic_baselines.py
 
 test: .venv/ready
 	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder

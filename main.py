@@ -1,6 +1,7 @@
 """Trains SCAM, evaluates it, and uses a trained model.
 
   python main.py --config=configs/synthetic.py                      train; again: go on
+  python main.py --config=configs/synthetic.py:model=sean           a baseline
   python main.py --mode=eval --workdir=runs/synthetic               figures on the test split
   python main.py --mode=eval --workdir=runs/synthetic --split=validation       to choose by
   python main.py --mode=study --config=configs/synthetic_study.py   variants, seeds, a report
@@ -260,8 +261,12 @@ def _workdir() -> pathlib.Path:
         return run_folder.place("--workdir", _WORKDIR.value)
     if _CONFIG.value is None:
         raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    name, _, choices = pathlib.Path(file).name.partition(":")
+    return default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
+
+
+def default_workdir(config: str) -> pathlib.Path:
+    """Of configs/celeba.py runs/celeba, of configs/celeba.py:model=sean runs/celeba_sean."""
+    name, _, choices = pathlib.Path(config).name.partition(":")
     chosen = [choice.partition("=")[2] for choice in choices.split(",") if choice]
     return pathlib.Path("runs") / "_".join([name.removesuffix(".py"), *chosen])
 

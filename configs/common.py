@@ -162,7 +162,8 @@ def _scam() -> ConfigDict:
     config.losses.perceptual = _weight(10.0)
     config.losses.perceptual_dtype = ""
     config.losses.feature_matching = _weight(0.0)
-    # Summed over the whole batch; the authors' is summed over one device's 8 images.
+    # A sum over so many images, however many a batch has: as on one of the authors' devices.
+    config.losses.kl_images = 8
     config.losses.kl = _weight(0.0)
     config.losses.r1 = _weight(0.0)
     # R1 is added at every so many steps.

@@ -45,6 +45,7 @@ _AT_LEAST = {
     "model.discriminator.num_layers": 2,
     "model.discriminator.max_features": 1,
     "losses.lazy_r1_step": 1,
+    "losses.kl_images": 1,
     "optimizer.reference_batch_size": 1,
     "optimizer.warmup_steps": 0,
     "optimizer.sam_rho": 0,

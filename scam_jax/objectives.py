@@ -68,7 +68,6 @@ def gradients_of_batch(
     batch: Mapping[str, Array],
     vgg: Any,
     *,
-    num_shares: int = 1,
     axis: str | None = None,
 ) -> Gradients:
     """Losses and gradients of a batch, at the state's parameters.
@@ -79,10 +78,9 @@ def gradients_of_batch(
       batch: `image [B, H, W, 3]`, `label [B, H, W]`, `key [B]` for each example's noise, and
         `swap_key`, which permutes the latents of swapped images.
       vgg: VGG19's parameters, or None if the perceptual loss has no weight.
-      num_shares: how many such batches the step's whole batch is divided into.
-      axis: mesh axis over which those are spread.
+      axis: mesh axis over which the step's whole batch is spread.
     """
-    objectives = _Objectives(config, networks, state, batch, vgg, num_shares, axis)
+    objectives = _Objectives(config, networks, state, batch, vgg, axis)
     params = {name: state.params[name] for name in AUTOENCODER}
     (images, latents), pull, extra = jax.vjp(objectives.autoencode, params, has_aux=True)
     (_, metrics), (to_fake, to_latents) = jax.value_and_grad(
@@ -136,9 +134,9 @@ class _Adversarial(NamedTuple):
 class _Objectives:
     """The losses of one batch as functions of what they are differentiated in."""
 
-    def __init__(self, config, networks, state, batch, vgg, num_shares, axis):
+    def __init__(self, config, networks, state, batch, vgg, axis):
         self.config, self.networks, self.state, self.vgg = config, networks, state, vgg
-        self.num_shares, self.axis = num_shares, axis
+        self.axis = axis
         self.image = to_float(batch["image"])
         self.labels = batch["label"].astype(jnp.int32)
         self.one_hot = jax.nn.one_hot(self.labels, config.data.num_labels)
@@ -187,8 +185,9 @@ class _Objectives:
             )
             values["perceptual"] = losses.perceptual(fake_maps, real_maps)
         if gaussians := latent_codes.gaussians(latents):
-            # over the whole batch, in however many shares it comes
-            values["kl"] = self.num_shares * losses.kl_divergence(gaussians)
+            # of so many images, in however many shares the batch comes
+            images = self.config.losses.kl_images / len(self.image)
+            values["kl"] = images * losses.kl_divergence(gaussians)
         return sum(self.weights[name] * value for name, value in values.items()), values
 
     # Discriminator

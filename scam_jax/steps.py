@@ -55,14 +55,10 @@ def gradients_of_step(
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     swap_key = key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
     batch = {**batch, "key": example_keys(key, size, axis)}
-    of_part = partial(
-        gradients_of_batch,
-        num_shares=parts * (1 if axis is None else jax.lax.axis_size(axis)),
-        axis=axis,
-    )
 
     def gradients(part):
-        return of_part(config, networks, state, {**part, "swap_key": swap_key}, vgg)
+        part = {**part, "swap_key": swap_key}
+        return gradients_of_batch(config, networks, state, part, vgg, axis=axis)
 
     if parts == 1:
         return gradients(batch)

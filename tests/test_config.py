@@ -3,6 +3,7 @@
 import pytest
 import small
 
+import main
 from configs import ade20k, celeba, faces, idesigner, synthetic, synthetic_study
 from scam_jax import models
 from scam_jax.config import validate
@@ -131,3 +132,10 @@ def test_unknown_choices_are_refused(choices, message):
 def test_batch_must_divide_among_devices():
     with pytest.raises(ValueError, match=r"batch_size = 4: must be a multiple .* devices, 3"):
         validate(small.config(), num_devices=3)
+
+
+def test_a_choice_is_in_the_name_of_the_run():
+    assert str(main.default_workdir("configs/celeba.py")) == "runs/celeba"
+    assert str(main.default_workdir("configs/celeba.py:model=sean")) == "runs/celeba_sean"
+    both = "configs/celeba.py:model=sean,discriminator=oasis"
+    assert str(main.default_workdir(both)) == "runs/celeba_sean_oasis"

@@ -1,5 +1,6 @@
 """Reading PyTorch's weights: faults are named, whole checkpoints arrive."""
 
+import by_rule
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import small
 from test_steps import golden_run
 
-from scam_jax import convert
+from scam_jax import convert, models, state, torch_names
 from scam_jax.models.primitives import Conv, Linear
 from scam_jax.torch_names import ENCODERS
 
@@ -74,3 +75,48 @@ def test_small_config_is_valid():
     from scam_jax.config import validate
 
     validate(small.config())
+
+
+def baseline_checkpoint(config) -> dict:
+    """All networks' entries as the authors' Lightning module has them, numbers by rule."""
+    shapes, names = (
+        state.variable_shapes(config, models.build(config)),
+        torch_names.of_config(config),
+    )
+    tensors = {}
+    for network, tree in shapes.items():
+        entries = by_rule.state_dict(tree, names[network])
+        for collection in ("spectral", "batch_stats"):
+            leaves = jax.tree_util.tree_leaves_with_path(tree.get(collection, {}))
+            for keys, leaf in leaves:
+                name = torch_names.torch_name([key.key for key in keys], names[network])
+                # PyTorch lays the kernel that v is of out flat
+                shape = (int(np.prod(leaf.shape)),)
+                entries[name] = by_rule.drawn(name, shape)
+        tensors |= {f"{network}.{name}": array for name, array in entries.items()}
+    return tensors
+
+
+@pytest.mark.parametrize("family", [name for name in models.FAMILIES if name != "scam"])
+def test_checkpoint_of_a_baseline(family):
+    """Stacked layers, kernels with spectral norm and their vectors, statistics, tables."""
+    config = small.config(f"model={family}")
+    tensors = baseline_checkpoint(config)
+    converted = convert.convert_scam(tensors, config)
+    conv = "discriminator.discriminators.discriminator_0.model.conv_1.0"
+    path = converted.params["discriminator"]["scale_0"]["conv_1"]
+    weight = tensors[f"{conv}.weight_orig"]
+    np.testing.assert_array_equal(path["kernel"], weight.transpose(2, 3, 1, 0))
+    vectors = converted.extra["discriminator"]["spectral"]["scale_0"]["conv_1"]
+    np.testing.assert_array_equal(vectors["u"], tensors[f"{conv}.weight_u"])
+    # σ is what PyTorch has: uᵀWv of the kernel laid flat
+    u, v = tensors[f"{conv}.weight_u"], tensors[f"{conv}.weight_v"]
+    ours = np.sum(path["kernel"] * vectors["v"][..., None] * vectors["u"])
+    np.testing.assert_allclose(ours, u @ weight.reshape(len(u), -1) @ v, rtol=1e-4)
+    if family == "sean":
+        stack = converted.params["generator"]["block_0_mod_0"]["code_projection"]["kernel"]
+        name = "generator.backbone.SEAN_block_0.sean_block.mod_0.st_proj.style_code_2_proj.0.weight"
+        np.testing.assert_array_equal(stack[2], tensors[name].T)
+    del tensors[f"{conv}.weight_u"]
+    with pytest.raises(ValueError, match=r"(?s)discriminator: .*missing: .*conv_1\.0\.weight_u"):
+        convert.convert_scam(tensors, config)

@@ -1,5 +1,7 @@
 """What is computed from label maps is what the plain way gives."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,18 +82,18 @@ def test_crops_of_labels():
 
 
 def test_grouped_convolution():
-    """On a CPU a product a kernel position, elsewhere XLA's own."""
-    x, kernel = drawn(2, 6, 5, 8), drawn(3, 3, 2, 12)
-    for stride in (1, 2):
+    """On a CPU by other means than XLA's own, of few groups and of many."""
+    for stride, groups in itertools.product((1, 2), (4, 20)):
+        x, kernel = drawn(2, 6, 5, 2 * groups), drawn(3, 3, 2, 3 * groups)
         expected = jax.lax.conv_general_dilated(
             x,
             kernel,
             (stride, stride),
             ((1, 1), (1, 1)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=4,
+            feature_group_count=groups,
         )
-        ours = primitives.convolution.conv2d(x, kernel, stride=stride, padding=1, groups=4)
+        ours = primitives.convolution.conv2d(x, kernel, stride=stride, padding=1, groups=groups)
         assert_close(ours, expected, atol=1e-5)
 
 
