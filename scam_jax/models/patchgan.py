@@ -3,15 +3,8 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from scam_jax.models.primitives import (
-    Array,
-    Conv,
-    LayerSpec,
-    average_pool,
-    instance_norm,
-    leaky_relu,
-    nearest_resize,
-)
+from scam_jax.models.multi_scale import MultiScale
+from scam_jax.models.primitives import Array, Conv, LayerSpec, instance_norm, leaky_relu
 
 
 class PatchGAN(nn.Module):
@@ -43,26 +36,8 @@ class PatchGAN(nn.Module):
         return [*maps, last(x).astype(jnp.float32)]
 
 
-def at_scale_of_pyramid(image: Array, one_hot: Array, scale: int) -> Array:
-    """What a scale sees: the image halved so often, and the labels at its size: `[B, h, w, 3 + L]`.
-
-    Args:
-      image: `[B, H, W, 3]`.
-      one_hot: `[B, H, W, L]`.
-      scale: 0 sees them as they are.
-    """
-    for _ in range(scale):
-        image = average_pool(image)
-    small = nearest_resize(one_hot, image.shape[1:3]).astype(image.dtype)
-    return jnp.concatenate([image, small], axis=-1)
-
-
-class MultiScaleDiscriminator(nn.Module):
-    """Image `[B, H, W, 3]` and one-hot labels `[B, H, W, L]` to feature maps, `[scale][layer]`.
-
-    Every scale has its own weights; each sees the image of the one before, average-pooled by two,
-    and the labels at that size, nearest.
-    """
+class MultiScaleDiscriminator(MultiScale):
+    """A `PatchGAN` at every scale."""
 
     num_scales: int = 2
     features: int = 64
@@ -70,13 +45,6 @@ class MultiScaleDiscriminator(nn.Module):
     spectral_norm: bool = False
     layer: LayerSpec = LayerSpec()
 
-    def setup(self):
+    def of_scale(self, scale: int) -> nn.Module:
         options = self.features, self.num_layers, self.spectral_norm, self.layer
-        self.scales = [PatchGAN(*options, name=f"scale_{i}") for i in range(self.num_scales)]
-
-    def at_scale(self, image: Array, one_hot: Array, scale: int) -> list[Array]:
-        """Feature maps of one scale, of the full-size image and labels."""
-        return self.scales[scale](at_scale_of_pyramid(image, one_hot, scale))
-
-    def __call__(self, image: Array, one_hot: Array) -> list[list[Array]]:
-        return [self.at_scale(image, one_hot, scale) for scale in range(self.num_scales)]
+        return PatchGAN(*options, name=f"scale_{scale}")

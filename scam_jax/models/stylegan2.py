@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax.models.patchgan import at_scale_of_pyramid
+from scam_jax.models.multi_scale import MultiScale
 from scam_jax.models.primitives import Array, Conv, LayerSpec, Linear, leaky_relu
 
 
@@ -52,11 +52,8 @@ class StyleGAN2Discriminator(nn.Module):
         return (x + shortcut) / np.float32(np.sqrt(2)).astype(x.dtype)
 
 
-class MultiScaleStyleGAN2Discriminator(nn.Module):
-    """Image `[B, H, W, 3]` and one-hot labels `[B, H, W, L]` to feature maps, `[scale][layer]`.
-
-    Every scale has weights of its own, and a layer less than the one before.
-    """
+class MultiScaleStyleGAN2Discriminator(MultiScale):
+    """A `StyleGAN2Discriminator` at every scale, each with a layer less than the one before."""
 
     num_scales: int = 1
     features: int = 64
@@ -65,22 +62,7 @@ class MultiScaleStyleGAN2Discriminator(nn.Module):
     spectral_norm: bool = False
     layer: LayerSpec = LayerSpec()
 
-    def setup(self):
-        self.scales = [
-            StyleGAN2Discriminator(
-                self.features,
-                self.num_layers - i,
-                self.max_features,
-                self.spectral_norm,
-                self.layer,
-                name=f"scale_{i}",
-            )
-            for i in range(self.num_scales)
-        ]
-
-    def at_scale(self, image: Array, one_hot: Array, scale: int) -> list[Array]:
-        """Feature maps of one scale, of the full-size image and labels."""
-        return self.scales[scale](at_scale_of_pyramid(image, one_hot, scale))
-
-    def __call__(self, image: Array, one_hot: Array) -> list[list[Array]]:
-        return [self.at_scale(image, one_hot, scale) for scale in range(self.num_scales)]
+    def of_scale(self, scale: int) -> nn.Module:
+        layers, name = self.num_layers - scale, f"scale_{scale}"
+        options = self.features, layers, self.max_features, self.spectral_norm, self.layer
+        return StyleGAN2Discriminator(*options, name=name)
