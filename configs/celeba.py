@@ -1,6 +1,7 @@
 """CelebAMask-HQ at 256×256, 19 labels, 28 000 images: SCAM as published.
 
   python main.py --config=configs/celeba.py --config.data.manual_dir=DOWNLOAD
+  python main.py --config=configs/celeba.py:model=sean --config.data.manual_dir=DOWNLOAD
 
 DOWNLOAD holds the official CelebAMask-HQ/, see data/celeba_mask_hq.py; it is prepared once, into
 datasets/. With --config.data.name=celeba_mask_hq_sean it holds CelebA-HQ/, the label maps that the

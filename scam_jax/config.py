@@ -164,7 +164,8 @@ def _check_losses(config: ConfigDict) -> None:
             family_of(config).variational(config.model),
             "losses.kl",
             kl,
-            "only a variational encoder has a KL loss: set model.encoder.use_vae = True",
+            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or start "
+            "and end to 0",
         )
     is_oasis = config.model.discriminator.kind == "oasis"
     _require(

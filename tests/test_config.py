@@ -76,6 +76,16 @@ def test_impossible_values_are_refused(overrides, message):
             r"accumulation_steps = 2: batch norm needs the whole batch",
         ),
         (
+            "model=clade",
+            dict(
+                model__encoder__use_vae=False,
+                losses__kl__start=0.0,
+                losses__kl__end=0.0,
+                losses__swapped__end=1.0,
+            ),
+            r"losses.swapped.end = 1.0: .*no latents to swap",
+        ),
+        (
             "model=groupdnet",
             dict(data__num_labels=5),
             r"generator.features = 4: .*a channel a label: use 5",
