@@ -20,8 +20,10 @@ PROGRAMS = {
         "model=sean_clade,discriminator=oasis",
         dict(data__height=64, data__width=64, train__batch_size=2),
     ),
-    "inade": ("model=inade", {}),
-    "groupdnet": ("model=groupdnet", {}),
+    # at 16×16, instance norm of the smallest map, a single pixel, would be 0
+    "inade": ("model=inade", dict(data__height=32, data__width=32)),
+    # of three hidden units that see a label each, small weights would leave none above 0
+    "groupdnet": ("model=groupdnet", dict(model__initialization="pytorch")),
     "spade without code, stylegan2": (
         "model=spade,discriminator=stylegan2",
         dict(

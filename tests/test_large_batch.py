@@ -115,7 +115,7 @@ def test_a_network_may_have_its_own_compute_type(network):
         (dict(train__accumulation_steps=0), "train.accumulation_steps = 0: use 1 or more"),
         (
             dict(train__accumulation_steps=2, model__generator__norm="batch"),
-            "norm = 'batch' needs the whole batch",
+            "batch norm needs the whole batch",
         ),
         (
             dict(train__accumulation_steps=2, losses__swapped__end=1.0),
