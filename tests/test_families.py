@@ -11,11 +11,10 @@ from test_steps import random_batch
 from scam_jax import models, state, steps
 from scam_jax.models import spectral_norm
 
-# (choices, overrides) by what is new in each; a program takes long to compile, so few have it all
+# (choices, overrides) by what is new in each; a program takes long to compile, so few have it all.
+# SPADE's encoder is CLADE's.
 PROGRAMS = {
-    "spade": ("model=spade", {}),
     "clade, sharpness-aware": ("model=clade", dict(optimizer__sam_rho=0.5)),
-    "sean": ("model=sean", {}),
     "sean_clade, oasis": (
         "model=sean_clade,discriminator=oasis",
         dict(data__height=64, data__width=64, train__batch_size=2),
