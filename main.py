@@ -261,14 +261,7 @@ def _workdir() -> pathlib.Path:
         return run_folder.place("--workdir", _WORKDIR.value)
     if _CONFIG.value is None:
         raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
-    return default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
-
-
-def default_workdir(config: str) -> pathlib.Path:
-    """Of configs/celeba.py runs/celeba, of configs/celeba.py:model=sean runs/celeba_sean."""
-    name, _, choices = pathlib.Path(config).name.partition(":")
-    chosen = [choice.partition("=")[2] for choice in choices.split(",") if choice]
-    return pathlib.Path("runs") / "_".join([name.removesuffix(".py"), *chosen])
+    return run_folder.default(config_flags.get_config_filename(flags.FLAGS["config"]))
 
 
 def _config(workdir: pathlib.Path) -> ConfigDict:

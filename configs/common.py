@@ -1,5 +1,6 @@
 """The base of every experiment: SCAM as published (ECCV 2022, section 4), and its baselines."""
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from scam_jax import models
@@ -13,7 +14,8 @@ def base(choices: str = "") -> ConfigDict:
         Of another model or discriminator, the config has the keys of that.
 
     Raises:
-      ValueError: there is no such choice.
+      IllegalFlagValueError: there is no such choice. (Of a ValueError the flag would print where
+        it was raised.)
     """
     chosen = _parsed(choices)
     config = _scam()
@@ -31,9 +33,11 @@ def _parsed(choices: str) -> dict[str, str]:
     for choice in filter(None, choices.split(",")):
         key, _, value = choice.partition("=")
         if key not in possible:
-            raise ValueError(f"--config=FILE:{choice}: use {' or '.join(possible)}")
+            raise flags.IllegalFlagValueError(
+                f"--config=FILE:{choice}: use {' or '.join(possible)}"
+            )
         if value not in possible[key]:
-            raise ValueError(
+            raise flags.IllegalFlagValueError(
                 f"--config=FILE:{choice}: use {key}= one of {', '.join(possible[key])}"
             )
         chosen[key] = value

@@ -100,22 +100,32 @@ def _require(holds: bool, key: str, value, remedy: str) -> None:
 
 def _check_keys(config: ConfigDict) -> None:
     """That the model has the keys of its kind: others would be read by nothing."""
-    family, kind = family_of(config), config.model.discriminator.kind
-    expected = {
-        "encoder": {"dtype", *family.encoder},
-        "generator": {"dtype", *family.generator},
-        "discriminator": {"dtype", "kind", *discriminator_options(kind)},
-    }
-    for network, keys in expected.items():
-        choice = f"discriminator={kind}" if network == "discriminator" else config.model.family
-        choice = choice if "=" in choice else f"model={choice}"
-        odd = keys ^ {*config.model[network]}
+    model, family = config.model, family_of(config)
+    of_family, of_kind = f"model={model.family}", f"discriminator={model.discriminator.kind}"
+    options = discriminator_options(model.discriminator.kind)
+    expected = [
+        ("encoder", {"dtype", *family.encoder}, of_family),
+        ("generator", {"dtype", *family.generator}, of_family),
+        ("discriminator", {"dtype", "kind", *options}, of_kind),
+    ]
+    for network, keys, choice in expected:
+        odd = keys ^ {*model[network]}
         _require(
             not odd,
             f"model.{network}",
-            sorted(config.model[network]),
+            sorted(model[network]),
             f"{', '.join(sorted(odd))} should be there or not: choose by --config=FILE:{choice}",
         )
+    needed = {*family.shared}
+    others = {key for other in FAMILIES.values() for key in other.shared} - needed
+    odd = (needed - {*model}) | (others & {*model})
+    _require(
+        not odd,
+        "model.family",
+        model.family,
+        f"model.{', model.'.join(sorted(odd))} should be there or not: choose by "
+        f"--config=FILE:{of_family}",
+    )
 
 
 def _check_networks(config: ConfigDict) -> None:

@@ -45,11 +45,8 @@ def _entries(
     return {name: state_dict.get(name)}
 
 
-def _ours(arrays: list[np.ndarray], name: str, leaf: Any) -> np.ndarray:
-    """PyTorch's layout to ours: OIHW to HWIO, `[out, in]` to `[in, out]`, linears stacked."""
-    if len(arrays) > 1:
-        return np.stack([_ours([array], name, leaf) for array in arrays])
-    (array,) = arrays
+def _ours(array: np.ndarray, name: str, leaf: Any) -> np.ndarray:
+    """PyTorch's layout of what we call `name` to ours: OIHW to HWIO, `[out, in]` to `[in, out]`."""
     if name == "kernel":
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
     if name == "v" and array.size == np.prod(leaf.shape):
@@ -82,7 +79,8 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any, names: Name
         if absent:
             faults.append(f"missing: {absent[0]}, wanted as {'/'.join(path)} {leaf.shape}")
             return leaf
-        array = _ours([np.asarray(a) for a in entries.values()], path[-1], leaf)
+        arrays = [_ours(np.asarray(a), path[-1], leaf) for a in entries.values()]
+        array = np.stack(arrays) if "{i}" in torch_name(path, names) else arrays[0]
         if array.shape != tuple(leaf.shape):
             faults.append(
                 f"misshapen: {', '.join(entries)} gives {array.shape}, the network's "

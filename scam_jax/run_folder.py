@@ -35,6 +35,13 @@ _FREE = ("data.directory", "data.manual_dir", "data.num_workers")
 _PLACES = ("data.directory", "data.manual_dir", "weights_directory", "eval.statistics_directory")
 
 
+def default(config: str) -> pathlib.Path:
+    """Of configs/celeba.py runs/celeba, of configs/celeba.py:model=sean runs/celeba_sean."""
+    name, _, choices = pathlib.Path(config).name.partition(":")
+    chosen = [choice.partition("=")[2] for choice in choices.split(",") if choice]
+    return pathlib.Path("runs") / "_".join([name.removesuffix(".py"), *chosen])
+
+
 def place(name: str, value: str) -> pathlib.Path:
     """The path that the setting `name` gives.
 

@@ -2,10 +2,10 @@
 
 import pytest
 import small
+from absl import flags
 
-import main
-from configs import ade20k, celeba, faces, idesigner, synthetic, synthetic_study
-from scam_jax import models
+from configs import ade20k, celeba, common, faces, idesigner, synthetic, synthetic_study
+from scam_jax import models, run_folder
 from scam_jax.config import validate
 
 
@@ -42,6 +42,11 @@ def test_impossible_values_are_refused(overrides, message):
             "",
             dict(model__discriminator__kind="oasis"),
             r"model.discriminator = .*num_scales.*--config=FILE:discriminator=oasis",
+        ),
+        (
+            "model=inade",
+            dict(model__family="groupdnet"),
+            r"model.family = 'groupdnet': model.latent_dim should .*--config=FILE:model=groupdnet",
         ),
         ("", dict(losses__gan_kind="oasis"), r"gan_kind = 'oasis': .*go together"),
         (
@@ -135,7 +140,7 @@ def test_every_family_is_a_choice_of_every_config(family):
     ],
 )
 def test_unknown_choices_are_refused(choices, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(flags.IllegalFlagValueError, match=message):
         celeba.get_config(choices)
 
 
@@ -145,7 +150,12 @@ def test_batch_must_divide_among_devices():
 
 
 def test_a_choice_is_in_the_name_of_the_run():
-    assert str(main.default_workdir("configs/celeba.py")) == "runs/celeba"
-    assert str(main.default_workdir("configs/celeba.py:model=sean")) == "runs/celeba_sean"
+    assert str(run_folder.default("configs/celeba.py")) == "runs/celeba"
+    assert str(run_folder.default("configs/celeba.py:model=sean")) == "runs/celeba_sean"
     both = "configs/celeba.py:model=sean,discriminator=oasis"
-    assert str(main.default_workdir(both)) == "runs/celeba_sean_oasis"
+    assert str(run_folder.default(both)) == "runs/celeba_sean_oasis"
+
+
+def test_scam_is_what_is_chosen_by_default():
+    assert common.base("model=scam").to_dict() == common.base().to_dict()
+    assert common.base("discriminator=patchgan").to_dict() == common.base().to_dict()

@@ -9,6 +9,7 @@ import small
 from test_steps import golden_run
 
 from scam_jax import convert, models, state, torch_names
+from scam_jax.models.label_maps import LabelLinear
 from scam_jax.models.primitives import Conv, Linear
 from scam_jax.torch_names import ENCODERS
 
@@ -120,3 +121,14 @@ def test_checkpoint_of_a_baseline(family):
     del tensors[f"{conv}.weight_u"]
     with pytest.raises(ValueError, match=r"(?s)discriminator: .*missing: .*conv_1\.0\.weight_u"):
         convert.convert_scam(tensors, config)
+
+
+def test_a_stack_of_one():
+    """Of a model with one label: a stack still."""
+    shapes = jax.eval_shape(LabelLinear(3).init, jax.random.key(0), jnp.zeros((1, 1, 2)))
+    names = torch_names.Names([(r"^$", "layer.{i}")])
+    weight = np.arange(6, dtype=np.float32).reshape(3, 2)
+    given = {"layer.0.weight": weight, "layer.0.bias": np.ones(3, np.float32)}
+    params = convert.from_torch(given, shapes, names)["params"]
+    np.testing.assert_array_equal(params["kernel"], weight.T[None])
+    assert params["bias"].shape == (1, 3)
