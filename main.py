@@ -28,15 +28,18 @@ from ml_collections import ConfigDict, config_flags
 
 from data import datasets
 from data.feed import Feed
-from scam_jax import config as config_checks
-from scam_jax import panels, pictures, pretrained, processes, report, run_folder, sharding, study
-from scam_jax import train as training
-from scam_jax.checkpoints import CheckpointError, Checkpoints
-from scam_jax.evaluate import Evaluator
-from scam_jax.evaluation_data import EvaluationData, RealImages
-from scam_jax.figures import AUTHORS, FILE, OURS, Evaluation
-from scam_jax.transfer import Picture, TrainedModel
-from scam_jax.writer import Writer
+from scam_jax import images, report
+from scam_jax.devices import processes, sharding
+from scam_jax.evaluation.data import EvaluationData, RealImages
+from scam_jax.evaluation.evaluator import Evaluator
+from scam_jax.evaluation.results import AUTHORS, FILE, OURS, Evaluation
+from scam_jax.inference import panels
+from scam_jax.inference.model import Picture, TrainedModel
+from scam_jax.runs import run_folder, study, validation
+from scam_jax.training import loop as training
+from scam_jax.training.checkpoints import CheckpointError, Checkpoints
+from scam_jax.training.writer import Writer
+from scam_jax.weights import pretrained
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
 _WORKDIR = flags.DEFINE_string(
@@ -172,7 +175,7 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, split: str) -> None:
         folder = run_folder.evaluation(workdir, split)
         pairs = panels.pairs_of(feed.split(split), PAIRS_SHOWN)
         for name, picture in panels.of_evaluation(model, pairs).items():
-            pictures.save(folder / f"{name}.png", picture)
+            images.save(folder / f"{name}.png", picture)
         evaluation.save(folder)
         print(f"On the {split} split of {config.data.name}:\n\n{evaluation.markdown()}")
     sharding.wait_for_all("evaluation written")
@@ -216,7 +219,7 @@ def draw_gallery(config: ConfigDict, workdir: pathlib.Path, split: str, count: i
 def _write(path: pathlib.Path, draw: Callable[[], np.ndarray], enlarge: int = 1) -> None:
     """Has one process draw and write a picture; all come here, with the model loaded."""
     if jax.process_index() == 0:
-        pictures.save(path, draw(), enlarge)
+        images.save(path, draw(), enlarge)
         print(f"wrote {path}")
     sharding.wait_for_all("picture written")
 
@@ -272,7 +275,7 @@ def _config(workdir: pathlib.Path) -> ConfigDict:
             raise app.UsageError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
         return run_folder.load_config(workdir)
     run_folder.check_places(_CONFIG.value)
-    config_checks.validate(_CONFIG.value, jax.device_count() if trains else 1)
+    validation.validate(_CONFIG.value, jax.device_count() if trains else 1)
     run_folder.check_same_run(_CONFIG.value, workdir)
     return _CONFIG.value
 

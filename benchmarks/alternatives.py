@@ -5,7 +5,8 @@ from unittest import mock
 
 import jax
 
-from scam_jax.models import attention, convolution, regions
+from scam_jax.models.layers import convolution
+from scam_jax.models.scam import attention, regions
 
 
 def plain_attention():

@@ -15,9 +15,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import alternatives, inputs, timing
-from scam_jax.models.attention import MaskedAttention
-from scam_jax.models.primitives import AffineParams, LayerSpec
-from scam_jax.models.regions import LatentLayout, find_regions
+from scam_jax.models.layers.primitives import AffineParams, LayerSpec
+from scam_jax.models.scam.attention import MaskedAttention
+from scam_jax.models.scam.regions import LatentLayout, find_regions
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _BATCH = flags.DEFINE_integer("batch", 1, "Images.")

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax import losses
-from scam_jax.models import convolution
-from scam_jax.models.patchgan import PatchGAN
+from scam_jax.models.discriminators.patchgan import PatchGAN
+from scam_jax.models.layers import convolution
+from scam_jax.training import losses
 
 # (batch, height and width, channels, features, size, stride, padding)
 SHAPES = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from scam_jax.models.vgg19 import VGG19
+from scam_jax.models.frozen.vgg19 import VGG19
 
 NUM_LABELS = 19
 

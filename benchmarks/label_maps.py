@@ -11,8 +11,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import inputs, timing
-from scam_jax.models.label_maps import CodeConv, laid_out, neighbours_of
-from scam_jax.models.primitives import Conv
+from scam_jax.models.layers.label_maps import CodeConv, laid_out, neighbours_of
+from scam_jax.models.layers.primitives import Conv
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
 

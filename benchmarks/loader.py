@@ -25,11 +25,12 @@ import tensorflow_datasets as tfds
 from absl import app
 from PIL import Image
 
-from data import augment, celeba_mask_hq, pipeline
-from data.celeba_mask_hq import CelebaMaskHq, CelebaMaskHqConfig
+from data import augment, pipeline
+from data.builders import celeba_mask_hq
+from data.builders.celeba_mask_hq import CelebaMaskHq, CelebaMaskHqConfig
 from data.folder import FolderSource
-from data.labels import LabelMap
 from data.sources import Mapped, Source
+from scam_jax.inference.label_map import LabelMap
 
 SIZE, BATCH_SIZE, PHOTOS = 256, 32, 256
 ROUNDS = 5

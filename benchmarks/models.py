@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from benchmarks import timing
 from configs import celeba
-from scam_jax import models, state
+from scam_jax import models
+from scam_jax.training import state
 
 
 def parameters(variables) -> int:

@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 from configs import celeba
-from scam_jax import aot, aot_report
+from scam_jax.cost import aot, aot_report
 
 OUTPUT = pathlib.Path(__file__).with_suffix(".md")
 # Topology, and what differs from configs/celeba.py.

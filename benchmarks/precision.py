@@ -11,8 +11,8 @@ import sys
 from absl import app, flags
 
 from benchmarks import timing
-from scam_jax import run_folder
-from scam_jax.figures import AUTHORS, Evaluation
+from scam_jax.evaluation.results import AUTHORS, Evaluation
+from scam_jax.runs import run_folder
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/precision", "A folder for both runs.")
 

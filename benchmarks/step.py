@@ -14,7 +14,11 @@ from ml_collections import ConfigDict
 
 from benchmarks import alternatives, inputs, timing
 from configs import celeba
-from scam_jax import chips, flops, models, sharding, state, steps
+from scam_jax import models
+from scam_jax.cost import chips, flops
+from scam_jax.devices import sharding
+from scam_jax.training import state
+from scam_jax.training import step as steps
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _BATCH = flags.DEFINE_integer("batch", 1, "Images a step, over all devices.")

@@ -15,7 +15,7 @@ import jax
 import jaxlib
 import numpy as np
 
-from scam_jax import chips
+from scam_jax.cost import chips
 
 
 def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

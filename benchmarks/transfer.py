@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from benchmarks import alternatives, inputs, timing
 from configs import celeba
-from scam_jax import models, state
-from scam_jax.objectives import to_float
-from scam_jax.transfer import TrainedModel
+from scam_jax import models
+from scam_jax.inference.model import TrainedModel
+from scam_jax.training import state
+from scam_jax.training.objectives import to_float
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each is timed.")

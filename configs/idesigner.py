@@ -12,7 +12,7 @@ with LIP's 20 labels, which are merged here. Background against body alone:
 from ml_collections import ConfigDict
 
 from configs import common
-from data import labels
+from scam_jax.inference import label_map as labels
 
 
 def get_config(choices: str = "") -> ConfigDict:

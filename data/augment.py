@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from data.resizing import resize_bilinear, resize_nearest
 from data.sources import Example
+from scam_jax.inference.resizing import resize_bilinear, resize_nearest
 
 _JITTER_PROBABILITY = 0.4
 _FLIP_PROBABILITY = 0.5

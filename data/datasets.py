@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection
 
 from absl import logging
 
-from data import augment, kinds, labels
+from data import augment, kinds
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
 from data.sources import Augmented, Example, Mapped, Source, Subset
+from scam_jax.inference import label_map as labels
 
 SPLITS = ("train", "validation", "test")
 # The authors train on the whole train split, and choose the checkpoint on the split they report.

@@ -9,9 +9,10 @@ import grain
 import ml_collections
 import numpy as np
 
-from data import datasets, kinds, photos, pipeline
+from data import datasets, kinds, pipeline
 from data.kinds import Skipped
 from data.sources import Example, Source
+from scam_jax.inference import photos
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from data import photos
-from data.labels import LabelMap
+from scam_jax.inference import photos
+from scam_jax.inference.label_map import LabelMap
 
 LAYOUT = "{train,test}/images/NAME.{jpg,jpeg,png} and {train,test}/labels/NAME.png"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

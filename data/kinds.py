@@ -12,13 +12,14 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data import ade20k, celeba_mask_hq, scenes
-from data.ade20k import Ade20k
-from data.celeba_mask_hq import CelebaMaskHq
+from data.builders import ade20k, celeba_mask_hq
+from data.builders.ade20k import Ade20k
+from data.builders.celeba_mask_hq import CelebaMaskHq
 from data.folder import FolderSource
-from data.labels import LabelMap
 from data.sources import Example, Mapped, Source
-from data.synthetic_people import SyntheticPeople
+from data.synthetic import scenes
+from data.synthetic.synthetic_people import SyntheticPeople
+from scam_jax.inference.label_map import LabelMap
 
 Config = ml_collections.ConfigDict
 # By split, what is wrong with the pairs that are left out, by name.

@@ -13,8 +13,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data import ade20k, builder
-from data.ade20k import Ade20k, Ade20kConfig
+from data.builders import ade20k, builder
+from data.builders.ade20k import Ade20k, Ade20kConfig
 
 ROOT = "ADEChallengeData2016"
 TRAIN_PHOTOS, TRAIN_LABELS = f"{ROOT}/images/training", f"{ROOT}/annotations/training"

@@ -5,10 +5,13 @@ import importlib.util
 import jax
 import numpy as np
 import pytest
-import small
+from helpers import small
 
-from scam_jax import aot, aot_report, chips, models, sharding, state
-from scam_jax.aot_report import Cost, Report, Traffic
+from scam_jax import models
+from scam_jax.cost import aot, aot_report, chips
+from scam_jax.cost.aot_report import Cost, Report, Traffic
+from scam_jax.devices import sharding
+from scam_jax.training import state
 
 COMPILED = """
   %all-reduce.5 = (f32[152,256]{1,0:T(8,128)}, f32[]{:T(128)}, /*index=2*/bf16[3,3,19,8]{3,2,1,0:T(8,128)(2,1)}) all-reduce(%a, %b, /*index=2*/%c), channel_id=1, replica_groups={{0,1,2,3}}, to_apply=%region_1, metadata={op_name="jit(train_step)/psum"}

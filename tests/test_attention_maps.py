@@ -5,13 +5,15 @@ import functools
 import jax
 import numpy as np
 import pytest
-import small
+from helpers import small
 
-from scam_jax import attention_maps, models, panels, state
-from scam_jax.models import attention
-from scam_jax.models.primitives import nearest_resize
-from scam_jax.models.regions import LatentLayout, find_regions
-from scam_jax.transfer import Picture, TrainedModel
+from scam_jax import models
+from scam_jax.inference import attention_maps, panels
+from scam_jax.inference.model import Picture, TrainedModel
+from scam_jax.models.layers.primitives import nearest_resize
+from scam_jax.models.scam import attention
+from scam_jax.models.scam.regions import LatentLayout, find_regions
+from scam_jax.training import state
 
 
 @pytest.fixture(scope="module")

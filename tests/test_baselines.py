@@ -1,24 +1,23 @@
 """Parity of the baselines with the authors' system, in evaluation and training mode, in fp32."""
 
-import by_rule
 import jax
 import numpy as np
 import pytest
-import small
-from conftest import assert_close, assert_trees_close
+from helpers import by_rule, small
+from helpers.closeness import assert_close, assert_trees_close
 
-from scam_jax import convert, models, torch_names
-from scam_jax.models import (
+from scam_jax import models
+from scam_jax.models.baselines import (
     clade,
     groupdnet,
     inade,
-    latents,
     residual_generator,
     sean,
     sean_clade,
     spade,
-    spectral_norm,
 )
+from scam_jax.models.layers import latents, spectral_norm
+from scam_jax.weights import convert, torch_names
 
 OUTPUT = 5e-5
 ENCODERS = {

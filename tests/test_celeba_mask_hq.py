@@ -9,9 +9,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data import builder as common
-from data import celeba_mask_hq
-from data.celeba_mask_hq import LABELS, PARTS, CelebaMaskHq, CelebaMaskHqConfig, config_for
+from data.builders import builder as common
+from data.builders import celeba_mask_hq
+from data.builders.celeba_mask_hq import LABELS, PARTS, CelebaMaskHq, CelebaMaskHqConfig, config_for
 
 PHOTOS, MASKS = "CelebAMask-HQ/CelebA-HQ-img", "CelebAMask-HQ/CelebAMask-HQ-mask-anno"
 SEAN = "CelebA-HQ/train"

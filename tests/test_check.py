@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import check
-from scam_jax import pictures
+from data.checker import check
+from scam_jax import images
 
 HEIGHT, WIDTH = 20, 30
 ROOT = pathlib.Path(__file__).parents[1]
@@ -86,7 +86,7 @@ def test_the_picture_has_the_colours_of_the_labels(run, tmp_path):
     # A label fills half a tile of 192×128 in each photo that contains it, and a legend's square.
     half = 192 * 128 // 2
     for label, photos in enumerate((3, 2, 1)):
-        colour = tuple(pictures.palette(3)[label].tolist())
+        colour = tuple(images.palette(3)[label].tolist())
         assert half * photos < found[colour] < half * photos + 500
 
 

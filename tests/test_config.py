@@ -1,12 +1,13 @@
 """Configs are checked before anything starts."""
 
 import pytest
-import small
 from absl import flags
+from helpers import small
 
 from configs import ade20k, celeba, common, faces, idesigner, synthetic, synthetic_study
-from scam_jax import models, run_folder
-from scam_jax.config import validate
+from scam_jax import models
+from scam_jax.runs import run_folder
+from scam_jax.runs.validation import validate
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,18 @@
 """Reading PyTorch's weights: faults are named, whole checkpoints arrive."""
 
-import by_rule
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
+from helpers import by_rule, small
 from test_steps import golden_run
 
-from scam_jax import convert, models, state, torch_names
-from scam_jax.models.label_maps import LabelLinear
-from scam_jax.models.primitives import Conv, Linear
-from scam_jax.torch_names import ENCODERS
+from scam_jax import models
+from scam_jax.models.layers.label_maps import LabelLinear
+from scam_jax.models.layers.primitives import Conv, Linear
+from scam_jax.training import state
+from scam_jax.weights import convert, torch_names
+from scam_jax.weights.torch_names import ENCODERS
 
 
 def linear():
@@ -73,7 +74,7 @@ def test_no_such_torch_file(tmp_path):
 
 
 def test_small_config_is_valid():
-    from scam_jax.config import validate
+    from scam_jax.runs.validation import validate
 
     validate(small.config())
 

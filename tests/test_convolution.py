@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_close, assert_trees_close
+from helpers.closeness import assert_close, assert_trees_close
 from jax.sharding import PartitionSpec
 
-from scam_jax.models.convolution import conv2d
+from scam_jax.models.layers.convolution import conv2d
 
 GEOMETRIES = [(3, 1, 1), (3, 2, 1), (4, 2, 2), (4, 1, 2), (1, 1, 0), (1, 2, 0)]
 TOLERANCE = 1e-5

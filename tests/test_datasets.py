@@ -7,18 +7,19 @@ import shutil
 import ml_collections
 import numpy as np
 import pytest
-import small_folder
 import test_ade20k
 import test_celeba_mask_hq
+from helpers import small_folder
+from helpers.small_folder import HEIGHT, NUM_LABELS, WIDTH, labels_of, write
 from PIL import Image
-from small_folder import HEIGHT, NUM_LABELS, WIDTH, labels_of, write
 
 from configs import ade20k, common, idesigner
-from data import celeba_mask_hq, datasets
-from data.ade20k import Ade20k
-from data.celeba_mask_hq import CelebaMaskHqConfig
-from data.resizing import resize_nearest
-from scam_jax import config as config_checks
+from data import datasets
+from data.builders import celeba_mask_hq
+from data.builders.ade20k import Ade20k
+from data.builders.celeba_mask_hq import CelebaMaskHqConfig
+from scam_jax.inference.resizing import resize_nearest
+from scam_jax.runs import validation
 
 
 @pytest.fixture
@@ -248,5 +249,5 @@ def test_idesigner_merges_the_labels_of_the_human_parser(tmp_path):
 @pytest.mark.parametrize("name", ["ade20k", "celeba", "faces", "idesigner", "synthetic"])
 def test_every_experiment_is_one_that_can_be(name):
     config = importlib.import_module(f"configs.{name}").get_config()
-    config_checks.validate(config)
+    validation.validate(config)
     datasets.check(config.data)

@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
+from helpers import small
 from test_train import mesh_of
 
 from data import pipeline
-from scam_jax import evaluate, models, state
-from scam_jax.evaluation_data import EvaluationData, RealImages, authors_partners, partners
-from scam_jax.figures import AUTHORS, OURS, Evaluation
-from scam_jax.transfer import TrainedModel
+from scam_jax import models
+from scam_jax.evaluation import evaluator as evaluate
+from scam_jax.evaluation.data import EvaluationData, RealImages, authors_partners, partners
+from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation
+from scam_jax.inference.model import TrainedModel
+from scam_jax.training import state
 
 
 class FewNumbers:

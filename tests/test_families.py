@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
-from conftest import assert_trees_close
+from helpers import small
+from helpers.closeness import assert_trees_close
 from test_steps import random_batch
 
-from scam_jax import models, state, steps
-from scam_jax.models import spectral_norm
+from scam_jax import models
+from scam_jax.models.layers import spectral_norm
+from scam_jax.training import state
+from scam_jax.training import step as steps
 
 # (choices, overrides) by what is new in each; a program takes long to compile, so few have it all.
 # SPADE's encoder is CLADE's.

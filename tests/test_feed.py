@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-import small_folder
+from helpers import small_folder
 from ml_collections import ConfigDict
 from PIL import Image
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from scam_jax import fid
+from scam_jax.evaluation import fid
 
 
 def features(count, width=12, seed=0):

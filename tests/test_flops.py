@@ -3,11 +3,14 @@
 import jax
 import numpy as np
 import pytest
-import small
+from helpers import small
 from test_steps import random_batch
 
-from scam_jax import aot, chips, flops, models, sharding, train
-from scam_jax.checkpoints import Checkpoints
+from scam_jax import models
+from scam_jax.cost import aot, chips, flops
+from scam_jax.devices import sharding
+from scam_jax.training import loop as train
+from scam_jax.training.checkpoints import Checkpoints
 
 CHIP = chips.Chip("a CPU", flops_per_second=1e12, bytes_per_second=1e9, memory_bytes=1e9)
 

@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-import small_folder
+from helpers import small_folder
+from helpers.small_folder import NUM_LABELS, labels_of
 from PIL import Image
-from small_folder import NUM_LABELS, labels_of
 
 from data.folder import FolderSource
-from data.labels import LabelMap
+from scam_jax.inference.label_map import LabelMap
 
 
 @pytest.fixture

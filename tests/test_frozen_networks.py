@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_close
-from golden import frozen_networks as rules
+from helpers import frozen_networks as rules
+from helpers.closeness import assert_close
 
-from scam_jax import convert, pretrained
-from scam_jax.models import inception, lpips, resnet
+from scam_jax.models.frozen import inception, lpips, resnet
+from scam_jax.weights import convert, pretrained
 
 
 @pytest.fixture(scope="module")

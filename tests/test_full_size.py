@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 import pytest
-from by_rule import image as image_by_rule
-from by_rule import variables
-from conftest import assert_close
+from helpers.by_rule import image as image_by_rule
+from helpers.by_rule import variables
+from helpers.closeness import assert_close
 
 from configs import common
-from scam_jax import models, state, torch_names
+from scam_jax import models
+from scam_jax.training import state
+from scam_jax.weights import torch_names
 
 pytestmark = pytest.mark.full
 

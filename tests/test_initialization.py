@@ -2,9 +2,10 @@
 
 import jax
 import numpy as np
-import small
+from helpers import small
 
-from scam_jax import models, state
+from scam_jax import models
+from scam_jax.training import state
 
 
 def draw(*choices, **overrides):

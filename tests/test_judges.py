@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from test_train import mesh_of
 
-from scam_jax import pretrained
-from scam_jax.judges import Judges
-from scam_jax.models.lpips import LPIPS
-from scam_jax.pretrained import Pretrained
+from scam_jax.evaluation.judges import Judges
+from scam_jax.models.frozen.lpips import LPIPS
+from scam_jax.weights import pretrained
+from scam_jax.weights.pretrained import Pretrained
 
 
 def random_weights(name):

@@ -5,9 +5,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from conftest import assert_close
+from helpers.closeness import assert_close
 
-from scam_jax.models import groupdnet, inade, label_maps, primitives
+from scam_jax.models.baselines import groupdnet, inade
+from scam_jax.models.layers import label_maps, primitives
 
 
 def drawn(*shape, seed=0):

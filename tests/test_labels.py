@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from data import labels
-from data.labels import CELEBA_MASK_HQ, FACE_PARSING, LIP, UNMAPPED, LabelMap
+from scam_jax.inference import label_map as labels
+from scam_jax.inference.label_map import CELEBA_MASK_HQ, FACE_PARSING, LIP, UNMAPPED, LabelMap
 
 
 def bytes_of(*values) -> np.ndarray:

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
-from conftest import assert_trees_close
+from helpers import small
+from helpers.closeness import assert_trees_close
 from test_steps import random_batch
 
-from scam_jax import config as config_checks
-from scam_jax import models, objectives, state, steps
+from scam_jax import models
+from scam_jax.runs import validation
+from scam_jax.training import objectives, state
+from scam_jax.training import step as steps
 
 VARIATIONAL = dict(model__encoder__use_vae=True, losses__kl__start=0.01, losses__kl__end=0.01)
 
@@ -34,7 +36,7 @@ def whole():
 def test_accumulated_gradients_are_the_large_batchs(whole):
     """A batch of four in four parts."""
     config = small.config(**VARIATIONAL, train__accumulation_steps=4)
-    config_checks.validate(config)
+    validation.validate(config)
     accumulated = gradients(config)
     assert_trees_close(accumulated.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
     # an instance norm of few pixels magnifies rounding
@@ -131,4 +133,4 @@ def test_a_network_may_have_its_own_compute_type(network):
 )
 def test_impossible_values_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        config_checks.validate(small.config(**options))
+        validation.validate(small.config(**options))

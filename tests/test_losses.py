@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_close
+from helpers.closeness import assert_close
 
-from scam_jax import convert, losses, torch_names
-from scam_jax.models import patchgan, vgg19
+from scam_jax.models.discriminators import patchgan
+from scam_jax.models.frozen import vgg19
+from scam_jax.training import losses
+from scam_jax.weights import convert, torch_names
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 
 import jax
 import pytest
-import small
-from conftest import assert_trees_close
+from helpers import small
+from helpers.closeness import assert_trees_close
 from test_train import run_loop
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 
-from scam_jax import metrics
+from scam_jax.evaluation import metrics
 
 
 def test_authors_cut_off_and_files_round():

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_close, assert_trees_close
+from helpers.closeness import assert_close, assert_trees_close
 
-from scam_jax import convert, torch_names
-from scam_jax.models import attention, patchgan, primitives, sat_encoder, scam_generator
+from scam_jax.models.discriminators import patchgan
+from scam_jax.models.layers import primitives
+from scam_jax.models.scam import attention, sat_encoder, scam_generator
+from scam_jax.weights import convert, torch_names
 
 OUTPUT, GRADIENT = 2e-5, 1e-4
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import photos
 from data.folder import FolderSource
-from data.labels import LabelMap
+from scam_jax.inference import photos
+from scam_jax.inference.label_map import LabelMap
 
 HEIGHT, WIDTH, NUM_LABELS = 12, 8, 5
 ORIENTATION = 0x0112

@@ -4,12 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
-from conftest import assert_trees_close
 from flax.traverse_util import flatten_dict
-from golden import frozen_networks as rules
+from helpers import frozen_networks as rules
+from helpers.closeness import assert_trees_close
 
-from scam_jax import convert, pretrained
-from scam_jax.models import vgg19
+from scam_jax.models.frozen import vgg19
+from scam_jax.weights import convert, pretrained
 
 LINEAR = {f"lin{i}.model.1.weight": (1, w, 1, 1) for i, w in enumerate((64, 192, 384, 256, 256))}
 

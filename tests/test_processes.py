@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from conftest import assert_trees_close
-from program import (
+from helpers.closeness import assert_trees_close
+from helpers.program import (
     ROOT,
     command,
     free_port,
@@ -27,8 +27,9 @@ from test_evaluate import (
     noisy_model,
 )
 
-from scam_jax import evaluate, processes
-from scam_jax.figures import Evaluation
+from scam_jax.devices import processes
+from scam_jax.evaluation import evaluator as evaluate
+from scam_jax.evaluation.results import Evaluation
 
 # As srun sets them for one of the tasks, here 16 on two nodes.
 JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "16", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
@@ -254,7 +255,7 @@ def test_two_processes_evaluate_as_one(of_two):
 def test_two_processes_get_every_figure_of_one(tmp_path, monkeypatch):
     """FID, ReID and transfers too; the second has no statistics file, and gets the first's."""
     address = f"127.0.0.1:{free_port()}"
-    script = [sys.executable, "tests/evaluating_process.py", address]
+    script = [sys.executable, "tests/helpers/evaluating_process.py", address]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     wait_for([start([*script, str(i), str(tmp_path)], variables=path, **pipes) for i in range(2)])

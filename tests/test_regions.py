@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_close, assert_trees_close
+from helpers.closeness import assert_close, assert_trees_close
 
-from scam_jax.models import attention, regions
-from scam_jax.models.regions import LatentLayout
+from scam_jax.models.scam import attention, regions
+from scam_jax.models.scam.regions import LatentLayout
 
 BATCH, CHANNELS, SLOTS = 2, 5, 3
 

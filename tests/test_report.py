@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from small_report import COMMIT, Page, evaluate, fid, psnr, rows, write_run, written
+from helpers.small_report import COMMIT, Page, evaluate, fid, psnr, rows, write_run, written
 
-from data import labels
 from scam_jax import report
-from scam_jax.figures import AUTHORS, OURS, Figure, Missing
+from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing
+from scam_jax.inference import label_map as labels
 from scam_jax.report import curves, runs
 from scam_jax.report.__main__ import main
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data import resizing
+from scam_jax.inference import resizing
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (48, 27), (1, 30), (30, 1), (1, 1)])

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data import scenes
+from data.synthetic import scenes
 
 
 def sample(seed: int):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax import sharpness
-from scam_jax.state import TrainState
+from scam_jax.training import sharpness
+from scam_jax.training.state import TrainState
 
 
 def state_of(params):

@@ -6,12 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
-from conftest import assert_trees_close
+from helpers import small
+from helpers.closeness import assert_trees_close
 from test_losses import vgg_of
 
-from scam_jax import convert, models, sharding, state, steps, torch_names
-from scam_jax.models import primitives
+from scam_jax import models
+from scam_jax.devices import sharding
+from scam_jax.models.layers import primitives
+from scam_jax.training import state
+from scam_jax.training import step as steps
+from scam_jax.weights import convert, torch_names
 
 # Our metrics by the authors' names.
 METRICS = {

@@ -1,11 +1,11 @@
 """A study's runs, and which of them are done."""
 
 import pytest
-import small
+from helpers import small
 
 import main
-from scam_jax import study
-from scam_jax.figures import Evaluation
+from scam_jax.evaluation.results import Evaluation
+from scam_jax.runs import study
 
 
 def config(**variants):

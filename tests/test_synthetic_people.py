@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from configs import synthetic
-from data import datasets, scenes, synthetic_people
-from data.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
+from data import datasets
+from data.synthetic import scenes, synthetic_people
+from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
 
 TINY = SyntheticPeopleConfig(
     name="tiny",

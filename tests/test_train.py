@@ -8,16 +8,20 @@ import time
 import jax
 import numpy as np
 import pytest
-import small
-from conftest import assert_trees_close
+from helpers import small
+from helpers.closeness import assert_trees_close
+from helpers.program import command, restored, run, start, train_command
 from PIL import Image
-from program import command, restored, run, start, train_command
 from test_steps import random_batch
 
-from scam_jax import models, run_folder, sharding, state, train
-from scam_jax.checkpoints import CheckpointError, Checkpoints
-from scam_jax.transfer import TrainedModel
-from scam_jax.writer import Writer
+from scam_jax import models
+from scam_jax.devices import sharding
+from scam_jax.inference.model import TrainedModel
+from scam_jax.runs import run_folder
+from scam_jax.training import loop as train
+from scam_jax.training import state
+from scam_jax.training.checkpoints import CheckpointError, Checkpoints
+from scam_jax.training.writer import Writer
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
+from helpers import small
 
-from scam_jax import models, pictures, state
-from scam_jax.transfer import Picture, TrainedModel, taken
+from scam_jax import images, models
+from scam_jax.inference.model import Picture, TrainedModel, taken
+from scam_jax.training import state
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_no_run_in_folder(tmp_path):
 
 
 def test_pictures():
-    colours = pictures.palette(19)
+    colours = images.palette(19)
     assert len({tuple(c) for c in colours}) == 19
-    assert pictures.to_uint8(np.array([-2.0, -1.0, 0.0, 1.0])).tolist() == [0, 0, 128, 255]
-    assert pictures.colorize(np.array([[0, 2]]), 3).shape == (1, 2, 3)
+    assert images.to_uint8(np.array([-2.0, -1.0, 0.0, 1.0])).tolist() == [0, 0, 128, 255]
+    assert images.colorize(np.array([[0, 2]]), 3).shape == (1, 2, 3)

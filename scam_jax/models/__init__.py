@@ -7,20 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from scam_jax.models import (
-    clade,
-    groupdnet,
-    inade,
-    oasis,
-    patchgan,
-    scam,
-    sean,
-    sean_clade,
-    spade,
-    stylegan2,
-)
+from scam_jax.models.baselines import clade, groupdnet, inade, sean, sean_clade, spade
+from scam_jax.models.discriminators import oasis, patchgan, stylegan2
 from scam_jax.models.family import Common, Family
-from scam_jax.models.primitives import LayerSpec
+from scam_jax.models.layers.primitives import LayerSpec
+from scam_jax.models.scam import scam
 
 # What a config's `model.family` may be.
 FAMILIES: dict[str, Family] = {

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from scam_jax.models.primitives import LayerSpec
+from scam_jax.models.layers.primitives import LayerSpec
 
 
 class Common(NamedTuple):

@@ -5,7 +5,7 @@ import datetime
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from scam_jax.figures import AUTHORS, OURS
+from scam_jax.evaluation.results import AUTHORS, OURS
 from scam_jax.report import facts, figure_tables, published
 from scam_jax.report.curves import Plots, plots_of
 from scam_jax.report.facts import Configs, Fact, Note

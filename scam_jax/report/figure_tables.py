@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from scam_jax.figures import AUTHORS, OURS, Figure
+from scam_jax.evaluation.results import AUTHORS, OURS, Figure
 from scam_jax.report import published
 from scam_jax.report.runs import SPLITS, DataSet, Model, Run
 from scam_jax.report.tables import (

@@ -4,7 +4,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
-from scam_jax.figures import number
+from scam_jax.evaluation.results import number
 from scam_jax.report import curves, pictures
 from scam_jax.report.content import Report
 from scam_jax.report.facts import Fact, Note, runs_table

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from scam_jax.figures import number
+from scam_jax.evaluation.results import number
 from scam_jax.report import curves, pictures
 from scam_jax.report.content import Report
 from scam_jax.report.facts import runs_table

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from scam_jax import run_folder
 from scam_jax.report.figure_tables import Group
 from scam_jax.report.runs import Model, Run
+from scam_jax.runs import run_folder
 
 # Title, and what its rows are, see `panels`; those of attention say it themselves.
 KINDS = {

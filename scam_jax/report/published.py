@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scam_jax.figures import AUTHORS
+from scam_jax.evaluation.results import AUTHORS
 
 SOURCE = "Dufour et al., ECCV 2022, poster"
 # The protocol of ReID's published figures: how their pairs came about was never released.

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scam_jax import run_folder
-from scam_jax.figures import FILE, Evaluation
+from scam_jax.evaluation.results import FILE, Evaluation
+from scam_jax.runs import run_folder
 
 METRICS_FILE = "metrics.jsonl"
 SPLITS = ("test", "validation")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scam_jax.figures import Figure, number
+from scam_jax.evaluation.results import Figure, number
 
 RUN, PUBLISHED_ROW, COMPARED = "run", "published", "compared"
 _DECIMALS = {metric: 2 for metric in ("PSNR", "transfer PSNR", "subject transfer PSNR")}

@@ -1,0 +1,268 @@
+"""What a folder of photos and label maps holds, and everything that is wrong with it."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data.folder import Pair, find_pairs
+from scam_jax.inference import photos
+from scam_jax.inference.label_map import LabelMap
+
+_NUM_VALUES = 256
+_NUM_SAMPLES, _SHOWN, _NUM_RENUMBERED = 8, 5, 32
+
+
+@dataclasses.dataclass
+class Split:
+    """What a split holds; the counts are of its usable pairs.
+
+    Attributes:
+        num_pairs: how many pairs it lists.
+        faults: what is wrong, each with the file's name.
+        usable: the pairs that can be trained with, by name.
+        sizes: how many photos have each size `(height, width)`.
+        resized: names of pairs whose label map has the photo's shape, but another size.
+        misshapen: names of pairs whose label map has another shape than the photo.
+        pixels: by label, how many pixels have it.
+        containing: by label, how many photos contain it.
+        digests: of the photos' files, by name.
+    """
+
+    num_pairs: int
+    faults: list[str]
+    usable: dict[str, Pair] = dataclasses.field(default_factory=dict)
+    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    resized: list[str] = dataclasses.field(default_factory=list)
+    misshapen: list[str] = dataclasses.field(default_factory=list)
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_NUM_VALUES, int))
+    containing: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_NUM_VALUES, int))
+    digests: dict[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        directory: the folder that was checked.
+        label_map: what labels were counted by; where no number was given, with as many as occur.
+        splits: by name, in order.
+        warnings: what is allowed, but likely not meant.
+        faults: what is wrong, each with the file's name.
+        samples: split and name of some usable pairs, spread over the splits.
+    """
+
+    directory: pathlib.Path
+    label_map: LabelMap
+    splits: dict[str, Split]
+    warnings: tuple[str, ...]
+    faults: tuple[str, ...]
+    samples: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """What is kept of a pair: its faults, or all the rest. Sizes are `(height, width)`."""
+
+    faults: tuple[str, ...]
+    pixels: np.ndarray | None = None
+    photo_size: tuple[int, int] = (0, 0)
+    labels_size: tuple[int, int] = (0, 0)
+    digest: bytes = b""
+
+
+def check(
+    directory: str | os.PathLike, label_map: str = "", num_labels: int | None = None
+) -> Report:
+    """Reads every pair of a folder of photos and label maps.
+
+    Args:
+        directory: the folder that holds the splits.
+        label_map: as config.data.label_map.
+        num_labels: as config.data.num_labels; None for as many as the label map or the files have.
+
+    Returns:
+        What was found; all that is wrong with the files is in its faults.
+
+    Raises:
+        NotADirectoryError: `directory` is none.
+        ValueError: the label map, or the number of labels, is impossible.
+    """
+    root = pathlib.Path(directory).expanduser()
+    if not root.is_dir():
+        raise NotADirectoryError(f"there is no folder {root}: give the one that holds train, test")
+    label_map = label_map.strip()
+    if num_labels is None:
+        labels = LabelMap(label_map, label_map.count("|") + 1 if label_map else _NUM_VALUES)
+    else:
+        labels = LabelMap(label_map, num_labels)
+    names = ["train", *["validation"] * (root / "validation").is_dir(), "test"]
+    splits = {name: _read_split(root, name, labels) for name in names}
+    if num_labels is None and not label_map:
+        occurring = np.flatnonzero(sum(split.pixels for split in splits.values()))
+        labels = LabelMap("", int(occurring.max(initial=0)) + 1)
+    return Report(
+        directory=root,
+        label_map=labels,
+        splits=splits,
+        warnings=(*_size_warnings(splits), *_leaks(splits), *_label_warnings(splits, labels)),
+        faults=tuple(fault for split in splits.values() for fault in split.faults),
+        samples=tuple(_samples(splits)),
+    )
+
+
+def _read_split(root: pathlib.Path, name: str, label_map: LabelMap) -> Split:
+    pairs, faults = find_pairs(root, name)
+    split = Split(len(pairs), [str(fault) for fault in faults])
+    readings = _read_all(pairs.values(), label_map)
+    readings = tqdm(readings, f"reading {name}", len(pairs), unit="pair", disable=None)
+    for (pair_name, pair), reading in zip(pairs.items(), readings, strict=True):
+        if reading.faults:
+            split.faults += reading.faults
+        else:
+            _count(split, pair_name, pair, reading)
+    return split
+
+
+def _read_all(pairs: Iterable[Pair], label_map: LabelMap) -> Iterator[_Reading]:
+    """Reads in threads, in order, a few pairs ahead."""
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        pending = collections.deque()
+        for pair in pairs:
+            pending.append(pool.submit(_read, *pair, label_map))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _read(image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMap) -> _Reading:
+    sizes, pixels = [], np.zeros(_NUM_VALUES, int)
+
+    def count(numbers: np.ndarray, name: str) -> np.ndarray:
+        # Once a value, not once a pixel; and before resizing, where labels may get lost.
+        histogram = np.array(Image.fromarray(numbers).histogram())
+        values = np.flatnonzero(histogram)
+        np.add.at(pixels, label_map(values.astype(np.uint8), name), histogram[values])
+        sizes.append(numbers.shape)
+        return numbers
+
+    try:
+        image, _ = photos.read_pair(image_file, label_file, count)
+        with image_file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        return _Reading((), pixels, image.shape[:2], sizes[0], digest)
+    except (OSError, ValueError) as error:
+        faults = [str(error)]
+    try:
+        # The photo's fault may have hidden the label map's: it is read as if its own photo.
+        photos.read_pair(label_file, label_file, count)
+    except ValueError as error:
+        faults.append(str(error))
+    return _Reading(tuple(dict.fromkeys(faults)))
+
+
+def _count(split: Split, name: str, pair: Pair, reading: _Reading) -> None:
+    """Adds a usable pair to its split."""
+    split.usable[name] = pair
+    split.sizes[reading.photo_size] += 1
+    split.pixels += reading.pixels
+    split.containing += reading.pixels > 0
+    split.digests[name] = reading.digest
+    (height, width), (label_height, label_width) = reading.photo_size, reading.labels_size
+    if abs(np.log(height * label_width / (width * label_height))) > photos.SHAPE_TOLERANCE:
+        split.misshapen.append(name)
+    elif reading.photo_size != reading.labels_size:
+        split.resized.append(name)
+
+
+def _size_warnings(splits: dict[str, Split]) -> Iterator[str]:
+    for name, split in splits.items():
+        if split.misshapen:
+            yield (
+                f"{len(split.misshapen)} of {split.num_pairs} label maps of {name} have another "
+                f"SHAPE than their photos ({_first(split.misshapen)}): stretched to fit, they may "
+                "not lie where the photo's regions are; make them from the photos as they are"
+            )
+        if split.resized:
+            yield (
+                f"{len(split.resized)} of {split.num_pairs} label maps of {name} have another size "
+                f"than their photos ({_first(split.resized)}): they are resized, nearest"
+            )
+
+
+def _leaks(splits: dict[str, Split]) -> Iterator[str]:
+    train = {digest: photo for photo, digest in splits["train"].digests.items()}
+    for name, split in splits.items():
+        digests = split.digests.items()
+        same = [f"{name}'s {photo} is train's {train[d]}" for photo, d in digests if d in train]
+        if name != "train" and same:
+            count = "1 photo" if len(same) == 1 else f"{len(same)} photos"
+            yield (
+                f"byte for byte in train too: {count} of {name} ({_first(same)}); remove from "
+                f"either, or the figures of {name} flatter the model"
+            )
+
+
+def _label_warnings(splits: dict[str, Split], label_map: LabelMap) -> Iterator[str]:
+    occurring = {name: set(np.flatnonzero(split.pixels)) for name, split in splits.items()}
+    for name, labels in occurring.items():
+        unseen = labels - occurring["train"]
+        if unseen:
+            yield f"in {name} but never in train, where they could be learned: {_labels(unseen)}"
+    everywhere = set().union(*occurring.values())
+    if everywhere == {0, 255} and not label_map.text:
+        yield f"the only values are 0 and 255: make them labels 0 and 1 by {flags('0|255', 2)}"
+        return
+    missing = set(range(label_map.num_labels)) - everywhere
+    if missing and everywhere:
+        # Label 0 stays what it is: the background.
+        kept = sorted(everywhere | {0})
+        warning = f"never used, of labels 0–{label_map.num_labels - 1}: {_labels(missing)}"
+        # Pairs with faults may hold the labels that are missing.
+        complete = not any(split.faults for split in splits.values())
+        if complete and not label_map.text and len(kept) <= _NUM_RENUMBERED:
+            warning += f"; leave them out by {flags('|'.join(map(str, kept)), len(kept))}"
+        yield warning
+
+
+def _samples(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
+    """Evenly of all splits, and within a split evenly of its usable pairs."""
+    shares = dict.fromkeys(splits, 0)
+    while sum(shares.values()) < _NUM_SAMPLES:
+        growing = [name for name in splits if shares[name] < len(splits[name].usable)]
+        if not growing:
+            break
+        shares[min(growing, key=shares.get)] += 1
+    for name, share in shares.items():
+        usable = list(splits[name].usable)
+        for index in np.linspace(0, len(usable) - 1, share).astype(int):
+            yield name, usable[index]
+
+
+def flags(label_map: str, num_labels: int) -> str:
+    """What the command line of main.py needs to say of the labels."""
+    given = [f"--config.data.label_map={shlex.quote(label_map)}"] * bool(label_map)
+    return " ".join([*given, f"--config.data.num_labels={num_labels}"])
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)
+
+
+def _labels(labels: Collection[int]) -> str:
+    """As 'labels 2–4, 7'."""
+    starts = sorted(label for label in labels if label - 1 not in labels)
+    ends = sorted(label for label in labels if label + 1 not in labels)
+    runs = (f"{a}–{b}" if a < b else str(a) for a, b in zip(starts, ends, strict=True))
+    return f"label{'s' * (len(labels) > 1)} {', '.join(runs)}"

@@ -1,0 +1,308 @@
+"""Every figure of a trained model on a split, by two protocols, over all devices and hosts.
+
+*authors*: as the published figures came about: images cut off to whole numbers, one mean squared
+error over the data set, FID against the augmented train split, S-FID of latents exchanged at
+random among eight images, the background's included.
+
+*ours*: images rounded as a file holds them; PSNR, SSIM, L1 and LPIPS of each image; FID against the
+train split as it is; pairs drawn once from the whole split, no image its own partner, and S-FID
+and ReID of true subject transfers; several seeds of pairs and of the generator's noise.
+"""
+
+import collections
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from scam_jax import models
+from scam_jax.devices import sharding
+from scam_jax.evaluation import fid, metrics
+from scam_jax.evaluation.data import (
+    EvaluationData,
+    Pairs,
+    Source,
+    WithMeanColours,
+    authors_partners,
+    partners,
+)
+from scam_jax.evaluation.judges import Judges
+from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Missing
+from scam_jax.evaluation.statistics_file import statistics_in
+from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings
+from scam_jax.inference import model as transfer
+from scam_jax.training.objectives import to_float
+
+Array = jax.Array
+Measure = Callable[[dict[str, Array], int], dict[str, Array]]
+# Batches under way at a time: while one is read the next are computed.
+IN_FLIGHT = 2
+QUANTIZE = {AUTHORS: metrics.truncated, OURS: metrics.rounded}
+
+
+class Evaluator:
+    """Evaluates variables of one config on one split; its programs are compiled once."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        mesh: Mesh,
+        data: EvaluationData,
+        *,
+        weights: pathlib.Path,
+        statistics: pathlib.Path,
+    ):
+        """Loads the frozen networks.
+
+        Args:
+          config: the model's.
+          mesh: batches are split over its devices.
+          data: to evaluate on.
+          weights: folder of the frozen networks' converted weights.
+          statistics: folder of the real images' statistics, computed once.
+
+        Raises:
+          ValueError: a file of weights is damaged.
+        """
+        self.config, self.mesh, self.data = config, mesh, data
+        self.networks = models.build(config)
+        self.judges = Judges(weights, mesh)
+        self.statistics_folder = statistics
+        self._real: dict[str, fid.Statistics] = {}
+        self._replicate = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
+
+    def evaluate(self, variables: Any, step: int, num_seeds: int = 1) -> Evaluation:
+        """All figures of a model; a collective: every process calls it, and gets them all.
+
+        Args:
+          variables: of encoder and generator, `{network: collections}`, on any device or host.
+          step: that they are of.
+          num_seeds: of pairs and noise, for our protocol; the authors' has one.
+        """
+        # By way of the host: arrays of one process's device cannot go to another's.
+        variables = jax.device_put(jax.device_get(variables), sharding.replicated(self.mesh))
+        arrays = [self._measure(variables, seed) for seed in range(num_seeds)]
+        real = {protocol: self._real_statistics(protocol) for protocol in self._fid_protocols()}
+        figures = figures_of(arrays, real, self.config.data.num_labels)
+        count = len(self.data.source)
+        warnings = noted_warnings(count, real)
+        for warning in warnings:
+            logging.warning("%s", warning)
+        return Evaluation(
+            step=step,
+            data=self.data.name,
+            split=self.data.split,
+            count=count,
+            figures=figures,
+            missing=self.missing(),
+            warnings=warnings,
+            label_names=[*self.data.label_names],
+        )
+
+    def _measure(self, variables: Any, seed: int) -> dict[str, Arrays]:
+        """Per-image values of all that one seed asks for: by kind of image, then by name."""
+        source, count = self.data.source, len(self.data.source)
+        arrays = {
+            "reconstruction": self._collect(source, self._of_reconstructions(variables, seed))
+        }
+        if count > 1 and {"inception", "reid"} & self.judges.hashes.keys():
+            pairs = Pairs(source, partners(count, seed))
+            arrays["transfer"] = self._collect(pairs, self._of_transfers(variables, seed))
+        if seed == 0 and "inception" in self.judges:
+            pairs = Pairs(source, authors_partners(count, seed))
+            arrays["exchange"] = self._collect(pairs, self._of_exchanges(variables, seed))
+        if self.data.transfers is not None:
+            known = WithMeanColours(self.data.transfers, self.config.data.num_labels)
+            arrays["known"] = self._collect(known, self._of_known_transfers(variables, seed))
+        return arrays
+
+    def _of_reconstructions(self, variables: Any, seed: int) -> Measure:
+        def measure(batch, index):
+            image = _reconstruct(
+                self.networks, variables, batch["image"], batch["label"], seed, index
+            )
+            target, labels = batch["image"], batch["label"]
+            values = _reconstruction_errors(image, target, labels, self.config.data.num_labels)
+            if "lpips" in self.judges:
+                target = target.astype(jnp.float32)
+                values["lpips"] = self.judges.lpips(metrics.rounded(image), target)
+            if "inception" in self.judges:
+                values["features"] = self.judges.inception(metrics.rounded(image))
+                if seed == 0:
+                    cut = metrics.truncated(image)
+                    values["truncated_features"] = self.judges.inception(cut)
+            return values
+
+        return measure
+
+    def _of_transfers(self, variables: Any, seed: int) -> Measure:
+        """Subjects in their partners' place, and how much of them is recognised."""
+
+        def measure(batch, index):
+            image = metrics.rounded(self._transfer(variables, batch, seed, index))
+            values = {}
+            if "inception" in self.judges:
+                values["features"] = self.judges.inception(image)
+            if "reid" in self.judges:
+                people = {"made": self.judges.person(image, batch["target_label"])}
+                for role in ("subject", "target"):
+                    real = batch[f"{role}_image"].astype(jnp.float32)
+                    people[role] = self.judges.person(real, batch[f"{role}_label"])
+                values["to_subject"] = _cosine(people["made"], people["subject"])
+                values["to_target"] = _cosine(people["made"], people["target"])
+            return values
+
+        return measure
+
+    def _of_exchanges(self, variables: Any, seed: int) -> Measure:
+        """The authors' S-FID: all latents are the partner's."""
+
+        def measure(batch, index):
+            image = self._transfer(variables, batch, seed, index, everything=True)
+            return {"truncated_features": self.judges.inception(metrics.truncated(image))}
+
+        return measure
+
+    def _of_known_transfers(self, variables: Any, seed: int) -> Measure:
+        def measure(batch, index):
+            images = {"": self._transfer(variables, batch, seed, index)}
+            for method in ("target", "mean_colours"):
+                images[method] = to_float(batch[f"{method}_image"])
+            truth, labels = batch["transfer_image"], batch["target_label"]
+            return _transfer_errors(images, truth, labels)
+
+        return measure
+
+    def _transfer(self, variables, batch, seed, index, everything=False) -> Array:
+        labels = range(self.config.data.num_labels) if everything else None
+        from_subject = transfer.taken(self.config, labels)
+        people = {k: batch[k] for k in batch if k.startswith(("subject", "target"))}
+        return _transfer(self.networks, variables, people, from_subject, seed, index)
+
+    def _collect(self, source: Source, measure: Measure) -> Arrays:
+        """What `measure` gives for each image of a source, in order, on every host."""
+        under_way: collections.deque[dict[str, Array]] = collections.deque()
+        parts: list[Arrays] = []
+
+        def take() -> None:
+            values = jax.device_get(under_way.popleft())
+            counts = values.pop("mask") > 0
+            parts.append({name: value[counts] for name, value in values.items()})
+
+        for index, batch in enumerate(self.data.batches(source)):
+            batch = sharding.to_global(dict(batch), self.mesh)
+            values = {**measure(batch, index), "mask": batch["mask"]}
+            under_way.append(self._replicate(values))
+            if len(under_way) > IN_FLIGHT:
+                take()
+        while under_way:
+            take()
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _fid_protocols(self) -> tuple[str, ...]:
+        return (AUTHORS, OURS) if "inception" in self.judges else ()
+
+    def _real_statistics(self, protocol: str) -> fid.Statistics:
+        """Of the real images of a protocol: computed once for all runs, kept in a file."""
+        if protocol not in self._real:
+            self._real[protocol] = self._find_statistics(protocol)
+        return self._real[protocol]
+
+    def _find_statistics(self, protocol: str) -> fid.Statistics:
+        real, quantize = self.data.real[protocol], QUANTIZE[protocol]
+        weights = self.judges.hashes["inception"]
+        file = self.statistics_folder / f"{real.name}_{quantize.__name__}_inception_{weights}.npz"
+
+        def features() -> np.ndarray:
+            logging.info("%s: features of %d real images", file, len(real.source))
+            return self._collect(real.source, measure)["features"]
+
+        def measure(batch, index):
+            image = to_float(batch["image"])
+            return {"features": self.judges.inception(quantize(image))}
+
+        return statistics_in(file, features)
+
+    def missing(self) -> list[Missing]:
+        """Which metrics lack a network or a second image, and why."""
+        needs = [
+            ("LPIPS", OURS, "lpips"),
+            ("R-FID", AUTHORS, "inception"),
+            ("R-FID", OURS, "inception"),
+            ("S-FID", AUTHORS, "inception"),
+            ("S-FID", OURS, "inception"),
+            ("REIDSim", OURS, "reid"),
+            ("REIDAcc", OURS, "reid"),
+        ]
+        reasons = self.judges.missing
+        missing = [Missing(m, p, reasons[judge]) for m, p, judge in needs if judge in reasons]
+        if len(self.data.source) < 2:
+            paired = [(m, p) for m, p, judge in needs if judge != "lpips" and judge in self.judges]
+            missing += [Missing(m, p, "one image makes no pair") for m, p in paired]
+        return missing
+
+
+def _keys(seed: Array, index: Array, size: int) -> Array:
+    """A key an image, by its place in the split: the same whatever the size of the batches."""
+    places = index * size + jnp.arange(size)
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(places)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reconstruct(networks, variables, image, labels, seed, index) -> Array:
+    keys = jax.vmap(jax.random.split)(_keys(seed, index, len(image)))
+    latents = transfer.encode(networks, variables["encoder"], image, labels, keys[:, 0])
+    return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _transfer(networks, variables, people, from_subject, seed, index) -> Array:
+    keys = jax.vmap(jax.random.split)(_keys(seed, index, len(people["target_image"])))
+    subject, target = (
+        transfer.encode(
+            networks,
+            variables["encoder"],
+            people[f"{role}_image"],
+            people[f"{role}_label"],
+            keys[:, 0],
+        )
+        for role in ("subject", "target")
+    )
+    latents = networks.encoder.mix(from_subject, subject, target)
+    labels = people["target_label"]
+    return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _reconstruction_errors(image, target, labels, num_labels) -> dict[str, Array]:
+    return {
+        **metrics.errors(image, target),
+        **metrics.region_errors(image, target, labels, num_labels),
+        **metrics.authors_errors(image, target),
+    }
+
+
+@jax.jit
+def _transfer_errors(images: Mapping[str, Array], truth, labels) -> dict[str, Array]:
+    """PSNR of each image by name, of all pixels and of the subject's."""
+    subject = labels > 0
+    weights = {"image": jnp.ones_like(subject), "subject": subject}
+    return {
+        f"{name}/{where}": metrics.psnr_within(image, truth, weight)
+        for name, image in images.items()
+        for where, weight in weights.items()
+    }
+
+
+@jax.jit
+def _cosine(a: Array, b: Array) -> Array:
+    """Cosine similarities `[B]` of features `[B, D]`."""
+    norms = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
+    return jnp.sum(a * b, axis=1) / jnp.maximum(norms, 1e-12)

@@ -1,0 +1,139 @@
+"""From per-image values to figures."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from scam_jax.evaluation import fid, metrics
+from scam_jax.evaluation.results import AUTHORS, OURS, Figure
+
+# Per-image values of one kind of image, by name: `[N, ...]`.
+Arrays = dict[str, np.ndarray]
+# Name of the values, of the metric, its unit, and whether more is better.
+_PER_IMAGE = (
+    ("psnr", "PSNR", "dB", True),
+    ("ssim", "SSIM", "", True),
+    ("l1", "L1", "", False),
+    ("lpips", "LPIPS", "", False),
+)
+# The methods that a transfer is compared with, by name of their images; '' is the model.
+METHODS = {"": "", "target": "target unchanged", "mean_colours": "mean colours"}
+
+
+def figures_of(
+    seeds: Sequence[Mapping[str, Arrays]], real: Mapping[str, fid.Statistics], num_labels: int
+) -> list[Figure]:
+    """All figures.
+
+    Args:
+      seeds: by seed, per-image values by kind: 'reconstruction'; where it could be had,
+        'transfer', 'exchange' (the authors', first seed alone), 'known'.
+      real: statistics of real images by protocol; empty without Inception.
+      num_labels: L.
+    """
+    found = [_authors_psnr(seeds[0]["reconstruction"])]
+    reconstructions = [arrays["reconstruction"] for arrays in seeds]
+    for key, metric, unit, higher in _PER_IMAGE:
+        if key in reconstructions[0]:
+            found.append(_per_image(reconstructions, key, metric, unit, higher))
+    found += _distances(seeds, real)
+    if "to_subject" in seeds[0].get("transfer", {}):
+        found += _recognition([arrays["transfer"] for arrays in seeds])
+    if "known" in seeds[0]:
+        found += _known_transfers([arrays["known"] for arrays in seeds])
+    return found + _regions(reconstructions, num_labels)
+
+
+def _authors_psnr(values: Arrays) -> Figure:
+    psnr = metrics.authors_psnr(values)
+    return Figure("PSNR", AUTHORS, (psnr,), "dB", count=len(values["psnr"]))
+
+
+def _per_image(
+    seeds: Sequence[Arrays], key: str, metric: str, unit: str, higher: bool, part: str = ""
+) -> Figure:
+    """The mean over images; images without a value (NaN: no such pixels) are left out."""
+    values = [arrays[key][~np.isnan(arrays[key])].astype(np.float64) for arrays in seeds]
+    count = len(values[0])
+    means = tuple(float(v.mean()) if len(v) else float("nan") for v in values)
+    finite = count > 1 and np.isfinite(values[0]).all()
+    spread = float(values[0].std(ddof=1)) if finite else None
+    return Figure(metric, OURS, means, unit, higher, part, spread, count)
+
+
+def _distances(
+    seeds: Sequence[Mapping[str, Arrays]], real: Mapping[str, fid.Statistics]
+) -> list[Figure]:
+    """FIDs; of fewer than two images there is none."""
+    kinds = [
+        ("R-FID", AUTHORS, "reconstruction", "truncated_features"),
+        ("S-FID", AUTHORS, "exchange", "truncated_features"),
+        ("R-FID", OURS, "reconstruction", "features"),
+        ("S-FID", OURS, "transfer", "features"),
+    ]
+    figures = []
+    for metric, protocol, kind, key in kinds:
+        features = [arrays[kind][key] for arrays in seeds if key in arrays.get(kind, {})]
+        if protocol in real and features and len(features[0]) > 1:
+            values = tuple(
+                fid.frechet_distance(real[protocol], fid.statistics(f)) for f in features
+            )
+            count = len(features[0])
+            figures.append(Figure(metric, protocol, values, "", False, count=count))
+    return figures
+
+
+def _recognition(seeds: Sequence[Arrays]) -> list[Figure]:
+    """Whether a transferred person is recognised: similarity, and whether it beats the target's."""
+    closer = [
+        {"closer": (arrays["to_subject"] > arrays["to_target"]).astype(np.float64)}
+        for arrays in seeds
+    ]
+    return [
+        _per_image(seeds, "to_subject", "REIDSim", "", True),
+        _per_image(closer, "closer", "REIDAcc", "", True),
+    ]
+
+
+def _known_transfers(seeds: Sequence[Arrays]) -> list[Figure]:
+    figures = []
+    for name, part in METHODS.items():
+        given = seeds if name == "" else seeds[:1]
+        for where, metric in (("image", "transfer PSNR"), ("subject", "subject transfer PSNR")):
+            figures.append(_per_image(given, f"{name}/{where}", metric, "dB", True, part))
+    return figures
+
+
+def _regions(seeds: Sequence[Arrays], num_labels: int) -> list[Figure]:
+    """PSNR of each label's pixels that occur."""
+    psnr = np.array([metrics.region_psnr(a["region_error"], a["region_pixels"]) for a in seeds])
+    having = (seeds[0]["region_pixels"] > 0).sum(0)
+    return [
+        Figure(
+            "PSNR",
+            OURS,
+            tuple(map(float, psnr[:, label])),
+            "dB",
+            True,
+            f"label {label}",
+            count=int(having[label]),
+        )
+        for label in range(num_labels)
+        if having[label]
+    ]
+
+
+def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:
+    """What to know of FIDs of so few images that a covariance is singular."""
+    warnings = []
+    for protocol, statistics in real.items():
+        needed = len(statistics.mean) + 1
+        few = {"generated": count, "real": statistics.count}
+        few = [f"{n} {kind}" for kind, n in few.items() if n < needed]
+        if few:
+            warnings.append(
+                f"FID ({protocol}) is of {' and '.join(few)} images: a covariance of "
+                f"{needed - 1} features needs {needed} or more, and with fewer is singular. Such a "
+                "figure is too high, and comparable only at equal numbers"
+            )
+    return warnings

@@ -1,0 +1,99 @@
+"""What a trained model makes, beside what it was made from: pictures `uint8 [H', W', 3]`."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from scam_jax import images
+from scam_jax.evaluation.data import Source, partners
+from scam_jax.inference import attention_maps
+from scam_jax.inference.model import Picture, TrainedModel
+
+
+def pairs_of(source: Source, count: int) -> list[tuple[Picture, Picture]]:
+    """(subject, target) of the first images of a split, paired as they are evaluated first."""
+    subjects = partners(len(source), 0) if len(source) > 1 else [0]
+    chosen = range(min(count, len(source)))
+    return [(Picture.of(source[int(subjects[i])]), Picture.of(source[i])) for i in chosen]
+
+
+def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
+    """Rows of input, labels, reconstruction, and the next picture's subject transferred."""
+    rows = []
+    for target, subject in itertools.pairwise(people):
+        labels = images.colorize(target.labels, model.config.data.num_labels)
+        reconstruction = model.reconstruct(*target)
+        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
+    return images.grid(rows)
+
+
+def reconstructions(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
+    """A column a picture: the image, its labels, its reconstruction."""
+    columns = [
+        [
+            person.image,
+            images.colorize(person.labels, model.config.data.num_labels),
+            model.reconstruct(*person),
+        ]
+        for person in people
+    ]
+    return images.grid(list(zip(*columns, strict=True)))
+
+
+def transfers(model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]) -> np.ndarray:
+    """A column a (subject, target) pair: subject, target, the target's labels, the transfer."""
+    columns = [
+        [
+            subject.image,
+            target.image,
+            images.colorize(target.labels, model.config.data.num_labels),
+            model.transfer(*subject, *target),
+        ]
+        for subject, target in pairs
+    ]
+    return images.grid(list(zip(*columns, strict=True)))
+
+
+def gallery(model: TrainedModel, triplets: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """Transfers beside their truth, two a row: subject, target, transfer, perfect transfer, gap."""
+    cells = []
+    for t in triplets:
+        image = model.transfer(
+            t["subject_image"], t["subject_label"], t["target_image"], t["target_label"]
+        )
+        cells.append([t["subject_image"], t["target_image"], image, t["transfer_image"]])
+    half = (len(cells) + 1) // 2
+    columns = [images.grid(part) for part in (cells[:half], cells[half:]) if part]
+    height = max(column.shape[0] for column in columns)
+    width = columns[0].shape[1]
+    padded = []
+    for column in columns:
+        canvas = np.full((height, width, 3), 255, np.uint8)
+        canvas[: column.shape[0]] = column
+        padded.append(canvas)
+    return images.grid([padded], gap=10)
+
+
+def attention(
+    model: TrainedModel,
+    subject: Picture,
+    target: Picture,
+    latent: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """All attention maps of a transfer, the encoder's above the generator's."""
+    return images.stacked([*attention_maps.draw(model, subject, target, latent).values()])
+
+
+def of_evaluation(
+    model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]
+) -> dict[str, np.ndarray]:
+    """Pictures by name: reconstructions, transfers, and the first pair's attention, if any."""
+    maps = {}
+    if attention_maps.has_attention(model):
+        maps = attention_maps.draw(model, *pairs[0])
+    return {
+        "reconstruction": reconstructions(model, [target for _, target in pairs]),
+        "transfer": transfers(model, pairs),
+        **{f"attention_{name}": picture for name, picture in maps.items()},
+    }

@@ -1,0 +1,151 @@
+"""SPADE: γ and β from the label map, one code for the whole image (Park et al. 2019)."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from scam_jax.models.baselines.residual_generator import (
+    ResidualGenerator,
+    faults_of_sizes,
+    residual_options,
+)
+from scam_jax.models.family import Common, Family
+from scam_jax.models.layers.label_maps import LabelMapEncoder
+from scam_jax.models.layers.latents import Gaussian, Latents
+from scam_jax.models.layers.primitives import (
+    Array,
+    BatchNorm,
+    Conv,
+    LayerSpec,
+    Linear,
+    instance_norm,
+    leaky_relu,
+)
+
+ENCODER_SIZE = 256
+
+
+class StridedConvs(nn.Module):
+    """Six stride-2 convolutions with spectral norm, instance norm and LeakyReLU.
+
+    Attributes:
+      features: channels after the first; then 2, 4, 8, 8, 8 times as many.
+      groups: of all of them.
+    """
+
+    features: int
+    groups: int = 1
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for i, times in enumerate((1, 2, 4, 8, 8, 8), 1):
+            conv = Conv(
+                times * self.features,
+                stride=2,
+                groups=self.groups,
+                spectral=True,
+                layer=self.layer,
+                name=f"layer_{i}",
+            )
+            x = leaky_relu(instance_norm(conv(x)))
+        return x
+
+
+class SPADEEncoder(nn.Module):
+    """Image `[B, H, W, 3]` in [-1, 1] to a `Gaussian` of `[B, latent_dim]`; labels are not used.
+
+    Attributes:
+      latent_dim: width of the code.
+      conv_features: channels after the first convolution.
+      use_vae: False: there is no code, the generator starts from the label map.
+    """
+
+    latent_dim: int = 256
+    conv_features: int = 64
+    use_vae: bool = True
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(
+        self, image: Array, labels: Array, keys: Array | None = None
+    ) -> Gaussian | tuple[()]:
+        if not self.use_vae:
+            return ()
+        if image.shape[1:3] != (ENCODER_SIZE, ENCODER_SIZE):
+            size = (len(image), ENCODER_SIZE, ENCODER_SIZE, 3)
+            image = jax.image.resize(image, size, "linear", antialias=False)
+        convs = StridedConvs(self.conv_features, layer=self.layer)
+        nn.share_scope(self, convs)
+        x = convs(image)
+        # channels first, as the weights of PyTorch's linear layers lie
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        layers = (Linear(self.latent_dim, self.layer, name=n) for n in ("mean", "log_variance"))
+        return Gaussian(*(layer(x).astype(jnp.float32) for layer in layers))
+
+    def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
+        """The whole code is the subject's if any label, of bool `[L]`, is taken from it."""
+        take = from_subject.any()
+        return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
+
+
+class SPADEModulation(nn.Module):
+    """(1 + γ)·BN(x) + β."""
+
+    num_labels: int
+    batch_axis: str | None
+    layer: LayerSpec
+
+    @nn.compact
+    def __call__(
+        self, x: Array, labels: Array, latents: Latents, keys: Array | None, train: bool
+    ) -> Array:
+        encoder = LabelMapEncoder(x.shape[-1], layer=self.layer, name="label_map_encoder")
+        gamma, beta = encoder(jax.nn.one_hot(labels, self.num_labels))
+        return (1 + gamma) * BatchNorm(self.batch_axis, name="batch_norm")(x, train) + beta
+
+
+class SPADEGenerator(ResidualGenerator):
+    """Labels and a code `[B, latent_dim]`, or none, to an image; see `ResidualGenerator`."""
+
+    def start(self, labels: Array, latents: Latents, keys: Array | None) -> Array:
+        if isinstance(latents, tuple):
+            return self.one_hot_start(labels)
+        return self.linear_start(labels, latents)
+
+    def modulation(self, name: str, i: int) -> nn.Module:
+        module = self.recomputed(SPADEModulation)
+        return module(self.num_labels, self.batch_axis, self.layer, name=name)
+
+
+def build_with(
+    generator: type[ResidualGenerator], model: ConfigDict, common: Common
+) -> tuple[nn.Module, nn.Module]:
+    """SPADE's encoder, and a generator that takes its code."""
+    return (
+        SPADEEncoder(model.latent_dim, layer=common.encoder_layer, **model.encoder),
+        generator(**residual_options(model, common)),
+    )
+
+
+def _faults(config: ConfigDict) -> list[tuple[str, str]]:
+    faults = faults_of_sizes(config)
+    swapped = config.losses.swapped
+    if not config.model.encoder.use_vae and max(swapped.start, swapped.end) > 0:
+        remedy = "without model.encoder.use_vae there are no latents to swap: use 0"
+        faults.append(("losses.swapped.end", remedy))
+    return faults
+
+
+FAMILY = Family(
+    build=partial(build_with, SPADEGenerator),
+    shared={"latent_dim": 256},
+    encoder={"conv_features": 64, "use_vae": True},
+    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
+    faults=_faults,
+    variational=lambda model: model.encoder.use_vae,
+    batch_norm=lambda model: True,
+)

@@ -1,0 +1,178 @@
+"""Inception v3 as FID has it, frozen.
+
+The network of the TensorFlow graph of 2015-12-05, the one that torch-fidelity calls
+`inception-v3-compat`: Szegedy et al. 2016 (arXiv:1512.00567) but for its pools, see `_average` and
+the last block, and its images, which go through TensorFlow 1's resize.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scam_jax.models.frozen.resnet import ConvNorm
+
+Array = jax.Array
+
+IMAGE_SIZE = 299
+
+
+class _Unit(NamedTuple):
+    """Convolution, batch norm, ReLU. With padding the size stays (at stride 1)."""
+
+    features: int
+    size: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padded: bool = True
+
+
+# A branch is units and pools one after another; of a pair of units both take the same input.
+_Step = _Unit | tuple[_Unit, _Unit] | Callable[[Array], Array]
+_Branches = Mapping[str, Sequence[_Step]]
+
+
+def _average(x: Array) -> Array:
+    """3×3 average that does not count the padding."""
+    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
+
+
+def _maximum(x: Array) -> Array:
+    return nn.max_pool(x, (3, 3), (1, 1), "SAME")
+
+
+def _half(x: Array) -> Array:
+    return nn.max_pool(x, (3, 3), (2, 2))
+
+
+def _square(features: int) -> _Unit:
+    return _Unit(features, (3, 3))
+
+
+def _down(features: int) -> _Unit:
+    return _Unit(features, (3, 3), stride=2, padded=False)
+
+
+def _row(features: int, length: int = 7) -> _Unit:
+    return _Unit(features, (1, length))
+
+
+def _column(features: int, length: int = 7) -> _Unit:
+    return _Unit(features, (length, 1))
+
+
+def _fork(features: int) -> tuple[_Unit, _Unit]:
+    return _row(features, 3), _column(features, 3)
+
+
+def _at_35(pooled: int) -> _Branches:
+    return {
+        "1x1": [_Unit(64)],
+        "5x5": [_Unit(48), _Unit(64, (5, 5))],
+        "3x3dbl": [_Unit(64), _square(96), _square(96)],
+        "pool": [_average, _Unit(pooled)],
+    }
+
+
+def _at_17(inner: int) -> _Branches:
+    turns = [_column(inner), _row(inner), _column(inner), _row(192)]
+    return {
+        "1x1": [_Unit(192)],
+        "7x7": [_Unit(inner), _row(inner), _column(192)],
+        "7x7dbl": [_Unit(inner), *turns],
+        "pool": [_average, _Unit(192)],
+    }
+
+
+def _at_8(pool: Callable[[Array], Array]) -> _Branches:
+    return {
+        "1x1": [_Unit(320)],
+        "3x3": [_Unit(384), _fork(384)],
+        "3x3dbl": [_Unit(448), _square(384), _fork(384)],
+        "pool": [pool, _Unit(192)],
+    }
+
+
+_BLOCKS: Mapping[str, _Branches] = {
+    "mixed_5b": _at_35(32),
+    "mixed_5c": _at_35(64),
+    "mixed_5d": _at_35(64),
+    "mixed_6a": {
+        "3x3": [_down(384)],
+        "3x3dbl": [_Unit(64), _square(96), _down(96)],
+        "pool": [_half],
+    },
+    "mixed_6b": _at_17(128),
+    "mixed_6c": _at_17(160),
+    "mixed_6d": _at_17(160),
+    "mixed_6e": _at_17(192),
+    "mixed_7a": {
+        "3x3": [_Unit(192), _down(320)],
+        "7x7x3": [_Unit(192), _row(192), _column(192), _down(192)],
+        "pool": [_half],
+    },
+    "mixed_7b": _at_8(_average),
+    # the graph of FID has a maximum here, unlike the paper
+    "mixed_7c": _at_8(_maximum),
+}
+
+
+class InceptionV3(nn.Module):
+    """Images `[B, H, W, 3]`, whole numbers 0…255, to FID's features `[B, 2048]`, in fp32."""
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        x = (resize(images.astype(jnp.float32), IMAGE_SIZE) - 128) / 128
+        with jax.default_matmul_precision("float32"):
+            x = _apply(_down(32), "conv_1a_3x3", x)
+            x = _apply(_Unit(32, (3, 3), padded=False), "conv_2a_3x3", x)
+            x = _half(_apply(_square(64), "conv_2b_3x3", x))
+            x = _apply(_Unit(80), "conv_3b_1x1", x)
+            x = _half(_apply(_Unit(192, (3, 3), padded=False), "conv_4a_3x3", x))
+            for name, branches in _BLOCKS.items():
+                outputs = [_branch(f"{name}_{b}", steps, x) for b, steps in branches.items()]
+                x = jnp.concatenate(outputs, -1)
+        return x.mean((1, 2))
+
+
+def _branch(name: str, steps: Sequence[_Step], x: Array) -> Array:
+    """Units are numbered where a branch has several, and lettered in a pair."""
+    several = sum(not callable(step) for step in steps) > 1
+    number = 0
+    for step in steps:
+        if callable(step):
+            x = step(x)
+            continue
+        number += 1
+        unit_name = f"{name}_{number}" if several else name
+        if isinstance(step, _Unit):
+            x = _apply(step, unit_name, x)
+        else:
+            both = [_apply(u, unit_name + c, x) for u, c in zip(step, "ab", strict=True)]
+            x = jnp.concatenate(both, -1)
+    return x
+
+
+def _apply(unit: _Unit, name: str, x: Array) -> Array:
+    padding = tuple(size // 2 if unit.padded else 0 for size in unit.size)
+    conv = ConvNorm(unit.features, unit.size, unit.stride, padding, eps=1e-3, name=name)
+    return nn.relu(conv(x))
+
+
+def resize(images: Array, size: int) -> Array:
+    """TensorFlow 1's bilinear resize of `[B, H, W, C]` to `[B, size, size, C]`.
+
+    Pixel i comes from position i·H/size, so that the first pixels coincide rather than the centres;
+    no antialiasing; beyond the last pixel its value goes on.
+    """
+    for axis in (2, 1):
+        old = images.shape[axis]
+        position = np.arange(size, dtype=np.float32) * np.float32(old / size)
+        low = position.astype(np.int32)
+        weight = (position - low.astype(np.float32)).reshape(-1, *[1] * (3 - axis))
+        start = images.take(low, axis)
+        end = images.take(np.minimum(low + 1, old - 1), axis)
+        images = start + (end - start) * weight
+    return images

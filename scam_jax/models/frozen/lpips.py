@@ -1,0 +1,65 @@
+"""LPIPS, the perceptual distance of Zhang et al. 2018 (arXiv:1801.03924), version 0.1, AlexNet."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scam_jax.models.layers.primitives import Conv
+
+Array = jax.Array
+
+# What takes [-1, 1] to the mean and deviation that AlexNet was trained on.
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+_EPS = 1e-10
+
+WIDTHS = (64, 192, 384, 256, 256)
+_SIZES = (11, 5, 3, 3, 3)
+_POOLED_BEFORE = (1, 2)
+
+
+class AlexNet(nn.Module):
+    """Image `[B, H, W, 3]`, normalized, to the activations after each of the five ReLUs."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> list[Array]:
+        activations = []
+        for i, (width, size) in enumerate(zip(WIDTHS, _SIZES, strict=True)):
+            if i in _POOLED_BEFORE:
+                x = nn.max_pool(x, (3, 3), (2, 2))
+            stride, padding = (4, 2) if i == 0 else (1, size // 2)
+            x = nn.relu(Conv(width, size, stride, padding, name=f"conv_{i + 1}")(x))
+            activations.append(x)
+        return activations
+
+
+class ChannelWeights(nn.Module):
+    """Maps `[B, H, W, C]` of the five layers to `[B]`: weighted over C, averaged, summed."""
+
+    @nn.compact
+    def __call__(self, maps: Sequence[Array]) -> Array:
+        layers = [
+            Conv(1, size=1, padding=0, use_bias=False, name=f"layer_{i}")(x).mean((1, 2, 3))
+            for i, x in enumerate(maps, 1)
+        ]
+        return sum(layers)
+
+
+class LPIPS(nn.Module):
+    """Distances `[B]` of two batches of images `[B, H, W, 3]` in [-1, 1], in fp32.
+
+    Its parameters are those of the two networks, `alexnet` and `lpips_alex`.
+    """
+
+    @nn.compact
+    def __call__(self, a: Array, b: Array) -> Array:
+        images = jnp.concatenate([a, b]).astype(jnp.float32)
+        images = (images - np.float32(_SHIFT)) / np.float32(_SCALE)
+        with jax.default_matmul_precision("float32"):
+            maps = AlexNet(name="alexnet")(images)
+            units = [x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + _EPS) for x in maps]
+            halves = [jnp.split(x, 2) for x in units]
+            return ChannelWeights(name="lpips_alex")([jnp.square(x - y) for x, y in halves])

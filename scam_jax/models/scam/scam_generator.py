@@ -1,0 +1,245 @@
+"""The SCAM generator: labels and latents to an image (paper, section 3.2)."""
+
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scam_jax.models.layers.initialization import declare
+from scam_jax.models.layers.label_maps import Blend, LabelMapEncoder
+from scam_jax.models.layers.primitives import (
+    AffineParams,
+    Array,
+    BatchNorm,
+    Conv,
+    LayerSpec,
+    Linear,
+    instance_norm,
+    layer_norm,
+    leaky_relu,
+    nearest_resize,
+    sinusoidal_position,
+    start_size,
+)
+from scam_jax.models.scam.attention import MaskedAttention, MaskedTransformer, same_label
+from scam_jax.models.scam.regions import LatentLayout, Regions, find_regions
+
+NORMS = ("instance", "layer", "batch")
+
+
+class Modulation(nn.Module):
+    """Resizes `x` to `[B, h, w, C]`, normalises, scales and shifts pixels by their label's latents.
+
+    With noise `[B, h·w]`, learned per-channel amounts of it are added. Returns the modulated map,
+    activated, and the latents: updated from the map if duplex.
+
+    Attributes:
+      duplex: the latents first attend to the map; else they pass through two linear layers.
+      mask_adain: γ and β are blended with those of a `LabelMapEncoder` of the attention mask.
+    """
+
+    layout: LatentLayout
+    attention_dim: int
+    num_heads: int
+    norm: str
+    duplex: bool
+    mask_adain: bool = False
+    batch_axis: str | None = None
+    layer: LayerSpec = LayerSpec()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        size: tuple[int, int],
+        latents: Array,
+        regions: Regions,
+        noise: Array | None,
+        train: bool,
+    ) -> tuple[Array, Array]:
+        normalized = self._norm(x, size, train)
+        x = nearest_resize(x, size)
+        batch, channels = x.shape[0], x.shape[-1]
+        position = sinusoidal_position(*size, channels).astype(x.dtype)
+        pixels = (x + position).reshape(*regions.labels.shape, channels)
+        latents = self._update(latents, pixels, regions)
+        gamma, beta = self._gamma_beta(pixels, latents, regions)
+        gamma, beta = gamma.reshape(x.shape), beta.reshape(x.shape)
+        if self.mask_adain:
+            gamma, beta = self._blend(gamma, beta, regions)
+        y = (1 + gamma) * normalized + beta
+        if noise is not None:
+            amount = self.param("noise_scale", declare, (channels,))
+            y = y + (amount * noise.reshape(batch, *size, 1)).astype(y.dtype)
+        return leaky_relu(y), latents
+
+    def _update(self, latents: Array, pixels: Array, regions: Regions) -> Array:
+        if self.duplex:
+            transformer = MaskedTransformer(
+                self.attention_dim, self.num_heads, self.layer, name="image_to_latent"
+            )
+            return transformer.gather(latents, pixels, regions, self.layout)
+        hidden = leaky_relu(Linear(latents.shape[-1], self.layer, name="latent_mlp_1")(latents))
+        return Linear(latents.shape[-1], self.layer, name="latent_mlp_2")(hidden)
+
+    def _gamma_beta(self, pixels: Array, latents: Array, regions: Regions) -> list[Array]:
+        """γ and β `[B, h·w, C]`."""
+        attention = MaskedAttention(
+            self.attention_dim, self.num_heads, self.layer, name="latent_to_image"
+        )
+        channels = pixels.shape[-1]
+        layers = [AffineParams(self.layer, name=name) for name in ("gamma", "beta")]
+        then = [layer(channels, channels) for layer in layers]
+        return attention.look_up(pixels, latents, regions, self.layout, then)
+
+    def _blend(self, gamma: Array, beta: Array, regions: Regions) -> tuple[Array, Array]:
+        mask_map = same_label(regions.labels, self.layout.owners[None])
+        mask_map = mask_map.reshape(*gamma.shape[:3], -1).astype(gamma.dtype)
+        encoder = LabelMapEncoder(gamma.shape[-1], layer=self.layer, name="label_map_encoder")
+        blend = Blend()
+        nn.share_scope(self, blend)
+        return blend((gamma, beta), encoder(mask_map))
+
+    def _norm(self, x: Array, size: tuple[int, int], train: bool) -> Array:
+        """The map at `size`, normalised."""
+        if self.norm == "batch":
+            return BatchNorm(self.batch_axis, name="batch_norm")(nearest_resize(x, size), train)
+        norm = {"instance": instance_norm, "layer": layer_norm}[self.norm]
+        if all(new % old == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
+            # every pixel repeated as often as any other: mean and variance stay
+            return nearest_resize(norm(x), size)
+        return norm(nearest_resize(x, size))
+
+
+class SCAMGenerator(nn.Module):
+    """Labels `[B, H, W]` and latents `[B, N, S]` to an image `[B, H, W, 3]` in [-1, 1].
+
+    Attributes:
+      num_labels, latents_per_label, background_latents: as the encoder's.
+      attention_dim: attention width A.
+      features: nf, channels after the last block.
+      num_up_layers: U, doublings; at least 4.
+      num_heads: attention heads.
+      attention: 'duplex', the latents that a modulation returns go to the next one; or 'simplex'.
+      architecture: 'skip', every block adds to a running image; or 'resnet'.
+      norm: 'instance', 'layer' or 'batch'.
+      mask_adain_layers: up layers whose γ, β are blended with a conv encoder's of the mask.
+      add_noise: noise in the modulations, drawn from `keys` at test time too.
+      batch_axis: mesh axis over which batch norm shares its statistics.
+      rematerialize: the backward pass computes modulations anew, instead of having them kept.
+    """
+
+    num_labels: int
+    latents_per_label: int = 8
+    background_latents: int = 8
+    attention_dim: int = 256
+    features: int = 64
+    num_up_layers: int = 6
+    num_heads: int = 1
+    attention: str = "duplex"
+    architecture: str = "skip"
+    norm: str = "instance"
+    mask_adain_layers: int = 0
+    add_noise: bool = True
+    batch_axis: str | None = None
+    rematerialize: bool = False
+    layer: LayerSpec = LayerSpec()
+
+    @property
+    def last_layer(self) -> str:
+        """The layer whose gradients balance the losses, see `losses.adaptive_gan`."""
+        return f"block_{self.num_up_layers - 1}_rgb_conv"
+
+    @nn.compact
+    def __call__(
+        self, labels: Array, latents: Array, keys: Array | None = None, train: bool = False
+    ) -> Array:
+        sizes = self._sizes(*labels.shape[1:3])
+        regions = [find_regions(nearest_resize(labels, size), self.num_labels) for size in sizes]
+        noise = self._noise(keys, sizes)
+        one_hot = jax.nn.one_hot(nearest_resize(labels, sizes[0]), self.num_labels)
+        x = Conv(16 * self.features, layer=self.layer, name="first_conv")(one_hot)
+        running, encoded = None, latents
+        for i in range(self.num_up_layers):
+            if self.attention == "simplex":
+                latents = encoded
+            x, latents = self._block(i, x, sizes[i + 1], latents, regions, noise[i], train)
+            last = i == self.num_up_layers - 1
+            if self.architecture == "skip" or last:
+                rgb = self._to_rgb(i, x, latents, regions[i + 1], train, plain=last)
+                if running is not None:
+                    rgb = nearest_resize(running, sizes[i + 1]) + rgb
+                running = rgb
+        return jnp.tanh(running.astype(jnp.float32))
+
+    def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Size of the first map and of each block's output; the last is the image's."""
+        h, w = start_size(height, width, self.num_up_layers)
+        doubled = [(h * 2**i, w * 2**i) for i in range(self.num_up_layers)]
+        return [*doubled, (height, width)]
+
+    def _noise(self, keys: Array | None, sizes: list[tuple[int, int]]) -> list[list[Array | None]]:
+        """Noise `[B, h·w]` of each block's modulations: one draw an example, cut in pieces.
+
+        An example's draw depends neither on its batch nor on the number of devices.
+        """
+        modulations = 3 if self.architecture == "resnet" else 2
+        if not self.add_noise:
+            return [[None] * modulations] * self.num_up_layers
+        if keys is None:
+            raise ValueError("add_noise needs `keys`, one PRNG key an example")
+        pixels = [h * w for h, w in sizes]
+        counts = [[a] + [b] * (modulations - 1) for a, b in itertools.pairwise(pixels)]
+        flat = [count for block in counts for count in block]
+        draws = jax.vmap(lambda key: jax.random.normal(key, (sum(flat),)))(keys)
+        pieces = jnp.split(draws, np.cumsum(flat)[:-1], axis=1)
+        return [pieces[i : i + modulations] for i in range(0, len(pieces), modulations)]
+
+    def _layout(self) -> LatentLayout:
+        return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
+
+    def _modulation(self, name: str, i: int, *, duplex: bool) -> Modulation:
+        # size and train are static
+        cls = nn.remat(Modulation, static_argnums=(2, 6)) if self.rematerialize else Modulation
+        return cls(
+            layout=self._layout(),
+            attention_dim=self.attention_dim,
+            num_heads=self.num_heads,
+            norm=self.norm,
+            duplex=duplex,
+            mask_adain=i < self.mask_adain_layers,
+            batch_axis=self.batch_axis,
+            layer=self.layer,
+            name=f"block_{i}_{name}",
+        )
+
+    def _block(self, i, x, new_size, latents, regions, noise, train) -> tuple[Array, Array]:
+        """Block i: a map `[B, h, w, C]` to `[B, *new_size, C']`, and the latents after it."""
+        channels = self.features * 2 ** min(4, max(0, self.num_up_layers - 1 - i))
+        small, large = regions[i], regions[i + 1]
+
+        def modulate(name, x, size, latents, regions, noise):
+            module = self._modulation(name, i, duplex=self.attention == "duplex")
+            return module(x, size, latents, regions, noise, train)
+
+        def conv(name, x):
+            return Conv(channels, layer=self.layer, name=f"block_{i}_{name}")(leaky_relu(x))
+
+        d, new_latents = modulate("mod_0", x, x.shape[1:3], latents, small, noise[0])
+        d = conv("conv_0", d)
+        d, new_latents = modulate("mod_1", d, new_size, new_latents, large, noise[1])
+        d = conv("conv_1", d)
+        if self.architecture == "resnet":
+            r, _ = modulate("mod_res", x, new_size, latents, large, noise[2])
+            name = f"block_{i}_conv_res"
+            shortcut = Conv(channels, 1, padding=0, use_bias=False, layer=self.layer, name=name)
+            d = (d + shortcut(r)) / np.float32(np.sqrt(2)).astype(d.dtype)
+        return d, new_latents
+
+    def _to_rgb(self, i, x, latents, regions, train, *, plain: bool) -> Array:
+        if not plain:
+            modulation = self._modulation("rgb_mod", i, duplex=False)
+            x, _ = modulation(x, x.shape[1:3], latents, regions, None, train)
+        return Conv(3, 1, padding=0, layer=self.layer, name=f"block_{i}_rgb_conv")(x)

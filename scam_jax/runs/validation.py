@@ -1,0 +1,238 @@
+"""Checks of a config before anything starts; a refusal names key, value and remedy."""
+
+from ml_collections import ConfigDict
+
+from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, family_of
+from scam_jax.models.layers.initialization import KINDS
+from scam_jax.models.scam.scam_generator import NORMS
+from scam_jax.training.losses import GAN
+from scam_jax.training.state import RATE_SCALINGS
+
+DTYPES = ("float32", "bfloat16")
+# Of these and the least values, a config has those that its model has.
+_CHOICES = {
+    "model.family": tuple(FAMILIES),
+    "model.initialization": KINDS,
+    "model.discriminator.kind": tuple(DISCRIMINATORS),
+    "model.dtype": DTYPES,
+    **{f"model.{name}.dtype": ("", *DTYPES) for name in ("encoder", "generator", "discriminator")},
+    "losses.perceptual_dtype": ("", *DTYPES),
+    "optimizer.rate_scaling": tuple(RATE_SCALINGS),
+    "model.encoder.latents": ("learned", "fixed_random", "random"),
+    "model.generator.attention": ("duplex", "simplex"),
+    "model.generator.architecture": ("skip", "resnet"),
+    "model.generator.norm": NORMS,
+    "losses.gan_kind": tuple(GAN),
+}
+_AT_LEAST = {
+    "data.height": 1,
+    "data.width": 1,
+    "data.num_labels": 1,
+    "model.latents_per_label": 1,
+    "model.background_latents": 1,
+    "model.latent_dim": 1,
+    "model.attention_dim": 1,
+    "model.encoder.num_blocks": 1,
+    "model.encoder.num_heads": 1,
+    "model.encoder.position_dim": 4,
+    "model.encoder.conv_features": 1,
+    "model.generator.features": 4,
+    "model.generator.num_up_layers": 4,
+    "model.generator.num_heads": 1,
+    "model.generator.mask_adain_layers": 0,
+    "model.discriminator.num_scales": 1,
+    "model.discriminator.features": 1,
+    "model.discriminator.num_layers": 2,
+    "model.discriminator.max_features": 1,
+    "losses.lazy_r1_step": 1,
+    "losses.kl_images": 1,
+    "optimizer.reference_batch_size": 1,
+    "optimizer.warmup_steps": 0,
+    "optimizer.sam_rho": 0,
+    "train.batch_size": 1,
+    "train.accumulation_steps": 1,
+    "train.num_steps": 1,
+    "train.log_every": 1,
+    "train.panel_every": 1,
+    "train.checkpoint_every": 1,
+    "train.keep_checkpoints": 1,
+    "eval.every": 0,
+    "eval.num_seeds": 1,
+    "study.num_seeds": 1,
+}
+_WEIGHTS = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
+_SWITCHED = ("gan", "swapped")
+
+
+def validate(config: ConfigDict, num_devices: int = 1) -> None:
+    """Checks every value of `config`.
+
+    Raises:
+      ValueError: a value is impossible, or the batch does not divide among `num_devices`.
+    """
+    for key, choices in _CHOICES.items():
+        value = _get(config, key, default=choices[0])
+        _require(value in choices, key, value, f"use one of {', '.join(choices)}")
+    for key, least in _AT_LEAST.items():
+        value = _get(config, key, default=least)
+        _require(value >= least, key, value, f"use {least} or more")
+    _check_keys(config)
+    labels = config.data.num_labels
+    _require(labels <= 256, "data.num_labels", labels, "label maps hold 0 … 255: use at most 256")
+    _check_networks(config)
+    _check_losses(config)
+    _check_training(config, num_devices)
+
+
+def _get(config: ConfigDict, key: str, default=None):
+    """The value of a dotted key; of one that only some models have, or the default."""
+    for part in key.split("."):
+        if default is not None and key.startswith("model.") and part not in config:
+            return default
+        config = config[part]
+    return config
+
+
+def _require(holds: bool, key: str, value, remedy: str) -> None:
+    if not holds:
+        raise ValueError(f"config.{key} = {value!r}: {remedy}")
+
+
+def _check_keys(config: ConfigDict) -> None:
+    """That the model has the keys of its kind: others would be read by nothing."""
+    model, family = config.model, family_of(config)
+    of_family, of_kind = f"model={model.family}", f"discriminator={model.discriminator.kind}"
+    options = discriminator_options(model.discriminator.kind)
+    expected = [
+        ("encoder", {"dtype", *family.encoder}, of_family),
+        ("generator", {"dtype", *family.generator}, of_family),
+        ("discriminator", {"dtype", "kind", *options}, of_kind),
+    ]
+    for network, keys, choice in expected:
+        odd = keys ^ {*model[network]}
+        _require(
+            not odd,
+            f"model.{network}",
+            sorted(model[network]),
+            f"{', '.join(sorted(odd))} should be there or not: choose by --config=FILE:{choice}",
+        )
+    needed = {*family.shared}
+    others = {key for other in FAMILIES.values() for key in other.shared} - needed
+    odd = (needed - {*model}) | (others & {*model})
+    _require(
+        not odd,
+        "model.family",
+        model.family,
+        f"model.{', model.'.join(sorted(odd))} should be there or not: choose by "
+        f"--config=FILE:{of_family}",
+    )
+
+
+def _check_networks(config: ConfigDict) -> None:
+    for key, remedy in family_of(config).faults(config):
+        _require(False, key, _get(config, key), remedy)
+    discriminator = config.model.discriminator
+    kind, size = discriminator.kind, (config.data.height, config.data.width)
+    if kind == "oasis":
+        for key, length in zip(("data.height", "data.width"), size, strict=True):
+            remedy = "the OASIS discriminator halves it six times: use a multiple of 64"
+            _require(length % 64 == 0, key, length, remedy)
+    if kind == "stylegan2":
+        halvings = discriminator.num_layers + discriminator.num_scales - 1
+        _require(
+            discriminator.num_layers >= discriminator.num_scales and min(size) >= 2**halvings,
+            "model.discriminator.num_layers",
+            discriminator.num_layers,
+            f"each halves an image of {size[0]}×{size[1]}, and each further scale has one less: "
+            "use fewer",
+        )
+    if config.model.equalized:
+        _require(
+            config.model.initialization == "pytorch",
+            "model.initialization",
+            config.model.initialization,
+            "equalized layers start from standard normal weights: leave it 'pytorch'",
+        )
+
+
+def _check_losses(config: ConfigDict) -> None:
+    losses = config.losses
+    for name in _WEIGHTS:
+        weight = losses[name]
+        for key in ("start", "end", "steps"):
+            _require(weight[key] >= 0, f"losses.{name}.{key}", weight[key], "use 0 or more")
+        if name not in _SWITCHED and weight.start != weight.end:
+            _require(
+                min(weight.start, weight.end) > 0 and weight.steps > 0,
+                f"losses.{name}",
+                weight.to_dict(),
+                "a weight that changes does so by equal factors: start, end and steps above 0",
+            )
+    kl = max(losses.kl.start, losses.kl.end)
+    if kl > 0:
+        _require(
+            family_of(config).variational(config.model),
+            "losses.kl",
+            kl,
+            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or start "
+            "and end to 0",
+        )
+    is_oasis = config.model.discriminator.kind == "oasis"
+    _require(
+        (losses.gan_kind == "oasis") == is_oasis,
+        "losses.gan_kind",
+        losses.gan_kind,
+        "the loss 'oasis' and model.discriminator.kind = 'oasis' go together",
+    )
+    if is_oasis:
+        matching = max(losses.feature_matching.start, losses.feature_matching.end)
+        _require(
+            matching == 0,
+            "losses.feature_matching",
+            matching,
+            "the OASIS discriminator gives no inner maps to match: use 0",
+        )
+
+
+def _check_training(config: ConfigDict, num_devices: int) -> None:
+    train, optimizer = config.train, config.optimizer
+    _require(
+        train.batch_size % num_devices == 0,
+        "train.batch_size",
+        train.batch_size,
+        f"must be a multiple of the number of devices, {num_devices}",
+    )
+    _check_accumulation(config, num_devices)
+    _require(0 <= train.ema_decay < 1, "train.ema_decay", train.ema_decay, "use 0 (off) … below 1")
+    for key in ("generator_learning_rate", "discriminator_learning_rate", "eps"):
+        _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
+    for key in ("b1", "b2"):
+        _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
+    decay = optimizer.weight_decay
+    _require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")
+
+
+def _check_accumulation(config: ConfigDict, num_devices: int) -> None:
+    parts = config.train.accumulation_steps
+    if parts == 1:
+        return
+    _require(
+        config.train.batch_size % (parts * num_devices) == 0,
+        "train.accumulation_steps",
+        parts,
+        f"must divide each device's share of train.batch_size, "
+        f"{config.train.batch_size} / {num_devices}",
+    )
+    needs_all = {
+        "batch norm": family_of(config).batch_norm(config.model),
+        "losses.gan_kind = 'oasis'": config.losses.gan_kind == "oasis",
+        "losses.swapped": max(config.losses.swapped.start, config.losses.swapped.end) > 0,
+        "losses.adaptive_gan": config.losses.adaptive_gan,
+    }
+    for what, used in needs_all.items():
+        _require(
+            not used,
+            "train.accumulation_steps",
+            parts,
+            f"{what} needs the whole batch at once: use 1",
+        )

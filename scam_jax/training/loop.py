@@ -1,0 +1,261 @@
+"""The training loop: what it reads, writes and runs on is given to it."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from absl import logging
+from clu import parameter_overview
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from scam_jax import models
+from scam_jax.cost import chips, flops
+from scam_jax.devices import sharding
+from scam_jax.training import state
+from scam_jax.training import step as steps
+from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.state import TrainState
+from scam_jax.training.writer import Writer
+
+# Steps under way at a time: enough to hide the host, few enough to bound memory.
+IN_FLIGHT = 2
+
+
+class Batches(Protocol):
+    """A host's batches, one after the other."""
+
+    def __next__(self) -> Mapping[str, np.ndarray]: ...
+
+    def close(self) -> None: ...
+
+
+class TrainingDiverged(RuntimeError):
+    """A metric is not finite; names it, its step and the last good checkpoint."""
+
+
+def restore_or_create(config: ConfigDict, networks: Any, mesh: Mesh, checkpoints: Checkpoints):
+    """The state to go on from: the newest sound checkpoint's, or a fresh one."""
+    fresh = jax.device_put(state.create(config, networks), sharding.replicated(mesh))
+    restored = checkpoints.restore(fresh)
+    if restored is None:
+        for name, tree in fresh.params.items():
+            logging.info("%s: %d parameters", name, parameter_overview.count_parameters(tree))
+        return fresh
+    logging.info("going on from step %d (%s)", int(restored.step), checkpoints.directory)
+    return restored
+
+
+def compile_step(config: ConfigDict, networks: Any, mesh: Mesh, *args: Any) -> Callable:
+    """The training step, compiled for the shapes of `args`."""
+    start = time.perf_counter()
+    compiled = steps.make_train_step(config, networks, mesh).lower(*args).compile()
+    cost = compiled.cost_analysis() or {}
+    logging.info(
+        "compiled the step in %.0f s: %.2f GFLOP a device",
+        time.perf_counter() - start,
+        # XLA counts a loop's body once
+        cost.get("flops", float("nan")) / 1e9 * config.train.accumulation_steps,
+    )
+    return compiled
+
+
+def seconds_at_peak(config: ConfigDict, mesh: Mesh, *args: Any) -> float | None:
+    """How long a step would take if all devices did nothing but its operations, at their peak.
+
+    The peak is that of bfloat16, also for a run that computes in float32.
+
+    Args:
+      config, mesh: of the run.
+      *args: of the training step.
+
+    Returns:
+      seconds; None if the devices' peak is not known (see `chips`).
+    """
+    device = mesh.devices.flat[0]
+    chip = chips.of_device(device)
+    if chip is None:
+        return None
+    # XLA names GPUs by their maker; those whose peak is known are NVIDIA's.
+    platform = "cuda" if device.platform == "gpu" else device.platform
+    count = flops.model_flops(config, platform, *args)
+    if count is None:
+        return None
+    seconds = count / (chip.flops_per_second * mesh.size)
+    logging.info(
+        "a step is %.4g TFLOP: %.4g s at the bfloat16 peak of %d × %s",
+        count / 1e12,
+        seconds,
+        mesh.size,
+        chip.name,
+    )
+    return seconds
+
+
+def train(
+    config: ConfigDict,
+    *,
+    mesh: Mesh,
+    batches_from: Callable[[int], Batches],
+    checkpoints: Checkpoints,
+    writer_from: Callable[[int], Writer | None],
+    vgg: Any = None,
+    panel: Callable[[TrainState], np.ndarray] | None = None,
+    evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
+    stop_requested: Callable[[int], bool] = lambda step: False,
+) -> TrainState:
+    """Trains to `config.train.num_steps`, or until asked to stop; the last state is saved.
+
+    Args:
+      config: of the run, validated.
+      mesh: devices to train on.
+      batches_from: step to this host's batches from that step on; they are closed in the end.
+      checkpoints: to go on from, and to save to.
+      writer_from: step to the writer of a run that goes on from there; None on all hosts but one.
+      vgg: VGG19's parameters, if the perceptual loss is used.
+      panel: a state to a picture `uint8 [H, W, 3]` of its results.
+      evaluate: a state to figures by name, at every `config.eval.every`-th step on all hosts.
+      stop_requested: asked after each step; True saves and returns.
+
+    Returns:
+      the last state.
+
+    Raises:
+      TrainingDiverged: a metric is not finite. Nothing is saved from there on.
+    """
+    networks = models.build(config, batch_axis=sharding.DATA)
+    train_state = restore_or_create(config, networks, mesh, checkpoints)
+    start, end = int(train_state.step), config.train.num_steps
+    if start >= end:
+        logging.info("step %d of %d: nothing left to train", start, end)
+        return train_state
+    vgg = jax.device_put(vgg, sharding.replicated(mesh))
+    writer, batches = writer_from(start), batches_from(start)
+    loop = _Loop(config, mesh, batches, writer, checkpoints, start)
+    batch = loop.next_batch()
+    loop.seconds_at_peak = seconds_at_peak(config, mesh, train_state, batch, vgg)
+    step_fn = compile_step(config, networks, mesh, train_state, batch, vgg)
+    progress = _progress(start, end)
+    try:
+        for step in range(start + 1, end + 1):
+            train_state, metrics = step_fn(train_state, batch, vgg)
+            loop.pending.append((step, metrics))
+            stopping = step == end or stop_requested(step)
+            if not stopping:
+                batch = loop.next_batch()
+            loop.bound_steps_in_flight()
+            progress.update()
+            loop.report(step, stopping, progress)
+            if writer and panel and (step % config.train.panel_every == 0 or stopping):
+                writer.picture(step, "panel", panel(train_state))
+            if evaluate and step % config.eval.every == 0:
+                loop.write_evaluation(step, evaluate, train_state)
+            if step % config.train.checkpoint_every == 0 or stopping:
+                checkpoints.save(train_state)
+            if stopping:
+                break
+    finally:
+        progress.close()
+        batches.close()
+        checkpoints.wait()
+        if writer:
+            writer.close()
+    if int(train_state.step) < end:
+        logging.info("stopped and saved at step %d of %d", int(train_state.step), end)
+    return train_state
+
+
+def _progress(start: int, end: int) -> tqdm:
+    """A bar on a terminal; elsewhere its text goes to the log, a line a report."""
+    file = sys.stderr if sys.stderr.isatty() else open(os.devnull, "w")  # noqa: SIM115
+    return tqdm(total=end, initial=start, unit="step", file=file, mininterval=1, smoothing=0.05)
+
+
+class _Loop:
+    """What the loop keeps between steps besides the state: batches, metrics not yet read, times."""
+
+    def __init__(self, config, mesh, batches, writer, checkpoints, start):
+        self.config, self.mesh, self.batches = config, mesh, batches
+        self.writer, self.checkpoints = writer, checkpoints
+        self.pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self.since, self.waited, self.step_at_since = None, 0.0, start
+        self.seconds_at_peak: float | None = None
+
+    def next_batch(self) -> dict[str, jax.Array]:
+        begun = time.perf_counter()
+        batch = sharding.to_global(next(self.batches), self.mesh)
+        # What is read while a step is still at work costs nothing.
+        if all(value.is_ready() for _, metrics in self.pending for value in metrics.values()):
+            self.waited += time.perf_counter() - begun
+        return batch
+
+    def bound_steps_in_flight(self) -> None:
+        if len(self.pending) > IN_FLIGHT:
+            jax.block_until_ready(self.pending[-1 - IN_FLIGHT][1])
+
+    def report(self, step: int, stopping: bool, progress: tqdm) -> None:
+        """At log steps and before every checkpoint: checks all steps since, writes the last."""
+        train = self.config.train
+        if self.since is None:  # the first step's time is not typical
+            jax.block_until_ready(self.pending[-1][1])
+            self.since, self.step_at_since, self.waited = time.perf_counter(), step, 0.0
+        logs = step % train.log_every == 0 or step == train.num_steps
+        if not (logs or stopping or step % train.checkpoint_every == 0):
+            return
+        values = self._check()
+        if logs:
+            timings = self._timings(step)
+            names = ("l1", "generator", "discriminator")
+            shown = {name: f"{values[name]:.4f}" for name in names if name in values}
+            speed = {
+                "images/s": f"{timings['time/images_per_second']:.1f}",
+                "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
+            }
+            if "time/model_flops_utilization" in timings:
+                speed["of peak FLOPs"] = f"{timings['time/model_flops_utilization']:.1%}"
+            progress.set_postfix({**speed, **shown})
+            if not sys.stderr.isatty():
+                logging.info("%s", progress)
+            if self.writer:
+                self.writer.scalars(step, values)
+                self.writer.timings(step, timings)
+
+    def write_evaluation(self, step: int, evaluate: Callable, train_state: TrainState) -> None:
+        """Evaluates and writes the figures; the time it takes is not training's."""
+        jax.block_until_ready(train_state.step)
+        begun = time.perf_counter()
+        figures = evaluate(train_state)
+        self.since += time.perf_counter() - begun
+        if self.writer:
+            self.writer.scalars(step, figures)
+
+    def _check(self) -> dict[str, float]:
+        """The last step's metrics, after looking for the first that is not finite in any."""
+        for step, metrics in self.pending:
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            wrong = [name for name, value in values.items() if not np.isfinite(value)]
+            if wrong:
+                raise TrainingDiverged(
+                    f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}; training stopped "
+                    f"and nothing was saved since. The checkpoints in {self.checkpoints.directory} "
+                    "are sound: go on from there with a lower learning rate, or in float32"
+                )
+        self.pending = []
+        return values
+
+    def _timings(self, step: int) -> dict[str, float]:
+        now = time.perf_counter()
+        seconds, count = max(now - self.since, 1e-9), step - self.step_at_since
+        timings = {
+            "time/images_per_second": count * self.config.train.batch_size / seconds,
+            "time/share_waiting_for_data": min(self.waited / seconds, 1.0),
+        }
+        if self.seconds_at_peak is not None:
+            timings["time/model_flops_utilization"] = count * self.seconds_at_peak / seconds
+        self.since, self.waited, self.step_at_since = now, 0.0, step
+        return timings

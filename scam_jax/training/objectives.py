@@ -1,0 +1,289 @@
+"""The losses of one batch and their gradients, in both sides' parameters.
+
+The networks are joined by their images: reconstruction and adversarial losses are differentiated
+down to the images, and the sum goes back through generator and encoder. So the discriminator sees
+real and generated images once, gradient normalisation included, for both sides' losses.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from scam_jax.models import Networks, dtype_of
+from scam_jax.models.frozen.vgg19 import VGG19, widths_of
+from scam_jax.models.layers import latents as latent_codes
+from scam_jax.models.layers.primitives import LayerSpec
+from scam_jax.training import losses
+from scam_jax.training.state import AUTOENCODER, TrainState
+
+Array = jax.Array
+Values = dict[str, Array]
+GAN = ("gan", "swapped")
+ADVERSARIAL = (*GAN, "feature_matching")
+LOSSES = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
+
+
+class Gradients(NamedTuple):
+    """What one batch gives.
+
+    Attributes:
+      params: gradients by network; without the discriminator's where no loss uses it.
+      metrics: scalars, by name.
+      extra: the generator's new collections.
+    """
+
+    params: dict[str, Any]
+    metrics: Values
+    extra: dict[str, Any]
+
+
+def is_used(config: ConfigDict, name: str) -> bool:
+    """Whether a loss has weight at any step."""
+    return max(config.losses[name].start, config.losses[name].end) > 0
+
+
+def loss_weights(config: ConfigDict, step: Array) -> Values:
+    """Every loss's weight at `step`."""
+    weights = {}
+    for name in LOSSES:
+        w = config.losses[name]
+        schedule = losses.switched_weight if name in ("gan", "swapped") else losses.geometric_weight
+        weights[name] = schedule(w.start, w.end, w.steps, step)
+    return weights
+
+
+def to_float(image: Array) -> Array:
+    """uint8 images to [-1, 1]; float images pass."""
+    return image / jnp.float32(127.5) - 1 if image.dtype == jnp.uint8 else image
+
+
+def gradients_of_batch(
+    config: ConfigDict,
+    networks: Networks,
+    state: TrainState,
+    batch: Mapping[str, Array],
+    vgg: Any,
+    *,
+    axis: str | None = None,
+) -> Gradients:
+    """Losses and gradients of a batch, at the state's parameters.
+
+    Args:
+      config, networks: of the run.
+      state: before the step.
+      batch: `image [B, H, W, 3]`, `label [B, H, W]`, `key [B]` for each example's noise, and
+        `swap_key`, which permutes the latents of swapped images.
+      vgg: VGG19's parameters, or None if the perceptual loss has no weight.
+      axis: mesh axis over which the step's whole batch is spread.
+    """
+    objectives = _Objectives(config, networks, state, batch, vgg, axis)
+    params = {name: state.params[name] for name in AUTOENCODER}
+    (images, latents), pull, extra = jax.vjp(objectives.autoencode, params, has_aux=True)
+    (_, metrics), (to_fake, to_latents) = jax.value_and_grad(
+        objectives.reconstruction, argnums=(0, 1), has_aux=True
+    )(images["fake"], latents)
+    no_latents = jax.tree.map(jnp.zeros_like, latents)
+    to_images = jax.tree.map(jnp.zeros_like, images)
+
+    def at_last_layer(name, to_image):
+        gradient = pull(({**to_images, name: to_image}, no_latents))[0]["generator"]
+        return gradient[objectives.last_layer]["kernel"]
+
+    gradients, scale = {}, 1.0
+    if any(is_used(config, name) for name in (*ADVERSARIAL, "r1")):
+        adversarial = objectives.adversarial_gradients(images)
+        gradients["discriminator"] = adversarial.to_params
+        metrics |= adversarial.metrics
+        to_fake += adversarial.of_matching
+        if config.losses.adaptive_gan:
+            scale = objectives.adaptive_scale(
+                at_last_layer("fake", to_fake), at_last_layer("fake", adversarial.of_gan["fake"])
+            )
+            metrics["adaptive_gan_scale"] = scale
+        to_images = jax.tree.map(lambda g: scale * g, adversarial.of_gan)
+    to_images["fake"] += to_fake
+    gradients |= pull((to_images, to_latents))[0]
+    metrics["generator"] = sum(
+        objectives.weights[name] * metrics[name] * (scale if name in GAN else 1.0)
+        for name in LOSSES
+        if name in metrics and name != "r1"
+    )
+    return Gradients(gradients, metrics, extra)
+
+
+class _Adversarial(NamedTuple):
+    """Adversarial gradients.
+
+    Attributes:
+      of_gan: of the generator's weighted GAN losses, in the generated images by kind.
+      of_matching: of the weighted feature matching, in 'fake'; 0 without.
+      to_params: of the discriminator's loss.
+      metrics: scalars, by name.
+    """
+
+    of_gan: dict[str, Array]
+    of_matching: Array | float
+    to_params: Any
+    metrics: Values
+
+
+class _Objectives:
+    """The losses of one batch as functions of what they are differentiated in."""
+
+    def __init__(self, config, networks, state, batch, vgg, axis):
+        self.config, self.networks, self.state, self.vgg = config, networks, state, vgg
+        self.axis = axis
+        self.image = to_float(batch["image"])
+        self.labels = batch["label"].astype(jnp.int32)
+        self.one_hot = jax.nn.one_hot(self.labels, config.data.num_labels)
+        self.keys, self.swap_key = batch["key"], batch["swap_key"]
+        self.weights = loss_weights(config, state.step)
+        self.last_layer = networks.generator.last_layer
+
+    # Encoder and generator
+
+    def autoencode(self, params):
+        """Images by kind ('fake', 'swapped'), latents; and the generator's new collections."""
+        keys = jax.vmap(partial(jax.random.split, num=4))(self.keys)
+        latents = self.networks.encoder.apply(
+            {"params": params["encoder"], **self.state.extra["encoder"]},
+            self.image,
+            self.labels,
+            keys[:, 0],
+        )
+        codes = latent_codes.sample(latents, keys[:, 1])
+        fake, extra = self.generate(params, codes, keys[:, 2])
+        images = {"fake": fake}
+        if is_used(self.config, "swapped"):
+            order = jax.random.permutation(self.swap_key, len(self.image))
+            swapped = jax.tree.map(lambda z: z[order], codes)
+            images["swapped"], _ = self.generate(params, swapped, keys[:, 3])
+        return (images, latents), extra
+
+    def generate(self, params, latents, keys):
+        return self.networks.generator.apply(
+            {"params": params["generator"], **self.state.extra["generator"]},
+            self.labels,
+            latents,
+            keys,
+            train=True,
+            mutable=["batch_stats"],
+        )
+
+    def reconstruction(self, fake, latents) -> tuple[Array, Values]:
+        """The weighted sum of the losses that need no discriminator, and each."""
+        values = {"l1": losses.l1(fake, self.image)}
+        if is_used(self.config, "perceptual"):
+            layer = LayerSpec(dtype_of(self.config, self.config.losses.perceptual_dtype))
+            network = VGG19(widths_of(self.vgg), layer)
+            fake_maps, real_maps = (
+                network.apply({"params": self.vgg}, x) for x in (fake, self.image)
+            )
+            values["perceptual"] = losses.perceptual(fake_maps, real_maps)
+        if gaussians := latent_codes.gaussians(latents):
+            # of so many images, in however many shares the batch comes
+            images = self.config.losses.kl_images / len(self.image)
+            values["kl"] = images * losses.kl_divergence(gaussians)
+        return sum(self.weights[name] * value for name, value in values.items()), values
+
+    # Discriminator
+
+    def adversarial_gradients(self, images) -> _Adversarial:
+        params = self.state.params["discriminator"]
+        values, pull, metrics = jax.vjp(self.adversarial, params, images, has_aux=True)
+        zeros = jax.tree.map(jnp.zeros_like, values)
+        to_params, to_images = pull({**zeros, "discriminator": jnp.float32(1)})
+        if self.sides_are_opposed():
+            of_gan = jax.tree.map(jnp.negative, to_images)
+        else:
+            names = values.keys() & {*GAN}
+            of_gan = pull({**zeros, **{name: self.weights[name] for name in names}})[1]
+        of_matching = 0.0
+        if "feature_matching" in values:
+            weight = self.weights["feature_matching"]
+            of_matching = pull({**zeros, "feature_matching": weight})[1]["fake"]
+        metrics |= values
+        if is_used(self.config, "r1"):
+            metrics["r1"], of_r1 = self.lazy_r1(params)
+            to_params = jax.tree.map(jnp.add, to_params, of_r1)
+            metrics["discriminator"] += self.weights["r1"] * metrics["r1"]
+        return _Adversarial(of_gan, of_matching, to_params, metrics)
+
+    def sides_are_opposed(self) -> bool:
+        """Whether the sides' losses of a generated image have opposite gradients in it.
+
+        Normalised logits are below 1 in size and never reach the end of the hinge's slope.
+        """
+        losses = self.config.losses
+        return losses.gan_kind == "hinge" and losses.gradient_normalization
+
+    def adversarial(self, params, images) -> tuple[Values, Values]:
+        """The generator's adversarial losses, and the discriminator's weighted sum; its terms."""
+        of_generator, of_real, of_fake = losses.GAN[self.config.losses.gan_kind]
+        outputs = {
+            kind: self.discriminate(params, image)
+            for kind, image in {"real": self.image, **images}.items()
+        }
+        logits = {kind: logits for kind, (logits, _) in outputs.items()}
+        pixels = None
+        if self.config.losses.gan_kind == "oasis":
+            pixels = losses.balanced(self.one_hot, self.axis)
+        values = {"gan": of_generator(logits["fake"], pixels)}
+        terms = {
+            "discriminator_real": of_real(logits["real"], pixels),
+            "discriminator_fake": of_fake(logits["fake"], pixels),
+        }
+        total = self.weights["gan"] * (terms["discriminator_real"] + terms["discriminator_fake"])
+        if "swapped" in images:
+            values["swapped"] = of_generator(logits["swapped"], pixels)
+            terms["discriminator_swapped"] = of_fake(logits["swapped"], pixels)
+            total += self.weights["swapped"] * terms["discriminator_swapped"]
+        if is_used(self.config, "feature_matching"):
+            maps = [outputs[kind][1] for kind in ("fake", "real")]
+            values["feature_matching"] = losses.feature_matching(*maps)
+        return {**values, "discriminator": total}, terms
+
+    def discriminate(self, params, image) -> tuple[list, list]:
+        """Logits for the GAN loss and feature maps, lists over scales."""
+        network = self.discriminator_of(params)
+        scales = range(self.networks.discriminator.num_scales)
+        if self.config.losses.gradient_normalization:
+            outputs = [losses.gradient_normalized(network, image, self.one_hot, s) for s in scales]
+            return [logits for logits, _ in outputs], [maps for _, maps in outputs]
+        maps = [network(image, self.one_hot, s) for s in scales]
+        return [m[-1] for m in maps], maps
+
+    def discriminator_of(self, params):
+        variables = {"params": params, **self.state.extra["discriminator"]}
+        return partial(self.networks.discriminator.apply, variables, method="at_scale")
+
+    def lazy_r1(self, params) -> tuple[Array, Any]:
+        """R1 and its weighted gradient, at every `lazy_r1_step`-th step; else zeros."""
+        scales = self.networks.discriminator.num_scales
+
+        def penalty(params):
+            return losses.r1(self.discriminator_of(params), self.image, self.one_hot, scales)
+
+        def due(params):
+            value, gradient = jax.value_and_grad(penalty)(params)
+            return value, jax.tree.map(lambda g: self.weights["r1"] * g, gradient)
+
+        def not_due(params):
+            return jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
+
+        is_due = self.state.step % self.config.losses.lazy_r1_step == 0
+        return jax.lax.cond(is_due, due, not_due, params)
+
+    def adaptive_scale(self, of_reconstruction: Array, of_gan: Array) -> Array:
+        """‖∇ reconstruction‖ / ‖∇ GAN‖ at the generator's last layer, at most 10⁴.
+
+        Esser et al. 2021, equation 7.
+        """
+        if self.axis is not None:
+            of_reconstruction, of_gan = jax.lax.pmean((of_reconstruction, of_gan), self.axis)
+        norms = jnp.linalg.norm(of_reconstruction), jnp.linalg.norm(of_gan)
+        return jnp.clip(norms[0] / (norms[1] + 1e-4), 0, 1e4)

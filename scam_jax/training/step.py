@@ -1,0 +1,201 @@
+"""One training step and one evaluation step, pure functions of state and batch.
+
+A batch is `{'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W]}`; images become [-1, 1] and
+labels one-hot here, on the device.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+from ml_collections import ConfigDict
+
+from scam_jax.devices import sharding
+from scam_jax.models import Networks
+from scam_jax.models.layers import spectral_norm
+from scam_jax.training import sharpness
+from scam_jax.training.objectives import Gradients, gradients_of_batch, is_used, loss_weights
+from scam_jax.training.state import AUTOENCODER, TrainState, optimizers
+
+Array = jax.Array
+Metrics = dict[str, Array]
+SIDES = {"generator": AUTOENCODER, "discriminator": ("discriminator",)}
+
+# All of a network's gradients cross the devices at once. By default the compiler joins at most
+# 256 arrays and 120 MiB in one all-reduce.
+TPU_OPTIONS = {
+    "xla_jf_crs_combiner_threshold_count": 1024,
+    "xla_jf_crs_combiner_threshold_in_bytes": 256 * 2**20,
+}
+
+
+def example_keys(key: Array, batch: int, axis: str | None) -> Array:
+    """A key for each example of this device's share: the same however many devices there are."""
+    first = 0 if axis is None else jax.lax.axis_index(axis) * batch
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch))
+
+
+def gradients_of_step(
+    config: ConfigDict,
+    networks: Networks,
+    axis: str | None,
+    state: TrainState,
+    batch: dict[str, Array],
+    vgg: Any,
+) -> Gradients:
+    """This device's gradients, in `config.train.accumulation_steps` parts one after the other."""
+    size, parts = len(batch["image"]), config.train.accumulation_steps
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    swap_key = key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
+    batch = {**batch, "key": example_keys(key, size, axis)}
+
+    def gradients(part):
+        part = {**part, "swap_key": swap_key}
+        return gradients_of_batch(config, networks, state, part, vgg, axis=axis)
+
+    if parts == 1:
+        return gradients(batch)
+    divided = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
+
+    def add(sums, part):
+        return jax.tree.map(jnp.add, sums, gradients(part)), None
+
+    shapes = jax.eval_shape(gradients, jax.tree.map(lambda x: x[0], divided))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    sums, _ = jax.lax.scan(add, zeros, divided)
+    return jax.tree.map(lambda x: x / parts, sums)
+
+
+def averaged_gradients(
+    config: ConfigDict,
+    networks: Networks,
+    axis: str | None,
+    state: TrainState,
+    batch: dict[str, Array],
+    vgg: Any,
+) -> Gradients:
+    """Gradients of the whole batch, `{side: {network: tree}}`, of which this device has a share."""
+    gradients, metrics, extra = gradients_of_step(config, networks, axis, state, batch, vgg)
+    sides = {
+        side: {name: gradients[name] for name in names}
+        for side, names in SIDES.items()
+        if gradients.keys() >= {*names}
+    }
+    if axis is not None:
+        # or XLA would average what was computed in bfloat16 in bfloat16
+        sides = jax.lax.optimization_barrier(sides)
+        sides = {side: jax.lax.pmean(tree, axis) for side, tree in sides.items()}
+        metrics = jax.lax.pmean(metrics, axis)
+    return Gradients(sides, metrics, extra)
+
+
+def _with_spectral_advanced(state: TrainState) -> dict[str, Any]:
+    """The networks' collections after the step's one power iteration of all spectral norms."""
+    collection = spectral_norm.COLLECTION
+    return {
+        name: {**tree, collection: spectral_norm.advance(state.params[name], tree[collection])}
+        if collection in tree
+        else tree
+        for name, tree in state.extra.items()
+    }
+
+
+def train_step(
+    config: ConfigDict,
+    networks: Networks,
+    axis: str | None,
+    state: TrainState,
+    batch: dict[str, Array],
+    vgg: Any,
+) -> tuple[TrainState, Metrics]:
+    """One update of encoder and generator, and one of the discriminator on the same images.
+
+    Both losses see the weights from before the step.
+
+    Args:
+      config, networks: of the run.
+      axis: mesh axis over which gradients, metrics and batch statistics are averaged.
+      state: before the step.
+      batch: this device's share.
+      vgg: VGG19's parameters, or None if the perceptual loss has no weight.
+
+    Returns:
+      the state after the step, and scalars.
+    """
+    state = state.replace(extra=_with_spectral_advanced(state))
+
+    def averaged(state):
+        return averaged_gradients(config, networks, axis, state, batch, vgg)
+
+    sides, metrics, extra = averaged(state)
+    if config.optimizer.sam_rho:
+        rho = config.optimizer.sam_rho
+        sides = sharpness.gradients_uphill(lambda s: averaged(s)[0], state, sides, rho)
+    metrics |= {f"gradient_norm/{side}": optax.tree.norm(tree) for side, tree in sides.items()}
+    metrics |= {
+        f"weight/{name}": weight
+        for name, weight in loss_weights(config, state.step).items()
+        if is_used(config, name)
+    }
+    state = update_state(
+        config, state, sides["generator"], sides.get("discriminator", {}).get("discriminator")
+    )
+    extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
+    return state.replace(extra=extra), metrics
+
+
+def update_state(
+    config: ConfigDict, state: TrainState, gradients: Any, disc_gradients: Any | None
+) -> TrainState:
+    """The state after one update of each side, and of the averaged parameters.
+
+    Args:
+      config: of the run.
+      state: before the step.
+      gradients: of encoder and generator, by name.
+      disc_gradients: of the discriminator; without, it stays as it is.
+    """
+    sides = {
+        "autoencoder": ({n: state.params[n] for n in AUTOENCODER}, gradients),
+        "discriminator": (state.params["discriminator"], disc_gradients),
+    }
+    new_params, new_opt = {}, {}
+    for side, optimizer in optimizers(config).items():
+        old, gradient = sides[side]
+        new_params[side], new_opt[side] = old, state.opt_state[side]
+        if gradient is not None:
+            updates, new_opt[side] = optimizer.update(gradient, state.opt_state[side], old)
+            new_params[side] = optax.apply_updates(old, updates)
+    ema = state.ema
+    if ema is not None:
+        # the average's memory grows with the run, or the first weights would weigh too long
+        decay = jnp.minimum(config.train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        ema = optax.incremental_update(new_params["autoencoder"], ema, 1 - decay)
+    return TrainState(
+        step=state.step + 1,
+        params={**new_params["autoencoder"], "discriminator": new_params["discriminator"]},
+        extra=state.extra,
+        opt_state=new_opt,
+        ema=ema,
+    )
+
+
+def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Callable:
+    """`train_step` compiled over all devices: `(state, batch, vgg) -> (state, metrics)`.
+
+    The state is replicated and donated, the batch split along axis 0.
+    """
+    everywhere, split = PartitionSpec(), PartitionSpec(sharding.DATA)
+    step = jax.shard_map(
+        partial(train_step, config, networks, sharding.DATA),
+        mesh=mesh,
+        in_specs=(everywhere, split, everywhere),
+        out_specs=(everywhere, everywhere),
+        check_vma=False,
+    )
+    on_tpu = mesh.devices.flat[0].platform == "tpu"
+    return jax.jit(step, donate_argnums=0, compiler_options=TPU_OPTIONS if on_tpu else None)
