@@ -58,9 +58,9 @@ def _use_model(config: ConfigDict, name: str) -> None:
     config.model.initialization = "xavier"
     config.model.discriminator.spectral_norm = True
     config.losses.gradient_normalization = False
-    config.losses.l1 = _weight(0.0)
-    config.losses.feature_matching = _weight(10.0)
-    config.losses.kl = _weight(0.05 if family.variational(config.model) else 0.0)
+    config.losses.l1 = 0.0
+    config.losses.feature_matching = 10.0
+    config.losses.kl = 0.05 if family.variational(config.model) else 0.0
     config.optimizer.b1 = 0.0
     config.optimizer.weight_decay = 0.0
 
@@ -71,7 +71,7 @@ def _use_discriminator(config: ConfigDict, kind: str) -> None:
     if kind == "oasis":
         config.losses.gan_kind = "oasis"
         config.losses.gradient_normalization = False
-        config.losses.feature_matching = _weight(0.0)
+        config.losses.feature_matching = 0.0
 
 
 def _scam() -> ConfigDict:
@@ -152,24 +152,27 @@ def _scam() -> ConfigDict:
     config.model.discriminator.num_layers = 4
     config.model.discriminator.spectral_norm = False
 
-    # A weight goes from start to end over `steps` by equal factors; gan's and swapped's switches.
+    # A loss's weight; 0 turns it off. `schedules` holds the weights that change during training:
+    # `config.losses.schedules.gan = {"start": 0.0, "steps": 2600}` starts at 0 and ends at `gan`.
+    # `gan` and `swapped` switch at that step, the others move there by equal factors.
     config.losses = ConfigDict()
+    config.losses.schedules = ConfigDict()
     config.losses.gradient_normalization = True
     # 'hinge' or 'non_saturating'; 'oasis' with that discriminator.
     config.losses.gan_kind = "hinge"
     # Scale the GAN weight by the ratio of gradients at the last layer (Taming Transformers).
     config.losses.adaptive_gan = False
-    config.losses.gan = _weight(1.0)
+    config.losses.gan = 1.0
     # The GAN loss of images generated with another image's latents.
-    config.losses.swapped = _weight(0.0)
-    config.losses.l1 = _weight(10.0)
-    config.losses.perceptual = _weight(10.0)
+    config.losses.swapped = 0.0
+    config.losses.l1 = 10.0
+    config.losses.perceptual = 10.0
     config.losses.perceptual_dtype = ""
-    config.losses.feature_matching = _weight(0.0)
+    config.losses.feature_matching = 0.0
     # A sum over so many images, however many a batch has: as on one of the authors' devices.
     config.losses.kl_images = 8
-    config.losses.kl = _weight(0.0)
-    config.losses.r1 = _weight(0.0)
+    config.losses.kl = 0.0
+    config.losses.r1 = 0.0
     # R1 is added at every so many steps.
     config.losses.lazy_r1_step = 16
 
@@ -226,7 +229,3 @@ def _scam() -> ConfigDict:
         }
     )
     return config
-
-
-def _weight(value: float) -> ConfigDict:
-    return ConfigDict({"start": value, "end": value, "steps": 0})

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import grain
 import numpy as np
 
-from data.sources import Example, Source
+from scam_jax.examples import Example, Source
 
 Augment = Callable[[Example, np.random.Generator], Example]
 

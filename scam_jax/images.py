@@ -1,9 +1,11 @@
-"""Pictures of images `uint8 [H, W, 3]` and label maps `uint8 [H, W]` side by side."""
+"""Images as numbers and as pictures: value ranges, colours of label maps, grids, files."""
 
 import colorsys
 import pathlib
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,6 +23,11 @@ def palette(num_labels: int) -> np.ndarray:
 def colorize(labels: np.ndarray, num_labels: int) -> np.ndarray:
     """A label map `[..., H, W]` as colours `[..., H, W, 3]`."""
     return palette(num_labels)[labels]
+
+
+def to_float(image: jax.Array) -> jax.Array:
+    """Converts uint8 images to float32 in [-1, 1]; float images pass unchanged."""
+    return image / jnp.float32(127.5) - 1 if image.dtype == jnp.uint8 else image
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -36,6 +36,7 @@ class Family(NamedTuple):
       variational: whether the encoder gives Gaussians, of a `config.model`.
       faults: what is impossible in a config: (key, remedy) of each fault.
       batch_norm: whether the networks share statistics of the batch, of a `config.model`.
+      has_latents: whether the encoder gives latents of an image, of a `config.model`.
       has_attention: whether there is attention to be drawn.
     """
 
@@ -46,4 +47,5 @@ class Family(NamedTuple):
     variational: Callable[[ConfigDict], bool] = lambda model: False
     faults: Callable[[ConfigDict], list[tuple[str, str]]] = lambda config: []
     batch_norm: Callable[[ConfigDict], bool] = lambda model: False
+    has_latents: Callable[[ConfigDict], bool] = lambda model: True
     has_attention: bool = False

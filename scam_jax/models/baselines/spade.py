@@ -131,21 +131,13 @@ def build_with(
     )
 
 
-def _faults(config: ConfigDict) -> list[tuple[str, str]]:
-    faults = faults_of_sizes(config)
-    swapped = config.losses.swapped
-    if not config.model.encoder.use_vae and max(swapped.start, swapped.end) > 0:
-        remedy = "without model.encoder.use_vae there are no latents to swap: use 0"
-        faults.append(("losses.swapped.end", remedy))
-    return faults
-
-
 FAMILY = Family(
     build=partial(build_with, SPADEGenerator),
     shared={"latent_dim": 256},
     encoder={"conv_features": 64, "use_vae": True},
     generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=_faults,
+    faults=faults_of_sizes,
     variational=lambda model: model.encoder.use_vae,
+    has_latents=lambda model: model.encoder.use_vae,
     batch_norm=lambda model: True,
 )
