@@ -1,7 +1,5 @@
 """CLADE: γ and β looked up by label (Tan et al. 2021); encoder and generator are SPADE's else."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 
@@ -34,4 +32,4 @@ class CLADEGenerator(spade.SPADEGenerator):
         return self.recomputed(CLADEModulation)(self.num_labels, self.batch_axis, name=name)
 
 
-FAMILY = spade.FAMILY._replace(build=partial(spade.build_with, CLADEGenerator))
+FAMILY = spade.FAMILY._replace(generator_class=CLADEGenerator)

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import ResidualGenerator, residual_options
+from scam_jax.models.baselines.residual_generator import ResidualGenerator
 from scam_jax.models.baselines.spade import ENCODER_SIZE, StridedConvs
-from scam_jax.models.family import Common, Family
+from scam_jax.models.family import Family
 from scam_jax.models.layers.label_maps import LabelMapEncoder
 from scam_jax.models.layers.latents import Gaussian, Latents
 from scam_jax.models.layers.primitives import Array, Conv, LayerSpec, instance_norm
@@ -127,13 +127,6 @@ class GroupDNetGenerator(ResidualGenerator):
         return module(self.num_labels, self.groups(i), self.layer, name=name)
 
 
-def _build(model: ConfigDict, common: Common) -> tuple[nn.Module, nn.Module]:
-    return (
-        GroupDNetEncoder(common.num_labels, layer=common.encoder_layer, **model.encoder),
-        GroupDNetGenerator(**residual_options(model, common)),
-    )
-
-
 def _faults(config: ConfigDict) -> list[tuple[str, str]]:
     generator, num_labels = config.model.generator, config.data.num_labels
     faults = []
@@ -146,10 +139,8 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 FAMILY = Family(
-    build=_build,
-    shared={},
-    encoder={"conv_features": 32},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
+    GroupDNetEncoder,
+    GroupDNetGenerator,
     variational=lambda model: True,
     faults=_faults,
 )

@@ -3,14 +3,9 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import (
-    ResidualGenerator,
-    faults_of_sizes,
-    residual_options,
-)
-from scam_jax.models.family import Common, Family
+from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
+from scam_jax.models.family import Family
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import LabelTable, laid_out, region_means
 from scam_jax.models.layers.latents import Gaussian, Latents
@@ -157,20 +152,10 @@ class INADEGenerator(ResidualGenerator):
         return self.recomputed(INADEModulation)(self.num_labels, self.layer, name=name)
 
 
-def _build(model: ConfigDict, common: Common) -> tuple[nn.Module, nn.Module]:
-    return (
-        INADEEncoder(
-            common.num_labels, model.latent_dim, layer=common.encoder_layer, **model.encoder
-        ),
-        INADEGenerator(**residual_options(model, common)),
-    )
-
-
 FAMILY = Family(
-    build=_build,
-    shared={"latent_dim": 64},
-    encoder={"conv_features": 64},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=faults_of_sizes,
+    INADEEncoder,
+    INADEGenerator,
+    shared_keys=("latent_dim",),
     variational=lambda model: True,
+    faults=faults_of_sizes,
 )

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from scam_jax.models.family import Common
 from scam_jax.models.layers.latents import Latents
 from scam_jax.models.layers.primitives import (
     Array,
@@ -138,17 +137,6 @@ class ResidualGenerator(nn.Module):
 def _folded(keys: Array | None, number: int) -> Array | None:
     """Keys of one of a generator's draws, from those of the examples."""
     return None if keys is None else jax.vmap(lambda k: jax.random.fold_in(k, number))(keys)
-
-
-def residual_options(model: ConfigDict, common: Common) -> dict[str, object]:
-    """The attributes of a family's `ResidualGenerator`, of `config.model`."""
-    return dict(
-        num_labels=common.num_labels,
-        batch_axis=common.batch_axis,
-        rematerialize=common.rematerialize,
-        layer=common.generator_layer,
-        **model.generator,
-    )
 
 
 def faults_of_sizes(config: ConfigDict) -> list[tuple[str, str]]:

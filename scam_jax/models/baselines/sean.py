@@ -1,18 +1,11 @@
 """SEAN: a code for each label, by pooling over its region (Zhu et al. 2020)."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import (
-    ResidualGenerator,
-    faults_of_sizes,
-    residual_options,
-)
-from scam_jax.models.family import Common, Family
+from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
+from scam_jax.models.family import Family
 from scam_jax.models.layers import convolution
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import (
@@ -155,24 +148,11 @@ class SEANGenerator(ResidualGenerator):
         return module(self.num_labels, use_codes, self.batch_axis, self.layer, name=name)
 
 
-def build_with(
-    generator: type[ResidualGenerator], model: ConfigDict, common: Common
-) -> tuple[nn.Module, nn.Module]:
-    """SEAN's encoder, and a generator that takes its codes."""
-    return (
-        SEANEncoder(
-            common.num_labels, model.latent_dim, layer=common.encoder_layer, **model.encoder
-        ),
-        generator(**residual_options(model, common)),
-    )
-
-
 FAMILY = Family(
-    build=partial(build_with, SEANGenerator),
-    shared={"latent_dim": 512},
-    encoder={"conv_features": 32, "use_vae": False},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=faults_of_sizes,
+    SEANEncoder,
+    SEANGenerator,
+    shared_keys=("latent_dim",),
     variational=lambda model: model.encoder.use_vae,
+    faults=faults_of_sizes,
     batch_norm=lambda model: True,
 )

@@ -1,7 +1,5 @@
 """SEAN-CLADE: SEAN with CLADE's tables in place of the label-map encoders (Tan et al. 2021)."""
 
-from functools import partial
-
 from scam_jax.models.baselines import sean
 from scam_jax.models.layers.label_maps import LabelTable, laid_out
 from scam_jax.models.layers.primitives import Array
@@ -22,4 +20,4 @@ class SEANCLADEGenerator(sean.SEANGenerator):
     modulation_class = SEANCLADEModulation
 
 
-FAMILY = sean.FAMILY._replace(build=partial(sean.build_with, SEANCLADEGenerator))
+FAMILY = sean.FAMILY._replace(generator_class=SEANCLADEGenerator)

@@ -1,18 +1,12 @@
 """SPADE: γ and β from the label map, one code for the whole image (Park et al. 2019)."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import (
-    ResidualGenerator,
-    faults_of_sizes,
-    residual_options,
-)
-from scam_jax.models.family import Common, Family
+from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
+from scam_jax.models.family import Family
 from scam_jax.models.layers.label_maps import LabelMapEncoder
 from scam_jax.models.layers.latents import Gaussian, Latents
 from scam_jax.models.layers.primitives import (
@@ -121,16 +115,6 @@ class SPADEGenerator(ResidualGenerator):
         return module(self.num_labels, self.batch_axis, self.layer, name=name)
 
 
-def build_with(
-    generator: type[ResidualGenerator], model: ConfigDict, common: Common
-) -> tuple[nn.Module, nn.Module]:
-    """SPADE's encoder, and a generator that takes its code."""
-    return (
-        SPADEEncoder(model.latent_dim, layer=common.encoder_layer, **model.encoder),
-        generator(**residual_options(model, common)),
-    )
-
-
 def _faults(config: ConfigDict) -> list[tuple[str, str]]:
     faults = faults_of_sizes(config)
     swapped = config.losses.swapped
@@ -141,11 +125,10 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 FAMILY = Family(
-    build=partial(build_with, SPADEGenerator),
-    shared={"latent_dim": 256},
-    encoder={"conv_features": 64, "use_vae": True},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=_faults,
+    SPADEEncoder,
+    SPADEGenerator,
+    shared_keys=("latent_dim",),
     variational=lambda model: model.encoder.use_vae,
+    faults=_faults,
     batch_norm=lambda model: True,
 )

@@ -40,9 +40,9 @@ class MultiScaleDiscriminator(MultiScale):
     """A `PatchGAN` at every scale."""
 
     num_scales: int = 2
-    features: int = 64
-    num_layers: int = 4
-    spectral_norm: bool = False
+    features: int = PatchGAN.features
+    num_layers: int = PatchGAN.num_layers
+    spectral_norm: bool = PatchGAN.spectral_norm
     layer: LayerSpec = LayerSpec()
 
     def of_scale(self, scale: int) -> nn.Module:

@@ -56,10 +56,10 @@ class MultiScaleStyleGAN2Discriminator(MultiScale):
     """A `StyleGAN2Discriminator` at every scale, each with a layer less than the one before."""
 
     num_scales: int = 1
-    features: int = 64
-    num_layers: int = 7
-    max_features: int = 512
-    spectral_norm: bool = False
+    features: int = StyleGAN2Discriminator.features
+    num_layers: int = StyleGAN2Discriminator.num_layers
+    max_features: int = StyleGAN2Discriminator.max_features
+    spectral_norm: bool = StyleGAN2Discriminator.spectral_norm
     layer: LayerSpec = LayerSpec()
 
     def of_scale(self, scale: int) -> nn.Module:

@@ -1,32 +1,11 @@
 """SCAM: several latents a label, exchanged with the image by masked attention (ECCV 2022)."""
 
-import flax.linen as nn
 from ml_collections import ConfigDict
 
-from scam_jax.models.family import Common, Family
+from scam_jax.models.family import Family
 from scam_jax.models.layers.primitives import start_size
 from scam_jax.models.scam.sat_encoder import SATEncoder
 from scam_jax.models.scam.scam_generator import SCAMGenerator
-
-
-def _build(model: ConfigDict, common: Common) -> tuple[nn.Module, nn.Module]:
-    shared = dict(
-        num_labels=common.num_labels,
-        latents_per_label=model.latents_per_label,
-        background_latents=model.background_latents,
-        attention_dim=model.attention_dim,
-    )
-    encoder = SATEncoder(
-        latent_dim=model.latent_dim, layer=common.encoder_layer, **shared, **model.encoder
-    )
-    generator = SCAMGenerator(
-        batch_axis=common.batch_axis,
-        rematerialize=common.rematerialize,
-        layer=common.generator_layer,
-        **shared,
-        **model.generator,
-    )
-    return encoder, generator
 
 
 def _faults(config: ConfigDict) -> list[tuple[str, str]]:
@@ -63,34 +42,9 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 FAMILY = Family(
-    build=_build,
-    shared={
-        "latents_per_label": 8,
-        "background_latents": 8,
-        "latent_dim": 256,
-        "attention_dim": 256,
-    },
-    encoder={
-        "num_blocks": 7,
-        "num_heads": 1,
-        "position_dim": 40,
-        "conv_features": 16,
-        "use_self_attention": True,
-        "image_conv": True,
-        "reverse_conv": False,
-        "use_vae": False,
-        "latents": "learned",
-    },
-    generator={
-        "features": 64,
-        "num_up_layers": 6,
-        "num_heads": 1,
-        "attention": "duplex",
-        "architecture": "skip",
-        "norm": "instance",
-        "mask_adain_layers": 0,
-        "add_noise": True,
-    },
+    SATEncoder,
+    SCAMGenerator,
+    shared_keys=("latents_per_label", "background_latents", "latent_dim", "attention_dim"),
     variational=lambda model: model.encoder.use_vae,
     faults=_faults,
     batch_norm=lambda model: model.generator.norm == "batch",

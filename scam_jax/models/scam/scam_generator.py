@@ -132,9 +132,9 @@ class SCAMGenerator(nn.Module):
     """
 
     num_labels: int
-    latents_per_label: int = 8
-    background_latents: int = 8
-    attention_dim: int = 256
+    latents_per_label: int
+    background_latents: int
+    attention_dim: int
     features: int = 64
     num_up_layers: int = 6
     num_heads: int = 1
