@@ -1,4 +1,4 @@
-"""SCAM: several latents a label, exchanged with the image by masked attention (ECCV 2022)."""
+"""SCAM (ECCV 2022): several latents per label, which exchange information with the image."""
 
 from ml_collections import ConfigDict
 
@@ -9,6 +9,7 @@ from scam_jax.models.scam.scam_generator import SCAMGenerator
 
 
 def _faults(config: ConfigDict) -> list[tuple[str, str]]:
+    """Returns a (key, remedy) pair for each value that SCAM cannot use."""
     model, encoder, generator = config.model, config.model.encoder, config.model.generator
     size = config.data.height, config.data.width
     heads = f"must divide model.attention_dim = {model.attention_dim}"
@@ -19,15 +20,15 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
         "model.generator.num_heads": (model.attention_dim % generator.num_heads == 0, heads),
         "model.encoder.position_dim": (
             encoder.position_dim % 4 == 0,
-            "a position needs channels divisible by 4",
+            "a position embedding needs channels divisible by 4",
         ),
         "model.encoder.conv_features": (
             encoder.conv_features % 2 == 0 or not with_maps,
-            "its double carries a position: use an even number",
+            "a position embedding needs twice this number divisible by 4: use an even number",
         ),
         "model.generator.features": (
             generator.features % 4 == 0,
-            "every map carries a position: use a number divisible by 4",
+            "every map has a position embedding: use a number divisible by 4",
         ),
         "model.generator.num_up_layers": (
             min(start_size(*size, generator.num_up_layers)) >= 1,
