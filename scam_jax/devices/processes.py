@@ -203,7 +203,7 @@ class StopRequest:
     stop after the same step.
 
     Attributes:
-      signal: the signal that was received.
+      signal: the signal that was received, or SIGTERM if JAX received it.
     """
 
     def __init__(self):

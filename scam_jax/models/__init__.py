@@ -108,7 +108,7 @@ def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
 def _network(
     module_class: type[nn.Module], config: ConfigDict, name: str, common: Mapping[str, Any]
 ) -> nn.Module:
-    """Builds a network from its section of the config and those common values that it has."""
+    """Builds a network from its section of the config and the common values that it uses."""
     section = config.model[name]
     own = {key: value for key, value in section.items() if key not in ("dtype", "kind")}
     fields = {field.name for field in dataclasses.fields(module_class)}

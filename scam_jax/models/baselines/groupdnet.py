@@ -75,7 +75,7 @@ class GroupDNetEncoder(nn.Module):
           A `Gaussian` of `[B, 4, 4, 8L]`, 8 channels per label.
         """
         parts = jax.vmap(lambda x, y: crops(x, y, self.num_labels, ENCODER_SIZE))(image, labels)
-        # the three channels of a label stand together, as they form a group
+        # the three channels of a label are adjacent, because they form a group
         parts = parts.transpose(0, 2, 3, 1, 4).reshape(len(image), ENCODER_SIZE, ENCODER_SIZE, -1)
         convs = StridedConvs(self.conv_features * self.num_labels, self.num_labels, self.layer)
         nn.share_scope(self, convs)

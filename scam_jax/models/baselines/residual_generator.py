@@ -174,7 +174,7 @@ def faults_of_sizes(config: ConfigDict) -> list[tuple[str, str]]:
       config: the whole config.
 
     Returns:
-      A list of the (key, remedy) pair of the fault, or an empty list.
+      A list of (key, remedy) pairs: one if the map would be empty, otherwise none.
     """
     size, layers = (config.data.height, config.data.width), config.model.generator.num_up_layers
     if min(start_size(*size, layers - 2)) >= 1:

@@ -93,7 +93,7 @@ class SPADEEncoder(nn.Module):
         return Gaussian(*(layer(x).astype(jnp.float32) for layer in layers))
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Mixes two images' codes: the subject's if `from_subject`, bool `[L]`, has any label."""
+        """Picks the subject's code if `from_subject`, bool `[L]`, has a label, or the target's."""
         take = from_subject.any()
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 

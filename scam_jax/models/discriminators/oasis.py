@@ -29,7 +29,7 @@ class OASISDiscriminator(nn.Module):
     layer: LayerSpec = LayerSpec()
 
     def at_scale(self, image: Array, one_hot: Array, scale: int) -> list[Array]:
-        """Returns the result of the only scale, 0, as `MultiScale.at_scale` does."""
+        """Computes the maps of one scale, like `MultiScale.at_scale`; there is only scale 0."""
         return self(image, one_hot)[scale]
 
     @nn.compact

@@ -106,7 +106,7 @@ class SATEncoder(nn.Module):
         return jnp.broadcast_to(value, (batch, *shape))
 
     def _maps(self, image: Array) -> list[Array]:
-        """Returns the map `[B, h, w, C]` that each block attends to, with position embedding."""
+        """Returns one map `[B, h, w, C]` per block to attend to, with position embedding."""
         position = sinusoidal_position(*image.shape[1:3], self.position_dim)
         position = jnp.broadcast_to(position, (image.shape[0], *position.shape))
         maps = [jnp.concatenate([image, position.astype(image.dtype)], axis=-1)]

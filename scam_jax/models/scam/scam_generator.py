@@ -97,7 +97,7 @@ class Modulation(nn.Module):
         return leaky_relu(y), latents
 
     def _update(self, latents: Array, pixels: Array, regions: Regions) -> Array:
-        """Returns the latents that the pixels attend to, `[B, N, S]`."""
+        """Updates the latents `[B, N, S]`, from the pixels if duplex."""
         if self.duplex:
             transformer = MaskedTransformer(
                 self.attention_dim, self.num_heads, self.layer, name="image_to_latent"
