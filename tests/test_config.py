@@ -107,7 +107,7 @@ def test_impossible_values_are_refused(overrides, message):
         (
             "model=groupdnet",
             dict(data__num_labels=5),
-            r"generator.features = 4: .*a channel a label: use 5",
+            r"generator.features = 4: .*one channel per label: use 5",
         ),
         (
             "model=groupdnet",

@@ -150,7 +150,7 @@ def test_several_processes_that_jax_cannot_find(environment, message):
     ids=["srun", "mpirun"],
 )
 def test_jax_joins_what_the_launcher_names(variables, rank, local_rank):
-    script = "from scam_jax import processes; processes.join(None, None, None)"
+    script = "from scam_jax.devices import processes; processes.join(None, None, None)"
     script += "; import jax; print(jax.process_index(), 'of', jax.process_count())"
     port = {"JAX_COORDINATOR_PORT": str(free_port())}
     started = [
@@ -177,7 +177,7 @@ def test_jax_joins_what_the_launcher_names(variables, rank, local_rank):
         (("node0:port", 2, 0), "--coordinator=node0:port: use HOST:PORT"),
         (("node0:70000", 2, 0), "--coordinator=node0:70000: use HOST:PORT"),
         (("node0:1234", 0, 0), "--num_processes=0: use 1 or more"),
-        (("node0:1234", 2, 2), "--process_id=2: the 2 of --num_processes are numbered 0 … 1"),
+        (("node0:1234", 2, 2), "--process_id=2: use 0 … 1 with --num_processes=2"),
         (("node0:1234", 2, -1), "--process_id=-1: "),
     ],
 )
