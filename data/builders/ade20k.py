@@ -16,10 +16,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
-from data.builders.builder import (
+from data.builders.manual_download import (
     UNPACK_AGAIN,
-    ArrayRecordBuilder,
     Example,
+    ManualDownloadBuilder,
     decode,
     raise_if_any,
     to_numbers,
@@ -58,7 +58,7 @@ class _Scene:
     label_map: epath.Path
 
 
-class Ade20k(ArrayRecordBuilder):
+class Ade20k(ManualDownloadBuilder):
     """ADE20K of the scene parsing challenge 2016, at the photos' own sizes, sorted by name.
 
     Features: `id` (the file's name), `image` (uint8 `[H, W, 3]`) and `label` (uint8 `[H, W, 1]`,

@@ -11,10 +11,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
-from data.builders.builder import (
+from data.builders.manual_download import (
     UNPACK_AGAIN,
-    ArrayRecordBuilder,
     Example,
+    ManualDownloadBuilder,
     decode,
     raise_if_any,
     to_numbers,
@@ -100,7 +100,7 @@ class _Merged:
 _Face = _Masked | _Merged
 
 
-class CelebaMaskHq(ArrayRecordBuilder):
+class CelebaMaskHq(ManualDownloadBuilder):
     """CelebAMask-HQ at one size: example i of a split is the photo of its i-th number.
 
     Features: `id` (the number as five digits), `image` (uint8 `[H, W, 3]`) and `label` (uint8

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
+from data.array_record_builder import ArrayRecordBuilder, log_progress
 from data.synthetic import scenes
 
 # 2022 was the seed of the pictures that the demo's settings were chosen by; these are others.
@@ -36,7 +37,7 @@ class SyntheticPeopleConfig(tfds.core.BuilderConfig):
     num_test: int = 256
 
 
-class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
+class SyntheticPeople(ArrayRecordBuilder, tfds.core.GeneratorBasedBuilder):
     """Synthetic people with label maps and, but in the train split, with perfect subject transfers.
 
     Example i of a split depends on `SEED`, the split and i alone. Features: `id`, `image`
@@ -67,10 +68,6 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
             num_test=128,
         ),
     ]
-
-    def __init__(self, **kwargs: Any):
-        # Random access needs array_record; TFDS's own default cannot be read without TensorFlow.
-        super().__init__(**{"file_format": "array_record", **kwargs})
 
     def _info(self) -> tfds.core.DatasetInfo:
         height, width = self.builder_config.height, self.builder_config.width
@@ -103,7 +100,7 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split: str, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        for index in range(count):
+        for index in log_progress(range(count), f"drawing {self.name}: {split}", count):
             name = f"{split}_{index:06d}"
             yield name, {"id": name, **self._example(split, index)}
 

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 from PIL import Image
 
+from data.array_record_builder import ArrayRecordBuilder, log_progress
 from scam_jax.inference import photos
 
 # TFDS keeps the examples of a shard in memory while it writes the shard.
@@ -29,7 +29,9 @@ Result = TypeVar("Result")
 Example = dict[str, Any]
 
 
-class ArrayRecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+class ManualDownloadBuilder(
+    ArrayRecordBuilder, tfds.core.ShardBasedBuilder, skip_registration=True
+):
     """Turns files in the user's `manual_dir` into array_record files, in the order of the items.
 
     Not a GeneratorBasedBuilder: that one needs TensorFlow for a split of more than 1000 MiB, and
@@ -38,15 +40,6 @@ class ArrayRecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     A subclass sets `MANUAL_DOWNLOAD_INSTRUCTIONS` and `disable_shuffling`, and says what its items
     are: anything that one example each can be read from.
     """
-
-    def __init__(self, **kwargs: Any):
-        """Takes what TFDS's builders take: `config`, `data_dir` and so on.
-
-        Args:
-            **kwargs: of `tfds.core.DatasetBuilder`.
-        """
-        # Random access needs array_record; TFDS's own default cannot be read without TensorFlow.
-        super().__init__(**{"file_format": "array_record", **kwargs})
 
     @abc.abstractmethod
     def _list_items(self, manual_dir: epath.Path) -> dict[str, Sequence[Any]]:
@@ -80,8 +73,8 @@ class ArrayRecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         self, split: str, items: Sequence[Any], start: int, stop: int
     ) -> Iterator[tuple[str, Example]]:
         """Yields the examples of items `start` to `stop` (or the last), each with its key."""
-        logging.info("preparing %s: %s from %d of %d on", self.name, split, start, len(items))
-        for example in ordered_map(self._read_example, items[start:stop]):
+        examples = ordered_map(self._read_example, items[start:stop])
+        for example in log_progress(examples, f"preparing {self.name}: {split}", len(items), start):
             yield example["id"], example
 
     def _list_names(self, folder: epath.Path) -> list[str]:
