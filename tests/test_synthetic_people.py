@@ -1,4 +1,4 @@
-"""The TFDS builder and how a configuration reaches it."""
+"""The TFDS builder of synthetic people, and its use through a configuration."""
 
 import itertools
 import pathlib
