@@ -7,18 +7,18 @@ import hashlib
 import os
 import pathlib
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data.folder import Pair, find_pairs
+from data.folder import Pair, find_pairs, first_names
 from scam_jax.inference import photos
 from scam_jax.inference.label_map import LabelMap
 
 _NUM_VALUES = 256
-_NUM_SAMPLES, _NAMES_SHOWN, _MAX_RENUMBERED = 8, 5, 32
+_NUM_SAMPLES, _MAX_RENUMBERED = 8, 32
 
 
 @dataclasses.dataclass
@@ -195,13 +195,13 @@ def _size_warnings(splits: dict[str, Split]) -> Iterator[str]:
         if split.misshapen:
             yield (
                 f"{len(split.misshapen)} of {split.num_pairs} label maps of {name} have another "
-                f"SHAPE than their photos ({_first(split.misshapen)}): stretched to fit, they may "
-                "not lie where the photo's regions are; make them from the photos as they are"
+                f"SHAPE than their photos ({first_names(split.misshapen)}): stretched to fit, they "
+                "may not lie where the photo's regions are; make them from the photos as they are"
             )
         if split.resized:
             yield (
                 f"{len(split.resized)} of {split.num_pairs} label maps of {name} have another size "
-                f"than their photos ({_first(split.resized)}): they are resized, nearest"
+                f"than their photos ({first_names(split.resized)}): they are resized, nearest"
             )
 
 
@@ -213,7 +213,7 @@ def _leaks(splits: dict[str, Split]) -> Iterator[str]:
         if name != "train" and same:
             count = "1 photo" if len(same) == 1 else f"{len(same)} photos"
             yield (
-                f"byte for byte in train too: {count} of {name} ({_first(same)}); remove from "
+                f"byte for byte in train too: {count} of {name} ({first_names(same)}); remove from "
                 f"either, or the figures of {name} flatter the model"
             )
 
@@ -259,10 +259,6 @@ def label_flags(label_map: str, num_labels: int) -> str:
     """Returns the flags of main.py that set the label map and the number of labels."""
     given = [f"--config.data.label_map={shlex.quote(label_map)}"] * bool(label_map)
     return " ".join([*given, f"--config.data.num_labels={num_labels}"])
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMES_SHOWN]) + ", …" * (len(names) > _NAMES_SHOWN)
 
 
 def _ranges(labels: Collection[int]) -> str:
