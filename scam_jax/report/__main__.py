@@ -16,6 +16,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse_flags.ArgumentParser(
         prog="python -m scam_jax.report",
         description="Compares runs in report.html and report.md.",
+        conflict_handler="resolve",  # Other modules may define flags of the same names.
     )
     parser.add_argument(
         "runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, or a folder of runs"
