@@ -88,7 +88,7 @@ def write(
     sections = [s for s in sections if s.tables or s.notes or s.galleries]
     data = ", ".join(dict.fromkeys(model.data for model in models))
     who = models[0].name if len(models) == 1 else f"{len(models)} models"
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     about = facts.facts_of(models) | {"report made": {now: ""}}
     return document.write(output, f"{who} on {data}", about, sections)
 
