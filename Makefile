@@ -1,4 +1,7 @@
-PYTHON ?= python3.11
+# The first of these that has a version to go with requirements.txt, or `make PYTHON=...`.
+PYTHONS := python3 python3.13 python3.12 python3.11
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
 
@@ -41,12 +44,18 @@ pod-check-quick: .venv-pod/ready
 		--config.model.generator.num_up_layers=4 --config.model.generator.features=8 \
 		--config.model.discriminator.features=8
 
+# A virtual environment with a list of requirements: $(call install,FOLDER,FILE).
+define install
+@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed, and" \
+	"$(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1):" \
+	"install one of them, or name it by make PYTHON=/path/to/python" >&2; exit 1; }
+$(PYTHON) -m venv $(1)
+$(1)/bin/pip install -qq --disable-pip-version-check -r $(2)
+touch $(1)/ready
+endef
+
 .venv/ready: requirements.txt
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+	$(call install,.venv,requirements.txt)
 
 .venv-pod/ready: requirements.txt requirements-pod.txt
-	$(PYTHON) -m venv .venv-pod
-	.venv-pod/bin/pip install --quiet --disable-pip-version-check -r requirements-pod.txt
-	touch $@
+	$(call install,.venv-pod,requirements-pod.txt)

@@ -1,5 +1,6 @@
 """What `import scam_jax` gives, and what it costs."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -21,4 +22,5 @@ def test_unknown_attribute():
 def test_the_package_alone_does_not_import_jax():
     """The data checker uses modules of the package, and starts without waiting for JAX."""
     program = "import scam_jax.images, sys; assert 'jax' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    root = pathlib.Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
