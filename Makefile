@@ -38,7 +38,7 @@ pod-check: .venv-pod/ready
 
 # A small size of the same step.
 pod-check-quick: .venv-pod/ready
-	$(RUN_POD) -m scam_jax.aot --config=configs/celeba.py --topology=v5e:4x4 \
+	$(RUN_POD) -m scam_jax.cost --config=configs/celeba.py --topology=v5e:4x4 \
 		--config.data.height=64 --config.data.width=64 --config.train.batch_size=256 \
 		--config.model.dtype=bfloat16 --config.model.encoder.num_blocks=4 \
 		--config.model.generator.num_up_layers=4 --config.model.generator.features=8 \

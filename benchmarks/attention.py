@@ -17,7 +17,8 @@ from absl import app, flags
 from benchmarks import alternatives, inputs, timing
 from scam_jax.models.layers.primitives import AffineParams, LayerSpec
 from scam_jax.models.scam.attention import MaskedAttention
-from scam_jax.models.scam.regions import LatentLayout, find_regions
+from scam_jax.models.scam.latent_layout import LatentLayout
+from scam_jax.models.scam.regions import find_regions
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _BATCH = flags.DEFINE_integer("batch", 1, "Images.")

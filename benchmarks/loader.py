@@ -29,7 +29,8 @@ from data import augment, pipeline
 from data.builders import celeba_mask_hq
 from data.builders.celeba_mask_hq import CelebaMaskHq, CelebaMaskHqConfig
 from data.folder import FolderSource
-from data.sources import Mapped, Source
+from data.sources import Mapped
+from scam_jax.examples import Source
 from scam_jax.inference.label_map import LabelMap
 
 SIZE, BATCH_SIZE, PHOTOS = 256, 32, 256

@@ -18,7 +18,7 @@ from scam_jax import models
 from scam_jax.cost import chips, flops
 from scam_jax.devices import sharding
 from scam_jax.training import state
-from scam_jax.training import step as steps
+from scam_jax.training.step import make_train_step
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _BATCH = flags.DEFINE_integer("batch", 1, "Images a step, over all devices.")
@@ -46,7 +46,7 @@ class Run:
         self.state = place(state.create(config, networks))
         self.rest = sharding.to_global(inputs.random_batch(config), mesh), place(vgg)
         with context():
-            lowered = steps.make_train_step(config, networks, mesh).lower(self.state, *self.rest)
+            lowered = make_train_step(config, networks, mesh).lower(self.state, *self.rest)
             self.compiled = lowered.compile()
 
     def __call__(self):

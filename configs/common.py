@@ -45,33 +45,43 @@ def _parsed(choices: str) -> dict[str, str]:
 
 
 def _use_model(config: ConfigDict, name: str) -> None:
-    """Makes `config` that of another family of models, trained as the authors trained baselines."""
-    family = models.FAMILIES[name]
+    """Changes the model family, and trains baselines as the authors of SCAM trained them."""
     for key in models.FAMILIES[config.model.family].shared:
         del config.model[key]
-    config.model.family = name
-    config.model.update(dict(family.shared))
-    config.model.encoder = ConfigDict({"dtype": "", **family.encoder})
-    config.model.generator = ConfigDict({"dtype": "", **family.generator})
+    _set_family(config, name)
     if name == "scam":
         return
     config.model.initialization = "xavier"
     config.model.discriminator.spectral_norm = True
     config.losses.gradient_normalization = False
-    config.losses.l1 = _weight(0.0)
-    config.losses.feature_matching = _weight(10.0)
-    config.losses.kl = _weight(0.05 if family.variational(config.model) else 0.0)
+    config.losses.l1 = 0.0
+    config.losses.feature_matching = 10.0
+    config.losses.kl = 0.05 if models.FAMILIES[name].variational(config.model) else 0.0
     config.optimizer.b1 = 0.0
     config.optimizer.weight_decay = 0.0
 
 
 def _use_discriminator(config: ConfigDict, kind: str) -> None:
-    options = models.discriminator_options(kind)
-    config.model.discriminator = ConfigDict({"dtype": "", "kind": kind, **options})
+    _set_discriminator(config, kind)
     if kind == "oasis":
         config.losses.gan_kind = "oasis"
         config.losses.gradient_normalization = False
-        config.losses.feature_matching = _weight(0.0)
+        config.losses.feature_matching = 0.0
+
+
+def _set_family(config: ConfigDict, name: str) -> None:
+    """Gives `config.model` the keys of a family, with their published values."""
+    family = models.FAMILIES[name]
+    config.model.family = name
+    config.model.update(family.shared)
+    config.model.encoder = ConfigDict({"dtype": "", **family.encoder})
+    config.model.generator = ConfigDict({"dtype": "", **family.generator})
+
+
+def _set_discriminator(config: ConfigDict, kind: str) -> None:
+    """Gives `config.model.discriminator` the keys of a kind, with their published values."""
+    options = models.discriminator_options(kind)
+    config.model.discriminator = ConfigDict({"dtype": "", "kind": kind, **options})
 
 
 def _scam() -> ConfigDict:
@@ -106,70 +116,40 @@ def _scam() -> ConfigDict:
 
     config.model = ConfigDict()
     # 'scam', or a baseline: 'spade', 'clade', 'sean', 'sean_clade', 'inade', 'groupdnet'. Chosen by
-    # --config=configs/NAME.py:model=sean, for the model's other keys depend on it.
+    # --config=configs/NAME.py:model=sean, because the keys of encoder and generator depend on it.
+    # They and their published values are the fields of the modules, see scam_jax/models.
     config.model.family = "scam"
-    # How weights start: 'pytorch', as PyTorch's layers do, or 'xavier', as the baselines do.
+    # Initial weights: 'pytorch', as PyTorch's layers have them, or 'xavier', as the baselines do.
     config.model.initialization = "pytorch"
-    config.model.latents_per_label = 8
-    config.model.background_latents = 8
-    config.model.latent_dim = 256
-    config.model.attention_dim = 256
-    # Compute type of all networks, 'float32' or 'bfloat16'; a network's own, where not empty, goes
-    # before it. Parameters, softmax, norms, losses and the optimizers are float32.
+    # Compute type of all networks, 'float32' or 'bfloat16'. A network's own `dtype`, if not empty,
+    # takes precedence. Parameters, softmax, norms, losses and optimizers are always float32.
     config.model.dtype = "float32"
     config.model.equalized = False
-    config.model.encoder = ConfigDict()
-    config.model.encoder.dtype = ""
-    config.model.encoder.num_blocks = 7
-    config.model.encoder.num_heads = 1
-    config.model.encoder.position_dim = 40
-    config.model.encoder.conv_features = 16
-    config.model.encoder.use_self_attention = True
-    config.model.encoder.image_conv = True
-    config.model.encoder.reverse_conv = False
-    config.model.encoder.use_vae = False
-    # 'learned', 'fixed_random' or 'random'.
-    config.model.encoder.latents = "learned"
-    config.model.generator = ConfigDict()
-    config.model.generator.dtype = ""
-    config.model.generator.features = 64
-    config.model.generator.num_up_layers = 6
-    config.model.generator.num_heads = 1
-    # 'duplex' or 'simplex'.
-    config.model.generator.attention = "duplex"
-    # 'skip' or 'resnet'.
-    config.model.generator.architecture = "skip"
-    # 'instance', 'layer' or 'batch'.
-    config.model.generator.norm = "instance"
-    config.model.generator.mask_adain_layers = 0
-    config.model.generator.add_noise = True
-    config.model.discriminator = ConfigDict()
-    config.model.discriminator.dtype = ""
+    _set_family(config, "scam")
     # 'patchgan'; 'stylegan2' or 'oasis' by --config=configs/NAME.py:discriminator=oasis.
-    config.model.discriminator.kind = "patchgan"
-    config.model.discriminator.num_scales = 2
-    config.model.discriminator.features = 64
-    config.model.discriminator.num_layers = 4
-    config.model.discriminator.spectral_norm = False
+    _set_discriminator(config, "patchgan")
 
-    # A weight goes from start to end over `steps` by equal factors; gan's and swapped's switches.
+    # A loss's weight; 0 turns it off. `schedules` holds the weights that change during training:
+    # `config.losses.schedules.gan = {"start": 0.0, "steps": 2600}` starts at 0 and ends at `gan`.
+    # `gan` and `swapped` switch at that step, the others move there by equal factors.
     config.losses = ConfigDict()
+    config.losses.schedules = ConfigDict()
     config.losses.gradient_normalization = True
     # 'hinge' or 'non_saturating'; 'oasis' with that discriminator.
     config.losses.gan_kind = "hinge"
     # Scale the GAN weight by the ratio of gradients at the last layer (Taming Transformers).
     config.losses.adaptive_gan = False
-    config.losses.gan = _weight(1.0)
+    config.losses.gan = 1.0
     # The GAN loss of images generated with another image's latents.
-    config.losses.swapped = _weight(0.0)
-    config.losses.l1 = _weight(10.0)
-    config.losses.perceptual = _weight(10.0)
+    config.losses.swapped = 0.0
+    config.losses.l1 = 10.0
+    config.losses.perceptual = 10.0
     config.losses.perceptual_dtype = ""
-    config.losses.feature_matching = _weight(0.0)
+    config.losses.feature_matching = 0.0
     # A sum over so many images, however many a batch has: as on one of the authors' devices.
     config.losses.kl_images = 8
-    config.losses.kl = _weight(0.0)
-    config.losses.r1 = _weight(0.0)
+    config.losses.kl = 0.0
+    config.losses.r1 = 0.0
     # R1 is added at every so many steps.
     config.losses.lazy_r1_step = 16
 
@@ -226,7 +206,3 @@ def _scam() -> ConfigDict:
         }
     )
     return config
-
-
-def _weight(value: float) -> ConfigDict:
-    return ConfigDict({"start": value, "end": value, "steps": 0})

@@ -25,15 +25,15 @@ def get_config(choices: str = "") -> ConfigDict:
         config.model.generator.num_up_layers = 5
     else:
         config.model.encoder.conv_features = 16
-        config.losses.l1.start = config.losses.l1.end = 10.0
+        config.losses.l1 = 10.0
     if config.model.family == "groupdnet":
         config.model.generator.features = config.data.num_labels
     config.model.discriminator.features = 16
 
-    config.losses.perceptual.start = config.losses.perceptual.end = 0.0
+    config.losses.perceptual = 0.0
 
     # As the demo's, and for its reasons: a short run at high rates.
-    config.losses.gan.start = config.losses.gan.end = 0.1
+    config.losses.gan = 0.1
     config.optimizer.generator_learning_rate = 1e-3
     config.optimizer.discriminator_learning_rate = 1e-3
     config.optimizer.b1 = 0.5

@@ -36,15 +36,14 @@ def get_config(choices: str = "") -> ConfigDict:
 
     # No pretrained weights are needed without the perceptual loss. All models have the same losses,
     # but for the KL of the variational.
-    config.losses.perceptual.start = config.losses.perceptual.end = 0.0
-    config.losses.feature_matching.start = config.losses.feature_matching.end = 0.0
-    config.losses.l1.start = config.losses.l1.end = 10.0
+    config.losses.perceptual = 0.0
+    config.losses.feature_matching = 0.0
+    config.losses.l1 = 10.0
 
     # Colours first: the discriminator joins for the second half. At weight 1 it would unsettle so
     # short a run at such rates.
-    config.losses.gan.start = 0.0
-    config.losses.gan.end = 0.1
-    config.losses.gan.steps = 2600
+    config.losses.gan = 0.1
+    config.losses.schedules.gan = ConfigDict({"start": 0.0, "steps": 2600})
 
     # The published rates are for 50 000 steps at batch 32. Ten times as much learns this in a few
     # thousand steps, with less momentum: at b1 = 0.9 it stays at the mean image.

@@ -22,7 +22,7 @@ def get_config(choices: str = "") -> ConfigDict:
 
 def _without_kl(choices: str) -> ConfigDict:
     config = synthetic_study.get_config(choices)
-    config.losses.kl.start = config.losses.kl.end = 0.0
+    config.losses.kl = 0.0
     return config
 
 

@@ -19,7 +19,8 @@ def get_config(choices: str = "") -> ConfigDict:
         config.model.latents_per_label = config.model.background_latents = 8
         config.model.encoder.num_blocks = 3
     # Reconstruction alone: so short a run has no use for a discriminator.
-    config.losses.gan.start = config.losses.gan.end = 0.0
+    config.losses.gan = 0.0
+    del config.losses.schedules.gan
     config.train.num_steps = 1500
     config.train.panel_every = 1500
     config.train.checkpoint_every = 500

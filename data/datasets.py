@@ -9,8 +9,10 @@ from absl import logging
 from data import augment, kinds
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
-from data.sources import Augmented, Example, Mapped, Source, Subset
+from data.sources import Augmented, Mapped, Subset
+from scam_jax.examples import Example, Picture, Source
 from scam_jax.inference import label_map as labels
+from scam_jax.inference.fitting import FITTING, fit
 
 SPLITS = ("train", "validation", "test")
 # The authors train on the whole train split, and choose the checkpoint on the split they report.
@@ -144,9 +146,13 @@ def load_real(
     skipped = skipped or {}
     split = "authors_train" if augmented else config.train_split
     opened = _open(config, split, skipped)
-    function = (augment.TRAINING if augmented else augment.EVALUATION)[config.augmentation]
-    sized = functools.partial(function, height=config.height, width=config.width)
-    source = Augmented(opened, sized, seed=0) if augmented else Mapped(opened, sized)
+    if augmented:
+        function = augment.TRAINING[config.augmentation]
+        sized = functools.partial(function, height=config.height, width=config.width)
+        source = Augmented(opened, sized, seed=0)
+    else:
+        function = FITTING[config.augmentation]
+        source = Mapped(opened, for_evaluation(config))
     contents = KINDS[config.name].contents(config, skipped)
     digest = hashlib.sha256(f"{contents} {len(opened)}".encode()).hexdigest()[:12]
     size = f"{config.height}x{config.width}"
@@ -161,9 +167,13 @@ def label_names(config: Config) -> tuple[str, ...]:
 
 
 def for_evaluation(config: Config) -> Callable[[Example], Example]:
-    """What turns an example of any size to `[height, width]` to evaluate on it, without chance."""
-    function = augment.EVALUATION[config.augmentation]
-    return functools.partial(function, height=config.height, width=config.width)
+    """A function that fits an example of any size to the model's, see `fitting.fit`."""
+    return functools.partial(_fitted, config=config)
+
+
+def _fitted(example: Example, config: Config) -> Example:
+    picture = fit(Picture.of(example), config)
+    return {"image": picture.image, "label": picture.labels}
 
 
 def find_bad_files(config: Config) -> dict[str, dict[str, str]]:

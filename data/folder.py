@@ -1,17 +1,17 @@
 """Photos and label maps in folders.
 
-    DIRECTORY/{train,test}/images/NAME.{jpg,jpeg,png}
-    DIRECTORY/{train,test}/labels/NAME.png
+  DIRECTORY/{train,test}/images/NAME.{jpg,jpeg,png}
+  DIRECTORY/{train,test}/labels/NAME.png
 
-Label maps are single-channel PNG files whose values are label numbers. A folder `validation` of the
-same kind may lie beside the two. Hidden files are left alone; links are followed.
+A label map is a single-channel PNG file whose values are label numbers. A folder `validation` with
+the same layout is optional. Hidden files are ignored, and links are followed.
 """
 
 import concurrent.futures
 import os
 import pathlib
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -42,14 +42,15 @@ class FolderSource:
         """Lists the files of a split and checks that photos and label maps match by name.
 
         Args:
-            directory: the folder that holds the splits.
-            split: name of the split's folder.
-            label_map: from the label numbers of files to the model's.
-            skip: names, without suffix, of pairs that are left out.
+          directory: the folder that contains the splits.
+          split: name of the split's folder.
+          label_map: maps the files' label numbers to the model's.
+          skip: names, without suffix, of pairs to leave out.
 
         Raises:
-            FileNotFoundError: if a folder, every photo, or the other half of some pair is missing.
-            ValueError: if a file has a wrong suffix, or two photos share a name.
+          FileNotFoundError: a folder is missing, there are no photos, a photo or label map has no
+            counterpart, or all pairs are skipped.
+          ValueError: a file has a wrong suffix, or two files share a name.
         """
         pairs, faults = find_pairs(directory, split)
         if faults:
@@ -57,7 +58,7 @@ class FolderSource:
         self.pairs = {name: pair for name, pair in pairs.items() if name not in skip}
         if not self.pairs:
             raise FileNotFoundError(
-                f"all {len(pairs)} pairs of {pathlib.Path(directory) / split} are to be skipped: "
+                f"all {len(pairs)} pairs of {pathlib.Path(directory) / split} are skipped: "
                 "none is left"
             )
         self._names = tuple(self.pairs)
@@ -70,22 +71,22 @@ class FolderSource:
         """Reads one pair.
 
         Raises:
-            ValueError: as `photos.read_pair`.
+          ValueError: see `photos.read_pair`.
         """
         return self.read(self._names[index])
 
     def read(self, name: str) -> dict[str, np.ndarray]:
-        """Reads the pair of a name; raises as `photos.read_pair`."""
+        """Reads the pair with the given name; raises the errors of `photos.read_pair`."""
         image, label = photos.read_pair(*self.pairs[name], self._label_map)
         return {"image": image, "label": label}
 
     def contents(self) -> str:
-        """Which photos these are: every file's name, size and time of its last change."""
+        """Returns a string that identifies the photos by name, file size and modification time."""
         stats = {name: image.stat() for name, (image, _) in self.pairs.items()}
         return str([(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()])
 
     def find_bad(self) -> dict[str, str]:
-        """Reads every pair; returns what is wrong, by name, with those that cannot be used."""
+        """Reads every pair; returns one message for each unusable pair, keyed by name."""
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             return {n: fault for n, fault in pool.map(self._fault, self._names) if fault}
 
@@ -97,10 +98,12 @@ class FolderSource:
         return name, ""
 
     def find_resized(self) -> list[str]:
-        """Names of pairs whose label map has another size than the photo, by the files' headers.
+        """Returns the names of pairs whose label map and photo differ in size.
+
+        This reads only the headers of the files.
 
         Raises:
-            ValueError: names a file whose header cannot be read.
+          ValueError: a header cannot be read. The message names the file.
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             same = pool.map(lambda pair: photos.same_size(*pair), self.pairs.values())
@@ -110,14 +113,14 @@ class FolderSource:
 def find_pairs(
     directory: str | os.PathLike, split: str
 ) -> tuple[dict[str, Pair], list[FileNotFoundError | ValueError]]:
-    """Lists a split's pairs of photo and label map by name, and everything wrong with the listing.
+    """Lists the pairs of photo and label map of a split, and all faults of its folders.
 
     Args:
-        directory: the folder that holds the splits.
-        split: name of the split's folder.
+      directory: the folder that contains the splits.
+      split: name of the split's folder.
 
     Returns:
-        The pairs, sorted by name, and the faults; one fault for all files that it concerns.
+      The pairs, sorted by name, and the faults. A fault that concerns several files is listed once.
     """
     root = pathlib.Path(directory).expanduser()
     folders = images, labels = root / split / "images", root / split / "labels"
@@ -144,7 +147,7 @@ def _files_by_name(
     for file in sorted(folder.iterdir()):
         if file.name.startswith("."):
             continue
-        # File systems differ in how they write é: composed, or e and an accent.
+        # Some file systems store é as one character, others as e and an accent.
         name = unicodedata.normalize("NFC", file.stem)
         if file.suffix.lower() not in suffixes:
             message = f"{file} is not a {' or '.join(suffixes)} file: convert it, or move it out"
@@ -168,7 +171,7 @@ def _incomplete(
     if without_labels:
         message = (
             f"{len(without_labels)} of {len(image_files)} images in {images} have no label map: "
-            f"{_first(without_labels)}; add {labels / without_labels[0]}.png and so on, "
+            f"{first_names(without_labels)}; add {labels / without_labels[0]}.png and so on, "
             "or remove them"
         )
         faults.append(FileNotFoundError(message))
@@ -176,12 +179,13 @@ def _incomplete(
     if without_image:
         message = (
             f"{len(without_image)} of {len(label_files)} label maps in {labels} have no image: "
-            f"{_first(without_image)}; add {images / without_image[0]}.jpg and so on, "
+            f"{first_names(without_image)}; add {images / without_image[0]}.jpg and so on, "
             "or remove them"
         )
         faults.append(FileNotFoundError(message))
     return faults
 
 
-def _first(names: list[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """Formats the first five names, with an ellipsis if there are more."""
     return ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")

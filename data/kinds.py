@@ -16,9 +16,10 @@ from data.builders import ade20k, celeba_mask_hq
 from data.builders.ade20k import Ade20k
 from data.builders.celeba_mask_hq import CelebaMaskHq
 from data.folder import FolderSource
-from data.sources import Example, Mapped, Source
+from data.sources import Mapped
 from data.synthetic import scenes
 from data.synthetic.synthetic_people import SyntheticPeople
+from scam_jax.examples import Example, Source
 from scam_jax.inference.label_map import LabelMap
 
 Config = ml_collections.ConfigDict

@@ -1,8 +1,8 @@
-"""Batches whose content is a function of the step, so that a run resumes where it stopped.
+"""Batches as a function of the step, so that an interrupted run continues exactly.
 
-The order of the examples and their augmentation depend on the seed alone: the batch of step s is
-the same on any number of hosts (each takes its contiguous share), with any number of workers, and
-whether or not the run was interrupted before it.
+The order of the examples and their augmentation depend only on the seed. The batch of a step does
+not depend on the number of hosts (each host reads a contiguous share of it), on the number of
+workers, or on whether the run was interrupted before.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from collections.abc import Callable
 import grain
 import numpy as np
 
-from data.sources import Example, Source
+from scam_jax.examples import Example, Source
 
 Augment = Callable[[Example, np.random.Generator], Example]
 
-# Threads that read ahead where there are no worker processes.
+# Number of threads that read ahead if there are no worker processes.
 _THREADS = 4
 
 
 def unchanged(example: Example, rng: np.random.Generator) -> Example:
-    """The augmentation of examples that are to be batched as they are."""
+    """Returns the example itself: no augmentation."""
     return example
 
 
@@ -40,30 +40,30 @@ def train_batches(
     process_count: int = 1,
     num_workers: int = 0,
 ) -> grain.DatasetIterator[Example]:
-    """Returns this host's share of the shuffled batches from `start_step` on.
+    """Returns this host's share of the shuffled training batches, beginning at `start_step`.
 
-    The examples are shuffled anew in each epoch; batches run on across the end of an epoch, so none
-    is left out and a source may be smaller than a batch. What augmentation does to an example
-    depends on the seed, the epoch and the example's index in the source.
+    Each epoch has its own order. Batches continue across the end of an epoch, so every example is
+    used and the source may be smaller than a batch. The augmentation of an example depends on the
+    seed, the epoch and the index of the example in the source.
 
     Args:
-        source: the examples, such as `{'image': uint8 [H, W, 3], 'label': uint8 [H, W]}`.
-        batch_size: examples in a batch of all hosts together.
-        seed: of the order of the examples and of their augmentation, 0 … 2³² − 1.
-        augment: gets an example and random numbers of its own; the shapes of all it returns agree.
-        start_step: step of the first batch; a run resumed there gets what it would have got.
-        num_steps: how many batches; endless if None.
-        process_index: number of this host.
-        process_count: how many hosts share each batch.
-        num_workers: processes that read ahead; 0 reads ahead in threads of this process.
+      source: the examples, such as `{'image': uint8 [H, W, 3], 'label': uint8 [H, W]}`.
+      batch_size: number of examples in a batch, over all hosts.
+      seed: seed of the order and of the augmentation, 0 … 2³² − 1.
+      augment: augmentation of one example, given a random generator for that example. All results
+        must have the same shapes.
+      start_step: step of the first batch. A resumed run gets the batches of an uninterrupted one.
+      num_steps: number of batches; if None, the batches do not end.
+      process_index: index of this host.
+      process_count: number of hosts that share each batch.
+      num_workers: number of processes that read ahead; with 0, threads of this process do.
 
     Returns:
-        An iterator of batches, to be closed if it is left early: the examples stacked,
-        `[batch_size // process_count, ...]`.
+      An iterator of batches: stacked examples, `[batch_size // process_count, ...]`. Close it if
+      you do not read it to the end. It raises the errors of the source unchanged.
 
     Raises:
-        ValueError: if the numbers do not fit together, or the source is empty. An error of the
-            source comes out of the iterator as it is.
+      ValueError: the arguments are invalid or do not fit together, or the source is empty.
     """
     share = _host_share(source, batch_size, process_index, process_count)
     if not 0 <= seed < 2**32:
@@ -72,7 +72,7 @@ def train_batches(
         raise ValueError(f"start_step={start_step}, num_steps={num_steps}: must not be negative")
     shuffled = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
     examples = shuffled.map_with_index(_Read(source, augment, seed))
-    # Batches of one host's size: the hosts' shares of a global batch lie next to each other.
+    # These batches have the size of a share. The shares of one global batch are consecutive.
     batches = examples.batch(share, drop_remainder=True)[process_index::process_count]
     stop = None if num_steps is None else start_step + num_steps
     return _read_ahead(batches[start_step:stop], num_workers)
@@ -86,32 +86,32 @@ def eval_batches(
     process_count: int = 1,
     num_workers: int = 0,
 ) -> grain.DatasetIterator[Example]:
-    """Returns this host's share of all examples, once and in order.
+    """Returns this host's share of batches that contain every example once, in order.
 
-    The last batch is filled up with the last example, so that every batch has the same size and
-    every host the same number of batches.
+    The last batch is padded with the last example, so that all batches have the same size and all
+    hosts have the same number of batches.
 
     Args:
-        source: the examples, all of the same shapes.
-        batch_size: examples in a batch of all hosts together.
-        process_index: number of this host.
-        process_count: how many hosts share each batch.
-        num_workers: processes that read ahead; 0 reads ahead in threads of this process.
+      source: the examples; all have the same shapes.
+      batch_size: number of examples in a batch, over all hosts.
+      process_index: index of this host.
+      process_count: number of hosts that share each batch.
+      num_workers: number of processes that read ahead; with 0, threads of this process do.
 
     Returns:
-        An iterator of batches, to be closed if it is left early: the examples stacked, `[b, ...]`
-        with b = batch_size // process_count, and 'mask', float32 `[b]`: 1 for an example, 0 for
-        filling.
+      An iterator of batches: stacked examples, `[B, ...]` with B = batch_size // process_count, and
+      'mask', float32 `[B]`: 1 for an example, 0 for padding. Close it if you do not read it to the
+      end.
 
     Raises:
-        ValueError: as `train_batches`.
+      ValueError: see `train_batches`.
     """
     share = _host_share(source, batch_size, process_index, process_count)
     last = len(source) - 1
 
     def read(step: int) -> Example:
         positions = step * batch_size + process_index * share + np.arange(share)
-        # Filling is not read again and again: a host's share may be nothing but filling.
+        # A host's share may consist of padding alone: read the padding only once.
         examples = {int(i): source[int(i)] for i in np.unique(np.minimum(positions, last))}
         chosen = [examples[min(int(i), last)] for i in positions]
         batch = {name: np.stack([example[name] for example in chosen]) for name in chosen[0]}
@@ -134,9 +134,9 @@ class _Read:
 
 
 def _host_share(source: Source, batch_size: int, process_index: int, process_count: int) -> int:
-    """Returns how many examples of a batch are one host's."""
+    """Returns the number of examples in one host's share of a batch."""
     if len(source) == 0:
-        raise ValueError("the source holds no examples: there is nothing to make batches of")
+        raise ValueError("the source holds no examples: there is nothing to batch")
     if batch_size < 1 or process_count < 1 or batch_size % process_count:
         raise ValueError(
             f"batch_size={batch_size} cannot be shared by process_count={process_count} hosts: "
@@ -149,12 +149,13 @@ def _host_share(source: Source, batch_size: int, process_index: int, process_cou
 
 def _read_ahead(batches: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Example]:
     threads = 0 if num_workers else _THREADS
-    # Grain counts elements, and an element is a whole batch here: its default of 500 is too many.
+    # Grain's default of 500 elements is too many, because an element is a whole batch here.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     batches = batches.to_iter_dataset(options)
     if num_workers:
         ahead = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-        # Out of the memory shared with the worker, whose end JAX might put off by holding on to it.
+        # Copy out of the memory shared with the worker: JAX may hold on to a batch, which would
+        # keep the worker from ending.
         batches = batches.mp_prefetch(ahead, worker_init_fn=_start_worker).map(_copy)
     return iter(batches)
 
@@ -164,9 +165,9 @@ def _copy(batch: Example) -> Example:
 
 
 def _start_worker(worker: int, count: int) -> None:
-    # Ctrl-C reaches the whole process group; only the main process is to act on it.
+    # Ctrl-C reaches the whole process group, but only the main process should act on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Where that is killed, Grain's workers would stay.
+    # Grain's workers would outlive a main process that is killed.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

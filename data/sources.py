@@ -2,19 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-Example = dict[str, np.ndarray]
-
-
-class Source(Protocol):
-    """Random access to examples: dicts of arrays."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Example: ...
+from scam_jax.examples import Example, Source
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,17 @@
-"""Pictures of images `uint8 [H, W, 3]` and label maps `uint8 [H, W]` side by side."""
+"""Images as numbers and as pictures: value ranges, colours of label maps, grids, files."""
 
 import colorsys
 import pathlib
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 
 def palette(num_labels: int) -> np.ndarray:
-    """`[num_labels, 3]` uint8 colours, easy to tell apart; label 0 is dark grey."""
+    """Returns uint8 colours `[num_labels, 3]` that are easy to tell apart; label 0 is dark grey."""
     golden_ratio = 0.618
     hues = (np.arange(num_labels) * golden_ratio) % 1
     shades = [(0.65 + 0.35 * (i % 2), 1 - 0.25 * (i % 3)) for i in range(num_labels)]
@@ -19,17 +21,30 @@ def palette(num_labels: int) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """A label map `[..., H, W]` as colours `[..., H, W, 3]`."""
+    """Colours a label map: `[..., H, W]` to uint8 `[..., H, W, 3]`."""
     return palette(num_labels)[labels]
 
 
+def to_float(image: jax.Array) -> jax.Array:
+    """Converts uint8 images to float32 in [-1, 1]; float images pass unchanged."""
+    return image / jnp.float32(127.5) - 1 if image.dtype == jnp.uint8 else image
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """[-1, 1] to 0 … 255, rounded."""
+    """Converts images from [-1, 1] to uint8, rounded."""
     return np.clip(np.round((np.asarray(image, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
-    """Images of one size, a list a row, as one white-gapped picture `[H', W', 3]`."""
+    """Arranges images of one size in a grid.
+
+    Args:
+      rows: images `uint8 [H, W, 3]`, one list per row.
+      gap: width of the white gaps between images, in pixels.
+
+    Returns:
+      `uint8 [H', W', 3]`, white where a row is shorter than the longest.
+    """
     height, width = rows[0][0].shape[:2]
     columns = max(len(row) for row in rows)
     shape = (len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3)
@@ -42,7 +57,16 @@ def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
 
 
 def captioned(image: np.ndarray, caption: str, least_height: int = 128) -> np.ndarray:
-    """The image with a line of text above; enlarged by a whole number if it is lower than that."""
+    """Adds a line of text above an image.
+
+    Args:
+      image: `uint8 [H, W, 3]`.
+      caption: the text.
+      least_height: a lower image is enlarged by a whole number, to this height or more.
+
+    Returns:
+      `uint8 [H', W', 3]`.
+    """
     times = max(1, -(-least_height // image.shape[0]))
     image = image.repeat(times, axis=0).repeat(times, axis=1)
     strip = Image.new("RGB", (image.shape[1], 14), "white")
@@ -51,7 +75,15 @@ def captioned(image: np.ndarray, caption: str, least_height: int = 128) -> np.nd
 
 
 def stacked(parts: Sequence[np.ndarray], gap: int = 10) -> np.ndarray:
-    """Pictures of any sizes one below the other, white around the narrower ones."""
+    """Stacks pictures of any sizes vertically.
+
+    Args:
+      parts: pictures `uint8 [H, W, 3]`, from top to bottom.
+      gap: height of the white gaps between pictures, in pixels.
+
+    Returns:
+      `uint8 [H', W', 3]`, white to the right of narrower pictures.
+    """
     width = max(part.shape[1] for part in parts)
     height = sum(part.shape[0] + gap for part in parts) - gap
     picture = np.full((height, width, 3), 255, np.uint8)
@@ -63,7 +95,13 @@ def stacked(parts: Sequence[np.ndarray], gap: int = 10) -> np.ndarray:
 
 
 def save(path: pathlib.Path, image: np.ndarray, enlarge: int = 1) -> None:
-    """Writes `uint8 [H, W, 3]` as PNG, each pixel `enlarge` times as large."""
+    """Writes an image to a PNG file and creates the file's folder if needed.
+
+    Args:
+      path: the file.
+      image: `uint8 [H, W, 3]`.
+      enlarge: factor by which the image is enlarged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = image.shape[:2]
     picture = Image.fromarray(image)

@@ -1,4 +1,4 @@
-"""The TFDS builder of ADE20K, on a download of the real layout made here; and data.builder."""
+"""The TFDS builder of ADE20K, on a download of the real layout made here, and `manual_download`."""
 
 import io
 import os
@@ -13,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data.builders import ade20k, builder
+from data.builders import ade20k, manual_download
 from data.builders.ade20k import Ade20k, Ade20kConfig
 
 ROOT = "ADEChallengeData2016"
@@ -26,7 +26,7 @@ TINY = Ade20kConfig(name="tiny", description="For tests.", num_train=5, num_test
 def _small_shards():
     """Shards of 2 examples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, "SHARD_BYTES", 2 * ade20k._BYTES_PER_EXAMPLE)
+        patch.setattr(manual_download, "SHARD_BYTES", 2 * ade20k._BYTES_PER_EXAMPLE)
         yield
 
 
@@ -240,8 +240,7 @@ def test_tensorflow_is_never_imported_however_large_a_split_is(download, tmp_pat
     program = f"""
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
-from data import ade20k, celeba_mask_hq
-tfds.disable_progress_bar()
+from data.builders import ade20k, celeba_mask_hq
 shuffle.MAX_MEM_BUFFER_SIZE = 100  # beyond it, TFDS's shuffling writes files with TensorFlow
 config = ade20k.Ade20kConfig(name="t", description="", num_train=5, num_test=2)
 builder = ade20k.Ade20k(config=config, data_dir={str(tmp_path)!r})
@@ -267,12 +266,12 @@ def test_ordered_map_keeps_the_order_and_does_not_run_ahead():
         time.sleep(0.002 * (item % 2 == 0))
         return -item
 
-    results = builder.ordered_map(slower_for_even, iter(range(30)), num_threads=3)
+    results = manual_download.ordered_map(slower_for_even, iter(range(30)), num_threads=3)
     assert next(results) == 0
     time.sleep(0.05)
     assert len(started) <= 7
     assert list(results) == [-i for i in range(1, 30)]
-    assert list(builder.ordered_map(str, [1, 2])) == ["1", "2"]
+    assert list(manual_download.ordered_map(str, [1, 2])) == ["1", "2"]
 
 
 def test_ordered_map_raises_the_first_error_and_gives_up_the_rest():
@@ -284,7 +283,7 @@ def test_ordered_map_raises_the_first_error_and_gives_up_the_rest():
             raise ValueError(f"item {item}")
         return item
 
-    results = builder.ordered_map(fail_at_two, range(100), num_threads=2)
+    results = manual_download.ordered_map(fail_at_two, range(100), num_threads=2)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="item 2"):
         next(results)

@@ -8,11 +8,13 @@ import pytest
 from helpers import small
 
 from scam_jax import models
+from scam_jax.examples import Picture
 from scam_jax.inference import attention_maps, panels
-from scam_jax.inference.model import Picture, TrainedModel
+from scam_jax.inference.model import TrainedModel
 from scam_jax.models.layers.primitives import nearest_resize
 from scam_jax.models.scam import attention
-from scam_jax.models.scam.regions import LatentLayout, find_regions
+from scam_jax.models.scam.latent_layout import LatentLayout
+from scam_jax.models.scam.regions import find_regions
 from scam_jax.training import state
 
 

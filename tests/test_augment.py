@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from data import augment
-from data.augment import EVALUATION, TRAINING, Box
+from data.augment import TRAINING, Box
+from scam_jax.examples import Picture
+from scam_jax.inference import fitting
+from scam_jax.inference.fitting import FITTING
 
 SIZES = [(40, 40), (48, 27), (27, 48), (1, 30), (30, 1), (1, 1)]
 OUTPUTS = [(32, 21), (16, 16), (9, 25)]
@@ -30,6 +33,19 @@ def blocks():
     label = np.arange(4 * COLUMNS, dtype=np.uint8).reshape(4, COLUMNS)
     label = label.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
     return {"image": np.stack([label * 10] * 3, axis=-1), "label": label}
+
+
+def fitted(function, example, height, width):
+    picture = function(Picture.of(example), height, width)
+    return {"image": picture.image, "label": picture.labels}
+
+
+def resize(example, height, width):
+    return fitted(fitting.resize, example, height, width)
+
+
+def center_crop(example, height, width):
+    return fitted(fitting.center_crop, example, height, width)
 
 
 def mirrored(example):
@@ -55,7 +71,7 @@ def without_jitter(monkeypatch):
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size_becomes_the_size_asked_for(size, output):
     example = noise(*size)
-    results = [function(example, *output) for function in EVALUATION.values()]
+    results = [fitted(function, example, *output) for function in FITTING.values()]
     for function, rng in itertools.product(TRAINING.values(), generators(5)):
         results.append(function(example, rng, *output))
     for result in results:
@@ -105,7 +121,7 @@ def test_mirrored_is_the_mirrored_example(name, without_jitter, monkeypatch):
     for probability in ("_RESIZED_CROP_PROBABILITY", "_PORTRAIT_CROP_PROBABILITY"):
         monkeypatch.setattr(augment, probability, 0)
     for flipped in run(1):
-        assert_same(flipped, augment.resize(mirrored(example), 16, 16))
+        assert_same(flipped, resize(mirrored(example), 16, 16))
 
 
 @pytest.mark.parametrize(("name", "crops"), [("none", 0), ("basic", 0.7), ("crop", 0.6)])
@@ -138,7 +154,7 @@ def test_how_often(name, crops, monkeypatch):
 
 def test_none_only_resizes_and_draws_nothing():
     rng = np.random.default_rng(3)
-    assert_same(TRAINING["none"](noise(30, 50), rng, 16, 20), augment.resize(noise(30, 50), 16, 20))
+    assert_same(TRAINING["none"](noise(30, 50), rng, 16, 20), resize(noise(30, 50), 16, 20))
     assert rng.random() == np.random.default_rng(3).random()
     example = noise(16, 20)
     assert_same(TRAINING["none"](example, rng, 16, 20), example)
@@ -207,25 +223,25 @@ def test_every_place_is_as_likely():
         assert_share(places.count(place) / len(places), 1 / 8, len(places))
 
 
-@pytest.mark.parametrize("name", EVALUATION)
+@pytest.mark.parametrize("name", FITTING)
 def test_evaluation_never_mirrors(name):
     image = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None], (40, 60, 3))
     example = {"image": image, "label": image[..., 0]}
-    result = EVALUATION[name](example, 20, 24)
+    result = fitted(FITTING[name], example, 20, 24)
     assert (np.diff(result["image"][..., 0].astype(int), axis=1) > 0).all()
     assert (np.diff(result["label"].astype(int), axis=1) > 0).all()
-    assert_same(EVALUATION[name](example, 20, 24), result)
+    assert_same(fitted(FITTING[name], example, 20, 24), result)
 
 
 def test_what_is_evaluated_on():
     example = noise(40, 64)
     for name, function in (
-        ("none", augment.resize),
-        ("basic", augment.resize),
-        ("crop", augment.center_crop),
+        ("none", resize),
+        ("basic", resize),
+        ("crop", center_crop),
     ):
-        assert_same(EVALUATION[name](example, 20, 20), function(example, 20, 20))
-    assert set(EVALUATION) == set(TRAINING)
+        assert_same(fitted(FITTING[name], example, 20, 20), function(example, 20, 20))
+    assert set(FITTING) == set(TRAINING)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -237,20 +253,20 @@ def test_center_crop_takes_the_centre(turned):
             {name: np.ascontiguousarray(array.swapaxes(0, 1)) for name, array in e.items()}
             for e in (example, expected)
         )
-    assert_same(augment.center_crop(example, 40, 40), expected)
-    result = augment.center_crop(example, 20, 20)
+    assert_same(center_crop(example, 40, 40), expected)
+    result = center_crop(example, 20, 20)
     np.testing.assert_array_equal(result["label"], expected["label"][::2, ::2])
-    assert_same(result, augment.resize(expected, 20, 20))
+    assert_same(result, resize(expected, 20, 20))
     # A small image is enlarged until it covers the output.
-    result = augment.center_crop(example, 80, 80)
+    result = center_crop(example, 80, 80)
     np.testing.assert_array_equal(result["label"][::2, ::2], expected["label"])
 
 
 def test_center_crop_of_an_output_that_is_not_square():
     example = noise(40, 64)
-    result = augment.center_crop(example, 20, 10)
+    result = center_crop(example, 20, 10)
     np.testing.assert_array_equal(result["label"], example["label"][::2, 22:42:2])
-    result = augment.center_crop(example, 10, 32)
+    result = center_crop(example, 10, 32)
     np.testing.assert_array_equal(result["label"], example["label"][10:30:2, ::2])
 
 

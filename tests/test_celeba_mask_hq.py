@@ -9,8 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data.builders import builder as common
-from data.builders import celeba_mask_hq
+from data.builders import celeba_mask_hq, manual_download
 from data.builders.celeba_mask_hq import LABELS, PARTS, CelebaMaskHq, CelebaMaskHqConfig, config_for
 
 PHOTOS, MASKS = "CelebAMask-HQ/CelebA-HQ-img", "CelebAMask-HQ/CelebAMask-HQ-mask-anno"
@@ -23,7 +22,7 @@ def _small_folders_and_shards():
     """Folders of 4 numbers, so that 9 numbers fill three, and shards of 2 examples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(celeba_mask_hq, "FOLDER_SIZE", 4)
-        patch.setattr(common, "SHARD_BYTES", 2 * 4 * HEIGHT * WIDTH)
+        patch.setattr(manual_download, "SHARD_BYTES", 2 * 4 * HEIGHT * WIDTH)
         yield
 
 

@@ -1,4 +1,4 @@
-"""The check of a folder of one's own: what it counts, finds, warns of, draws and says."""
+"""The checker: its counts, faults, warnings, picture, text and exit status."""
 
 import pathlib
 import shutil
@@ -7,13 +7,27 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
-from data.checker import check
+from data.checker import __main__ as command
+from data.checker import findings
 from scam_jax import images
 
 HEIGHT, WIDTH = 20, 30
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def unparsed_flags():
+    """Undoes what the command's parser marks in absl's flags, which all tests share."""
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+def check(*arguments: str) -> int:
+    """Runs the command; returns its exit status."""
+    return command.main(command.parse(["data.checker", *arguments]))
 
 
 def write(root: pathlib.Path, split: str, name: str, labels, size=(HEIGHT, WIDTH)) -> None:
@@ -47,7 +61,7 @@ def run(root, tmp_path, capsys):
     """Runs the check of `root`; returns its exit status and its lines."""
 
     def run(*flags: str) -> tuple[int, list[str]]:
-        status = check.main([str(root), f"--output={tmp_path / 'check.png'}", *flags])
+        status = check(str(root), f"--output={tmp_path / 'check.png'}", *flags)
         return status, capsys.readouterr().out.splitlines()
 
     return run
@@ -128,7 +142,7 @@ def test_every_fault_is_listed_at_once(root, run):
     ):
         assert sum(f"test/{file} " in fault and message in fault for fault in faults) == 1, file
     assert len(faults) == 9
-    assert lines[-1].startswith("9 faults: mend them, or set --config.data.skip_bad_files=True ")
+    assert lines[-1].startswith("9 faults: fix them, or set --config.data.skip_bad_files=True ")
     assert any(line.split() == ["test", "7", "(1", "usable)"] for line in lines)
     assert any("train/a" in line and "test/c" in line for line in lines)
 
@@ -235,7 +249,7 @@ def test_many_sizes_are_counted_together(root, run):
 def test_samples_are_spread_over_the_splits(root):
     for index in range(20):
         write(root, "train", f"x{index:02}", halves(0, 1))
-    samples = check.check(root).samples
+    samples = findings.check(root).samples
     assert [split for split, _ in samples] == ["train"] * 7 + ["test"]
     assert [name for _, name in samples[:2] + samples[6:]] == ["a", "x01", "x19", "c"]
 
@@ -255,7 +269,7 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, capsys, arguments, messag
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train").mkdir()
     (tmp_path / "file").write_text("")
-    assert check.main([argument.format(tmp_path) for argument in arguments]) == 2
+    assert check(*(argument.format(tmp_path) for argument in arguments)) == 2
     out, error = capsys.readouterr()
     assert out == ""
     assert message.format(tmp_path) in error
@@ -265,10 +279,10 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, capsys, arguments, messag
 
 def test_as_a_program_without_jax(root, tmp_path):
     arguments = [str(root), f"--output={tmp_path / 'new folder/check.png'}"]
-    program = [sys.executable, "-m", "data.check", *arguments]
+    program = [sys.executable, "-m", "data.checker", *arguments]
     result = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
     assert "No faults: " in result.stdout.splitlines()[-1]
     assert (tmp_path / "new folder/check.png").is_file()
-    code = "import sys, data.check; sys.exit('jax' in sys.modules)"
+    code = "import sys, data.checker.__main__; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

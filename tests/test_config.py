@@ -24,8 +24,23 @@ from scam_jax.runs.validation import validate
         (dict(model__encoder__num_heads=3), r"encoder.num_heads = 3: must divide .*= 16"),
         (dict(model__encoder__position_dim=6), r"position_dim = 6: .*divisible by 4"),
         (dict(model__generator__attention="triplex"), r"attention = 'triplex': use one of duplex"),
-        (dict(losses__l1__start=1.0), r"losses.l1 = .*equal factors"),
-        (dict(losses__kl__start=1.0, losses__kl__end=1.0), r"losses.kl = 1.0: .*use_vae = True"),
+        (
+            dict(schedules={"l1": {"start": 0.0, "steps": 3}}),
+            r"losses.schedules.l1 = .*equal factors",
+        ),
+        (
+            dict(schedules={"l1": {"begin": 0.0, "steps": 3}}),
+            r"losses.schedules.l1 = .*has `start` and `steps`",
+        ),
+        (
+            dict(schedules={"l2": {"start": 0.0, "steps": 3}}),
+            r"losses.schedules.l2 = .*use one of gan, swapped, l1",
+        ),
+        (
+            dict(schedules={"gan": {"start": -1.0, "steps": 3}}),
+            r"losses.schedules.gan.start = -1.0: use 0 or more",
+        ),
+        (dict(losses__kl=1.0), r"losses.kl = 1.0: .*use_vae = True"),
         (dict(train__ema_decay=1.0), r"ema_decay = 1.0: use 0"),
         (dict(optimizer__generator_learning_rate=-1.0), r"generator_learning_rate = -1.0"),
     ],
@@ -61,8 +76,7 @@ def test_impossible_values_are_refused(overrides, message):
             dict(
                 data__height=64,
                 data__width=64,
-                losses__feature_matching__start=10.0,
-                losses__feature_matching__end=10.0,
+                losses__feature_matching=10.0,
             ),
             r"feature_matching = 10.0: .*no inner maps",
         ),
@@ -73,7 +87,7 @@ def test_impossible_values_are_refused(overrides, message):
         ),
         (
             "model=sean",
-            dict(losses__kl__start=0.05, losses__kl__end=0.05),
+            dict(losses__kl=0.05),
             r"losses.kl = 0.05: .*use_vae = True",
         ),
         (
@@ -85,16 +99,15 @@ def test_impossible_values_are_refused(overrides, message):
             "model=clade",
             dict(
                 model__encoder__use_vae=False,
-                losses__kl__start=0.0,
-                losses__kl__end=0.0,
-                losses__swapped__end=1.0,
+                losses__kl=0.0,
+                losses__swapped=1.0,
             ),
-            r"losses.swapped.end = 1.0: .*no latents to swap",
+            r"losses.swapped = 1.0: .*no latents to swap",
         ),
         (
             "model=groupdnet",
             dict(data__num_labels=5),
-            r"generator.features = 4: .*a channel a label: use 5",
+            r"generator.features = 4: .*one channel per label: use 5",
         ),
         (
             "model=groupdnet",

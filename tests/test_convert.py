@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import by_rule, small
-from test_steps import golden_run
 
 from scam_jax import models
 from scam_jax.models.layers.label_maps import LabelLinear
@@ -55,17 +54,17 @@ def lightning_checkpoint(golden) -> dict:
 
 
 def test_whole_checkpoint(golden):
-    state = convert.convert_scam(lightning_checkpoint(golden), golden_run())
+    state = convert.convert_checkpoint(lightning_checkpoint(golden), small.of_golden_steps())
     latents = golden("train_steps")["init/encoder/latents"]
     np.testing.assert_array_equal(state.params["encoder"]["latents"], latents)
     assert state.step == 0
 
 
 def test_checkpoint_of_another_size_is_refused(golden):
-    config = golden_run()
+    config = small.of_golden_steps()
     config.model.latent_dim = 32
     with pytest.raises(ValueError, match=r"(?s)encoder: \d+ entries .*misshapen: backbone"):
-        convert.convert_scam(lightning_checkpoint(golden), config)
+        convert.convert_checkpoint(lightning_checkpoint(golden), config)
 
 
 def test_no_such_torch_file(tmp_path):
@@ -104,7 +103,7 @@ def test_checkpoint_of_a_baseline(family):
     """Stacked layers, kernels with spectral norm and their vectors, statistics, tables."""
     config = small.config(f"model={family}")
     tensors = baseline_checkpoint(config)
-    converted = convert.convert_scam(tensors, config)
+    converted = convert.convert_checkpoint(tensors, config)
     conv = "discriminator.discriminators.discriminator_0.model.conv_1.0"
     path = converted.params["discriminator"]["scale_0"]["conv_1"]
     weight = tensors[f"{conv}.weight_orig"]
@@ -121,7 +120,7 @@ def test_checkpoint_of_a_baseline(family):
         np.testing.assert_array_equal(stack[2], tensors[name].T)
     del tensors[f"{conv}.weight_u"]
     with pytest.raises(ValueError, match=r"(?s)discriminator: .*missing: .*conv_1\.0\.weight_u"):
-        convert.convert_scam(tensors, config)
+        convert.convert_checkpoint(tensors, config)
 
 
 def test_a_stack_of_one():

@@ -1,43 +1,20 @@
 """Figures of a model: both protocols, any number of devices, what is missing, what is kept."""
 
-import jax
-import jax.numpy as jnp
+import functools
+
 import numpy as np
 import pytest
-from helpers import small
-from test_train import mesh_of
+from helpers.evaluation import FewNumbers, evaluation_of, examples, known_transfers, noisy_model
 
-from data import pipeline
-from scam_jax import models
-from scam_jax.evaluation import evaluator as evaluate
-from scam_jax.evaluation.data import EvaluationData, RealImages, authors_partners, partners
+from scam_jax.evaluation.data import RealImages, authors_partners, partners
 from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation
-from scam_jax.inference.model import TrainedModel
-from scam_jax.training import state
-
-
-class FewNumbers:
-    """Judges of a few features, quick to compute; what they are asked is what matters here."""
-
-    def __init__(self, folder, mesh):
-        self.missing, self.hashes = {}, {"inception": "abc", "reid": "def", "lpips": "ghi"}
-
-    def __contains__(self, judge):
-        return judge in self.hashes
-
-    def inception(self, image):
-        return jnp.concatenate([image.mean((1, 2)), image[:, 3, 4], image.max((1, 2))], axis=1)
-
-    def person(self, image, labels):
-        return jnp.einsum("bhwc,bhw->bc", image - 128, (labels > 0).astype(jnp.float32))
-
-    def lpips(self, image, target):
-        return jnp.abs(image - target).max((1, 2, 3))
+from scam_jax.inference import generation
 
 
 @pytest.fixture
-def few_numbers(monkeypatch):
-    monkeypatch.setattr(evaluate, "Judges", FewNumbers)
+def evaluated():
+    """`evaluation_of` with judges of a few numbers."""
+    return functools.partial(evaluation_of, judges=FewNumbers())
 
 
 @pytest.fixture(scope="module")
@@ -45,71 +22,14 @@ def model():
     return noisy_model()
 
 
-def noisy_model():
-    """Its noise shows in the images."""
-    config = small.config()
-    variables = state.create(config, models.build(config)).eval_variables()
-    noisy = jax.tree_util.tree_map_with_path(
-        lambda path, x: x + 1 if "noise" in jax.tree_util.keystr(path) else x, variables
-    )
-    return TrainedModel(config, noisy)
-
-
-def examples(count, seed=0):
-    random = np.random.default_rng(seed)
-    return [
-        {
-            "image": random.integers(0, 256, (16, 16, 3), dtype=np.uint8),
-            "label": random.integers(0, 3, (16, 16), dtype=np.uint8),
-        }
-        for _ in range(count)
-    ]
-
-
-def known_transfers(count):
-    """The truth is the target."""
-    return [
-        {
-            "subject_image": s["image"],
-            "subject_label": s["label"],
-            "target_image": t["image"],
-            "target_label": t["label"],
-            "transfer_image": t["image"],
-        }
-        for s, t in zip(examples(count, 1), examples(count, 2), strict=True)
-    ]
-
-
-def evaluation_of(model, folder, people, devices=1, batch=4, seeds=1, transfers=None, real=None):
-    real = real or {p: RealImages(f"real_{p}", examples(6, 3)) for p in (AUTHORS, OURS)}
-    data = EvaluationData(
-        name="noise",
-        split="test",
-        source=people,
-        real=real,
-        label_names=("background", "skin", "hair"),
-        transfers=transfers,
-        batches=lambda source: pipeline.eval_batches(
-            source,
-            batch_size=batch,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
-    )
-    evaluator = evaluate.Evaluator(
-        model.config, mesh_of(devices), data, weights=folder / "weights", statistics=folder
-    )
-    return evaluator.evaluate(model.variables, 7, seeds)
-
-
 def by_name(evaluation: Evaluation) -> dict:
     return {(f.metric, f.protocol, f.part): f for f in evaluation.figures}
 
 
-def test_figures_are_those_of_the_images(model, few_numbers, tmp_path):
+def test_figures_are_those_of_the_images(model, evaluated, tmp_path):
     """Five images in padded batches, by hand."""
     people = examples(5)
-    found = by_name(evaluation_of(model, tmp_path, people))
+    found = by_name(evaluated(model, tmp_path, people))
     image = np.concatenate([reconstruction(model, p, i) for i, p in enumerate(people)])
     target = np.stack([p["image"] for p in people]).astype(np.float64)
     exact = np.square(image - (target / 127.5 - 1)).mean()
@@ -131,15 +51,15 @@ def test_figures_are_those_of_the_images(model, few_numbers, tmp_path):
 def reconstruction(model, person, place):
     """One image as the evaluation has it: its noise is that of its place in the split."""
     image, labels = (person[key][None] for key in ("image", "label"))
-    return np.asarray(
-        evaluate._reconstruct(model.networks, model.variables, image, labels, 0, place)
-    )
+    keys = generation.image_keys(0, np.array([place]))
+    variables = model.variables
+    return np.asarray(generation.reconstruct(model.networks, variables, image, labels, keys))
 
 
-def test_figures_do_not_depend_on_devices_and_batches(model, few_numbers, tmp_path):
+def test_figures_do_not_depend_on_devices_and_batches(model, evaluated, tmp_path):
     people, known = examples(9), known_transfers(3)
     one, eight = (
-        evaluation_of(model, tmp_path / str(d), people, d, batch, 2, known)
+        evaluated(model, tmp_path / str(d), people, d, batch, 2, known)
         for d, batch in ((1, 3), (8, 8))
     )
     for a, b in zip(one.figures, eight.figures, strict=True):
@@ -151,21 +71,21 @@ def test_figures_do_not_depend_on_devices_and_batches(model, few_numbers, tmp_pa
     }
 
 
-def test_seeds_draw_other_pairs_and_other_noise(model, few_numbers, tmp_path):
-    found = by_name(evaluation_of(model, tmp_path, examples(6), seeds=3))
+def test_seeds_draw_other_pairs_and_other_noise(model, evaluated, tmp_path):
+    found = by_name(evaluated(model, tmp_path, examples(6), seeds=3))
     for metric in ("PSNR", "R-FID", "S-FID", "REIDSim"):
         assert len(set(found[metric, OURS, ""].values)) == 3, metric
     assert found["PSNR", OURS, ""].deviation > 0
     assert len(found["S-FID", AUTHORS, ""].values) == 1, "the authors had one"
 
 
-def test_each_protocol_has_its_own_real_images_and_rounding(model, few_numbers, tmp_path):
+def test_each_protocol_has_its_own_real_images_and_rounding(model, evaluated, tmp_path):
     people = examples(6)
     real = {
         AUTHORS: RealImages("augmented", examples(6, 4)),
         OURS: RealImages("as_it_is", examples(6, 5)),
     }
-    found = by_name(evaluation_of(model, tmp_path, people, real=real))
+    found = by_name(evaluated(model, tmp_path, people, real=real))
     assert found["R-FID", AUTHORS, ""].values != found["R-FID", OURS, ""].values
     files = sorted(f.name for f in tmp_path.iterdir())
     assert files == ["as_it_is_rounded_inception_abc.npz", "augmented_truncated_inception_abc.npz"]
@@ -181,27 +101,27 @@ class Unreadable:
         raise ValueError("the real images were read")
 
 
-def test_statistics_of_real_images_are_computed_once(model, few_numbers, tmp_path):
+def test_statistics_of_real_images_are_computed_once(model, evaluated, tmp_path):
     people = examples(6)
-    first = by_name(evaluation_of(model, tmp_path, people))
+    first = by_name(evaluated(model, tmp_path, people))
     unread = {p: RealImages(f"real_{p}", Unreadable()) for p in (AUTHORS, OURS)}
-    again = by_name(evaluation_of(model, tmp_path, people, real=unread))
+    again = by_name(evaluated(model, tmp_path, people, real=unread))
     assert again["R-FID", OURS, ""].values == first["R-FID", OURS, ""].values
     others = {p: RealImages(f"other_{p}", Unreadable()) for p in (AUTHORS, OURS)}
     with pytest.raises(ValueError, match="the real images were read"):
-        evaluation_of(model, tmp_path, people, real=others)
+        evaluated(model, tmp_path, people, real=others)
     (tmp_path / "real_ours_rounded_inception_abc.npz").write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"real_ours_rounded_inception_abc.npz cannot be read"):
-        evaluation_of(model, tmp_path, people, real=unread)
+        evaluated(model, tmp_path, people, real=unread)
 
 
-def test_too_few_images_for_a_covariance_are_said(model, few_numbers, tmp_path):
-    evaluation = evaluation_of(model, tmp_path, examples(6))
+def test_too_few_images_for_a_covariance_are_said(model, evaluated, tmp_path):
+    evaluation = evaluated(model, tmp_path, examples(6))
     assert len(evaluation.warnings) == 2
     assert "FID (ours) is of 6 generated and 6 real images" in evaluation.warnings[1]
     assert "needs 10 or more" in evaluation.warnings[1]
     real = {p: RealImages(f"many_{p}", examples(12, 3)) for p in (AUTHORS, OURS)}
-    assert evaluation_of(model, tmp_path, examples(10), real=real).warnings == []
+    assert evaluated(model, tmp_path, examples(10), real=real).warnings == []
 
 
 def test_without_weights_the_rest_is_computed(model, tmp_path):
@@ -212,11 +132,11 @@ def test_without_weights_the_rest_is_computed(model, tmp_path):
     reasons = {(m.metric, m.protocol): m.reason for m in evaluation.missing}
     assert len(reasons) == 7
     assert "weights-inception-2015-12-05-6726825d.pth" in reasons["R-FID", AUTHORS]
-    assert "python -m scam_jax.convert weights" in reasons["REIDAcc", OURS]
+    assert "python -m scam_jax.weights frozen" in reasons["REIDAcc", OURS]
 
 
-def test_one_image_makes_no_pair(model, few_numbers, tmp_path):
-    evaluation = evaluation_of(model, tmp_path, examples(1))
+def test_one_image_makes_no_pair(model, evaluated, tmp_path):
+    evaluation = evaluated(model, tmp_path, examples(1))
     missing = {(m.metric, m.protocol, m.reason) for m in evaluation.missing}
     assert ("S-FID", OURS, "one image makes no pair") in missing
     assert by_name(evaluation)["PSNR", OURS, ""].count == 1
@@ -230,8 +150,8 @@ def test_transfers_against_their_truth(model, tmp_path):
     assert np.isfinite(found["transfer PSNR", OURS, ""].mean)
 
 
-def test_figures_survive_their_file(model, few_numbers, tmp_path):
-    evaluation = evaluation_of(model, tmp_path, examples(5), seeds=2, transfers=known_transfers(2))
+def test_figures_survive_their_file(model, evaluated, tmp_path):
+    evaluation = evaluated(model, tmp_path, examples(5), seeds=2, transfers=known_transfers(2))
     evaluation.save(tmp_path / "out")
     assert Evaluation.load(tmp_path / "out") == evaluation
     text = (tmp_path / "out" / "figures.md").read_text()

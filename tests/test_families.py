@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
-from test_steps import random_batch
 
 from scam_jax import models
 from scam_jax.models.layers import spectral_norm
 from scam_jax.training import state
-from scam_jax.training import step as steps
+from scam_jax.training.step import train_step
 
 # (choices, overrides) by what is new in each; a program takes long to compile, so few have it all.
 # SPADE's encoder is CLADE's.
@@ -29,8 +28,7 @@ PROGRAMS = {
         "model=spade,discriminator=stylegan2",
         dict(
             model__encoder__use_vae=False,
-            losses__kl__start=0.0,
-            losses__kl__end=0.0,
+            losses__kl=0.0,
             model__discriminator__num_layers=2,
             model__discriminator__spectral_norm=True,
         ),
@@ -39,8 +37,7 @@ PROGRAMS = {
         "model=sean",
         dict(
             model__encoder__use_vae=True,
-            losses__kl__start=0.05,
-            losses__kl__end=0.05,
+            losses__kl=0.05,
             model__dtype="bfloat16",
             train__rematerialize=True,
         ),
@@ -51,9 +48,9 @@ PROGRAMS = {
 def two_steps(config):
     networks = models.build(config)
     start = state.create(config, networks)
-    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
-    after, metrics = step(start, random_batch(config, 0))
-    return start, after, [metrics, step(after, random_batch(config, 1))[1]]
+    step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, None))
+    after, metrics = step(start, small.batch(config, 0))
+    return start, after, [metrics, step(after, small.batch(config, 1))[1]]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

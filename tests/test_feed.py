@@ -10,6 +10,9 @@ from PIL import Image
 
 from data import datasets
 from data.feed import Feed
+from scam_jax.examples import Picture
+from scam_jax.inference import photos
+from scam_jax.inference.model import TrainedModel
 
 
 def config(directory, **changes):
@@ -56,9 +59,24 @@ def test_files_are_read_as_the_model_wants_them(folder):
     pair = [
         folder / "train" / kind / f"b.{s}" for kind, s in (("images", "png"), ("labels", "png"))
     ]
-    example = feed(config(folder)).read_pair(*map(str, pair))
-    assert example["image"].shape == (small_folder.HEIGHT, small_folder.WIDTH, 3)
-    assert example["label"].shape == (small_folder.HEIGHT, small_folder.WIDTH)
+    picture = photos.read_picture(*pair, config(folder))
+    assert picture.image.shape == (small_folder.HEIGHT, small_folder.WIDTH, 3)
+    assert picture.labels.shape == (small_folder.HEIGHT, small_folder.WIDTH)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop"])
+def test_command_line_notebook_and_evaluation_see_the_same_picture(folder, augmentation):
+    """Another shape than the model's, and a label map of another size than its photo."""
+    data = config(folder, augmentation=augmentation)
+    image, labels = (folder / "test" / kind / "b.png" for kind in ("images", "labels"))
+    evaluated = datasets.load(data, "test")[1]
+    model = TrainedModel(ConfigDict({"data": data}), {})
+    for picture in (
+        model.read(str(image), str(labels)),
+        model.fit("photo", Picture(np.asarray(Image.open(image)), np.asarray(Image.open(labels)))),
+    ):
+        np.testing.assert_array_equal(picture.image, evaluated["image"])
+        np.testing.assert_array_equal(picture.labels, evaluated["label"])
 
 
 def real_name(data, augmented=False):

@@ -1,23 +1,19 @@
 """Model FLOPs utilization: what is counted, and what the loop reports of it."""
 
-import jax
-import numpy as np
 import pytest
 from helpers import small
-from test_steps import random_batch
+from helpers.loop import mesh_of
 
-from scam_jax import models
-from scam_jax.cost import aot, chips, flops
+from scam_jax.cost import chips, flops, utilization
 from scam_jax.devices import sharding
-from scam_jax.training import loop as train
+from scam_jax.training import loop
 from scam_jax.training.checkpoints import Checkpoints
 
 CHIP = chips.Chip("a CPU", flops_per_second=1e12, bytes_per_second=1e9, memory_bytes=1e9)
 
 
 def counted(config):
-    arguments = aot.argument_shapes(config, models.build(config), sharding.make_mesh())
-    return flops.model_flops(config, "cpu", *arguments)
+    return flops.model_flops(config, "cpu")
 
 
 class Timings:
@@ -41,16 +37,18 @@ def run(config, workdir, num_devices):
 
     def batches_from(step):
         while True:
-            yield random_batch(config, step)
+            yield small.batch(config, step)
             step += 1
 
     writer, checkpoints = Timings(), Checkpoints(workdir)
-    train.train(
+    mesh = mesh_of(num_devices)
+    loop.train(
         config,
-        mesh=jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), (sharding.DATA,)),
+        mesh=mesh,
         batches_from=batches_from,
         checkpoints=checkpoints,
         writer_from=lambda step: writer,
+        seconds_at_peak=utilization.seconds_at_peak(config, mesh),
     )
     checkpoints.close()
     return writer.reports
@@ -76,11 +74,11 @@ def test_the_loop_reports_the_share_of_all_devices_peak(monkeypatch, tmp_path):
 
 
 def test_no_share_is_reported_of_a_peak_that_is_not_known():
-    config = small.config()
-    loop = train._Loop(config, sharding.make_mesh(), None, None, None, 0)
-    loop.seconds_at_peak = train.seconds_at_peak(config, sharding.make_mesh())
-    loop.since = 0.0
-    assert "time/model_flops_utilization" not in loop._timings(1)
+    config, mesh = small.config(), sharding.make_mesh()
+    seconds = utilization.seconds_at_peak(config, mesh)
+    progress = loop._Loop(config, mesh, None, None, None, 0, seconds)
+    progress.since = 0.0
+    assert "time/model_flops_utilization" not in progress._timings(1)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The folder layout: what is read, and what each mistake is answered with."""
+"""The folder layout: reading pairs, and the message for each mistake."""
 
 import pathlib
 import shutil
@@ -86,5 +86,7 @@ def test_hidden_files_and_large_suffixes_are_no_obstacle(root):
 
 
 def test_nothing_left_to_train_on(root):
-    with pytest.raises(FileNotFoundError, match=r"all 3 pairs of .*train are to be skipped"):
+    with pytest.raises(
+        FileNotFoundError, match=r"all 3 pairs of .*train are skipped: none is left"
+    ):
         FolderSource(root, "train", LabelMap("", NUM_LABELS), skip={"a", "b", "c"})

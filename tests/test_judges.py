@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from test_train import mesh_of
+from helpers.loop import mesh_of
 
 from scam_jax.evaluation.judges import Judges
 from scam_jax.models.frozen.lpips import LPIPS
@@ -25,7 +25,7 @@ def test_what_is_there_judges_and_the_rest_is_missing(tmp_path, caplog):
     assert "lpips" in judges
     assert judges.hashes == {"lpips": "alexnet01234-lpips_alex01"}
     assert judges.missing.keys() == {"inception", "reid"}
-    assert "weights-inception-2015-12-05-6726825d.pth" in judges.missing["inception"]
+    assert "weights-inception-2015-12-05-6726825d.pth" in judges.missing["inception"][0]
     assert "lup_moco_r50.pth" in caplog.text, "a run says so from the start"
     images = np.random.default_rng(1).integers(0, 256, (2, 2, 64, 64, 3)).astype(np.float32)
     found = judges.lpips(*images)
@@ -38,7 +38,8 @@ def test_half_of_a_judge_does_not_judge(tmp_path):
     pretrained.save(pretrained.path_of("alexnet", tmp_path), random_weights("alexnet"))
     judges = Judges(tmp_path, mesh_of(1))
     assert "lpips" not in judges
-    assert "alex.pth" in judges.missing["lpips"]
+    (line,) = judges.missing["lpips"]
+    assert "alex.pth" in line
 
 
 def test_a_damaged_file_is_an_error_and_not_a_missing_one(tmp_path):

@@ -8,21 +8,20 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
-from test_steps import random_batch
 
 from scam_jax import models
 from scam_jax.runs import validation
 from scam_jax.training import objectives, state
-from scam_jax.training import step as steps
+from scam_jax.training.step import gradients_of_step, train_step, update_state
 
-VARIATIONAL = dict(model__encoder__use_vae=True, losses__kl__start=0.01, losses__kl__end=0.01)
+VARIATIONAL = dict(model__encoder__use_vae=True, losses__kl=0.01)
 
 
 def gradients(config, step=0):
     networks = models.build(config)
     train_state = state.create(config, networks)
-    batch = random_batch(config, step)
-    return jax.jit(lambda s, b: steps.gradients_of_step(config, networks, None, s, b, None))(
+    batch = small.batch(config, step)
+    return jax.jit(lambda s, b: gradients_of_step(config, networks, None, s, b, None))(
         train_state, batch
     )
 
@@ -40,29 +39,29 @@ def test_accumulated_gradients_are_the_large_batchs(whole):
     accumulated = gradients(config)
     assert_trees_close(accumulated.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
     # an instance norm of few pixels magnifies rounding
-    assert_trees_close(accumulated.params, whole.params, atol=1e-6, of_largest=1e-3)
+    assert_trees_close(accumulated.by_network, whole.by_network, atol=1e-6, of_largest=1e-3)
 
 
 def test_rematerialized_gradients_are_the_same(whole):
     config = small.config(**VARIATIONAL, train__rematerialize=True)
     again = gradients(config)
     assert_trees_close(again.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
-    assert_trees_close(again.params, whole.params, atol=1e-6, of_largest=1e-4)
+    assert_trees_close(again.by_network, whole.by_network, atol=1e-6, of_largest=1e-4)
 
 
 def test_one_backward_pass_serves_both_sides(whole, monkeypatch):
     """The generator's gradient as the discriminator's negated, against its own."""
     monkeypatch.setattr(objectives._Objectives, "sides_are_opposed", lambda self: False)
     apart = gradients(small.config(**VARIATIONAL))
-    assert_trees_close(whole.params, apart.params, atol=1e-6, of_largest=1e-4)
+    assert_trees_close(whole.by_network, apart.by_network, atol=1e-6, of_largest=1e-4)
 
 
 def test_without_a_gan_loss_the_discriminator_rests():
-    config = small.config(losses__gan__start=0.0, losses__gan__end=0.0)
+    config = small.config(losses__gan=0.0)
     networks = models.build(config)
     start = state.create(config, networks)
-    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
-    after, metrics = step(start, random_batch(config))
+    step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, None))
+    after, metrics = step(start, small.batch(config))
     assert "gan" not in metrics
     assert_trees_close(after.params["discriminator"], start.params["discriminator"])
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, after.params)
@@ -79,7 +78,7 @@ def test_rates_scale_with_the_batch(scaling, times):
         optimizer__discriminator_learning_rate=0.02,
     )
     assert state.learning_rates(config) == pytest.approx(
-        {"autoencoder": 0.01 * times, "discriminator": 0.02 * times}
+        {"generator": 0.01 * times, "discriminator": 0.02 * times}
     )
 
 
@@ -88,10 +87,11 @@ def test_warm_up_raises_the_rate_step_by_step():
     config = small.config(optimizer__warmup_steps=3, optimizer__weight_decay=0.0)
     config.optimizer.generator_learning_rate = rate = 1e-3
     current = state.create(config, models.build(config))
-    ones = {n: jax.tree.map(jnp.ones_like, current.params[n]) for n in state.AUTOENCODER}
-    update = jax.jit(partial(steps.update_state, config))
+    ones = jax.tree.map(jnp.ones_like, current.params)
+    gradients = {side: state.of_side(ones, side) for side in state.SIDES}
+    update = jax.jit(partial(update_state, config))
     for share in (1 / 3, 2 / 3, 1, 1):
-        after = update(current, ones, current.params["discriminator"])
+        after = update(current, gradients)
         moved = jax.tree.map(lambda a, b: a - b, current.params["encoder"], after.params["encoder"])
         for leaf in jax.tree.leaves(moved):
             np.testing.assert_allclose(leaf, share * rate, atol=1e-6)
@@ -120,7 +120,7 @@ def test_a_network_may_have_its_own_compute_type(network):
             "batch norm needs the whole batch",
         ),
         (
-            dict(train__accumulation_steps=2, losses__swapped__end=1.0),
+            dict(train__accumulation_steps=2, losses__swapped=1.0),
             "losses.swapped needs the whole batch",
         ),
         (

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.closeness import assert_close
+from helpers.golden import vgg_of
 
 from scam_jax.models.discriminators import patchgan
-from scam_jax.models.frozen import vgg19
-from scam_jax.training import losses
+from scam_jax.training import loss_weights, losses
 from scam_jax.weights import convert, torch_names
 
 
@@ -31,7 +31,7 @@ def logits(scales):
 @pytest.mark.parametrize("kind", ["hinge", "non_saturating"])
 def test_gan_losses(golden, maps, kind):
     g = golden("losses")
-    generator, real, fake = losses.GAN[kind]
+    generator, real, fake = losses.GAN_LOSSES[kind]
     np.testing.assert_allclose(generator(logits(maps["fake"])), g[f"out/{kind}/generator"], 1e-5)
     np.testing.assert_allclose(real(logits(maps["real"])), g[f"out/{kind}/real"], 1e-5)
     np.testing.assert_allclose(fake(logits(maps["fake"])), g[f"out/{kind}/fake"], 1e-5)
@@ -44,12 +44,6 @@ def test_feature_matching_l1_and_kl(golden, maps):
     np.testing.assert_allclose(losses.l1(g["in/x"], g["in/y"]), g["out/l1"], 1e-5)
     ours = losses.kl_divergence([(g["in/mu"], g["in/logvar"])])
     np.testing.assert_allclose(ours, g["out/kld"], 1e-5)
-
-
-def vgg_of(g):
-    """A narrow VGG19 in torchvision's names: the module and its variables."""
-    params = convert.convert_frozen("vgg19", g.group("vgg/"))
-    return vgg19.VGG19(vgg19.widths_of(params)), {"params": params}
 
 
 def test_perceptual(golden):
@@ -91,14 +85,14 @@ def test_gradient_normalization_of_a_flat_discriminator_has_finite_gradients():
 
 
 def test_geometric_weight():
-    assert losses.geometric_weight(100.0, 1.0, 10, jnp.int32(0)) == pytest.approx(100)
-    assert losses.geometric_weight(100.0, 1.0, 10, jnp.int32(5)) == pytest.approx(10)
-    assert losses.geometric_weight(100.0, 1.0, 10, jnp.int32(99)) == pytest.approx(1)
-    assert losses.geometric_weight(0.0, 0.0, 0, jnp.int32(3)) == 0
+    assert loss_weights.geometric(100.0, 1.0, 10, jnp.int32(0)) == pytest.approx(100)
+    assert loss_weights.geometric(100.0, 1.0, 10, jnp.int32(5)) == pytest.approx(10)
+    assert loss_weights.geometric(100.0, 1.0, 10, jnp.int32(99)) == pytest.approx(1)
+    assert loss_weights.geometric(0.0, 0.0, 0, jnp.int32(3)) == 0
 
 
 def test_switched_weight():
-    weights = [float(losses.switched_weight(0.0, 2.0, 3, jnp.int32(s))) for s in (0, 2, 3, 9)]
+    weights = [float(loss_weights.switched(0.0, 2.0, 3, jnp.int32(s))) for s in (0, 2, 3, 9)]
     assert weights == [0, 0, 2, 2]
 
 

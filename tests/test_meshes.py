@@ -6,7 +6,7 @@ import jax
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
-from test_train import run_loop
+from helpers.loop import run_loop
 
 
 def config():
@@ -70,8 +70,7 @@ def test_a_baseline_on_two_devices_and_then_on_one(tmp_path):
     """Batch norm, spectral norm and the code's noise, stopped and gone on with."""
     baseline = small.config(
         "model=clade",
-        losses__l1__start=10.0,
-        losses__l1__end=10.0,
+        losses__l1=10.0,
         train__log_every=1,
         optimizer__eps=1e-3,
         optimizer__b1=0.9,

@@ -42,11 +42,12 @@ def test_a_missing_file_says_how_to_make_it(tmp_path, name):
     with pytest.raises(FileNotFoundError) as error:
         pretrained.load(name, tmp_path)
     message = str(error.value)
-    assert message.startswith(f"{source.purpose} needs the weights {tmp_path}/{name}.npz")
-    assert f"Download {source.file} from {source.where}" in message
-    command = f"python -m scam_jax.convert weights {source.file} --output={tmp_path}/{name}.npz"
+    assert message.startswith(f"{source.purpose} needs {tmp_path}/{name}.npz, which is missing")
+    assert "\n" not in message
+    assert f"download {source.file} from {source.where}" in message
+    command = f"python -m scam_jax.weights frozen {source.file} --output={tmp_path}/{name}.npz"
     assert command in message
-    assert ("losses.perceptual.start=0" in message) == (name == "vgg19")
+    assert ("losses.perceptual=0" in message) == (name == "vgg19")
 
 
 def test_wrong_arrays_are_refused(tmp_path):
@@ -104,18 +105,18 @@ def test_a_file_of_another_sha256_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=f"begin with dcbb9e9d, and is {found}: .*Download it anew"
     ):
-        convert.convert_weights(path)
+        convert.convert_frozen_file(path)
 
 
 def test_weights_are_known_by_their_file(tmp_path):
     names = {convert.name_of(tmp_path / s.file) for s in pretrained.SOURCES.values()}
     assert names == set(pretrained.SOURCES)
     with pytest.raises(ValueError, match=r"(?s)resnet.pth: .*lup_moco_r50.pth: https://github"):
-        convert.convert_weights(tmp_path / "resnet.pth")
+        convert.convert_frozen_file(tmp_path / "resnet.pth")
     with pytest.raises(FileNotFoundError, match=r"alex.pth; download it from the package lpips"):
-        convert.convert_weights(tmp_path / "alex.pth")
+        convert.convert_frozen_file(tmp_path / "alex.pth")
     with pytest.raises(ValueError, match=r"must be called lpips_alex.npz to be found"):
-        convert.convert_weights(tmp_path / "alex.pth", tmp_path / "other.npz")
+        convert.convert_frozen_file(tmp_path / "alex.pth", tmp_path / "other.npz")
 
 
 def test_a_converted_file_is_what_load_finds(tmp_path, monkeypatch):
@@ -125,7 +126,7 @@ def test_a_converted_file_is_what_load_finds(tmp_path, monkeypatch):
     source = pretrained.SOURCES["lpips_alex"]._replace(sha256=sha256)
     monkeypatch.setitem(pretrained.SOURCES, "lpips_alex", source)
     monkeypatch.setattr(convert, "read_torch", lambda path: rules.weights(LINEAR))
-    convert.convert_weights(tmp_path / "alex.pth", tmp_path / "lpips_alex.npz")
+    convert.convert_frozen_file(tmp_path / "alex.pth", tmp_path / "lpips_alex.npz")
     loaded = pretrained.load("lpips_alex", tmp_path)
     assert loaded.sha256 == sha256
     assert_trees_close(loaded.params, linear_weights().params)

@@ -8,6 +8,13 @@ import time
 
 import pytest
 from helpers.closeness import assert_trees_close
+from helpers.evaluation import (
+    FewNumbers,
+    evaluation_of,
+    examples,
+    known_transfers,
+    noisy_model,
+)
 from helpers.program import (
     ROOT,
     command,
@@ -19,16 +26,8 @@ from helpers.program import (
     train_command,
     wait_for,
 )
-from test_evaluate import (
-    FewNumbers,
-    evaluation_of,
-    examples,
-    known_transfers,
-    noisy_model,
-)
 
 from scam_jax.devices import processes
-from scam_jax.evaluation import evaluator as evaluate
 from scam_jax.evaluation.results import Evaluation
 
 # As srun sets them for one of the tasks, here 16 on two nodes.
@@ -151,7 +150,7 @@ def test_several_processes_that_jax_cannot_find(environment, message):
     ids=["srun", "mpirun"],
 )
 def test_jax_joins_what_the_launcher_names(variables, rank, local_rank):
-    script = "from scam_jax import processes; processes.join(None, None, None)"
+    script = "from scam_jax.devices import processes; processes.join(None, None, None)"
     script += "; import jax; print(jax.process_index(), 'of', jax.process_count())"
     port = {"JAX_COORDINATOR_PORT": str(free_port())}
     started = [
@@ -178,7 +177,7 @@ def test_jax_joins_what_the_launcher_names(variables, rank, local_rank):
         (("node0:port", 2, 0), "--coordinator=node0:port: use HOST:PORT"),
         (("node0:70000", 2, 0), "--coordinator=node0:70000: use HOST:PORT"),
         (("node0:1234", 0, 0), "--num_processes=0: use 1 or more"),
-        (("node0:1234", 2, 2), "--process_id=2: the 2 of --num_processes are numbered 0 … 1"),
+        (("node0:1234", 2, 2), "--process_id=2: use 0 … 1 with --num_processes=2"),
         (("node0:1234", 2, -1), "--process_id=-1: "),
     ],
 )
@@ -252,16 +251,21 @@ def test_two_processes_evaluate_as_one(of_two):
         assert a.values == pytest.approx(b.values, rel=1e-5), a.metric
 
 
-def test_two_processes_get_every_figure_of_one(tmp_path, monkeypatch):
+def test_two_processes_get_every_figure_of_one(tmp_path):
     """FID, ReID and transfers too; the second has no statistics file, and gets the first's."""
     address = f"127.0.0.1:{free_port()}"
     script = [sys.executable, "tests/helpers/evaluating_process.py", address]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     wait_for([start([*script, str(i), str(tmp_path)], variables=path, **pipes) for i in range(2)])
-    monkeypatch.setattr(evaluate, "Judges", FewNumbers)
     alone = evaluation_of(
-        noisy_model(), tmp_path / "alone", examples(5), 2, 4, 2, known_transfers(3)
+        noisy_model(),
+        tmp_path / "alone",
+        examples(5),
+        devices=2,
+        seeds=2,
+        transfers=known_transfers(3),
+        judges=FewNumbers(),
     )
     for index in ("0", "1"):
         for name in ("first", "second"):

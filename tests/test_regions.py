@@ -7,7 +7,7 @@ import pytest
 from helpers.closeness import assert_close, assert_trees_close
 
 from scam_jax.models.scam import attention, regions
-from scam_jax.models.scam.regions import LatentLayout
+from scam_jax.models.scam.latent_layout import LatentLayout
 
 BATCH, CHANNELS, SLOTS = 2, 5, 3
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
-from test_losses import vgg_of
+from helpers.golden import vgg_of
 
 from scam_jax import models
 from scam_jax.devices import sharding
 from scam_jax.models.layers import primitives
 from scam_jax.training import state
-from scam_jax.training import step as steps
+from scam_jax.training.step import gradients_of_step, train_step, update_state
 from scam_jax.weights import convert, torch_names
 
 # Our metrics by the authors' names.
@@ -31,23 +31,6 @@ METRICS = {
 }
 
 
-def golden_run():
-    """The config of the golden steps: no noise, 64×48, three labels."""
-    config = small.config(
-        data__height=64,
-        data__width=48,
-        model__encoder__num_blocks=4,
-        model__encoder__use_self_attention=True,
-        model__generator__attention="duplex",
-        model__generator__add_noise=False,
-        model__discriminator__features=8,
-        model__discriminator__num_layers=4,
-        train__batch_size=2,
-    )
-    config.losses.perceptual.start = config.losses.perceptual.end = 10.0
-    return config
-
-
 def golden_state(config, networks, g):
     shapes = state.variable_shapes(config, networks)
     names = torch_names.of_config(config)
@@ -57,11 +40,11 @@ def golden_state(config, networks, g):
 
 def test_four_steps(golden):
     g = golden("train_steps")
-    config = golden_run()
+    config = small.of_golden_steps()
     networks = models.build(config)
     train_state = golden_state(config, networks, g)
     vgg = vgg_of(g)[1]["params"]
-    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, vgg))
+    step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, vgg))
     for i in range(4):
         batch = {"image": g.nhwc(f"step{i}/image"), "label": g.labels(f"step{i}/label")}
         train_state, metrics = step(train_state, batch)
@@ -74,7 +57,7 @@ def test_four_steps(golden):
 
 def test_first_gradients(golden):
     g = golden("train_steps")
-    config = golden_run()
+    config = small.of_golden_steps()
     networks = models.build(config)
     train_state = golden_state(config, networks, g)
     batch = {"image": g.nhwc("step0/image"), "label": g.labels("step0/label")}
@@ -82,7 +65,7 @@ def test_first_gradients(golden):
 
     @jax.jit
     def gradients(train_state):
-        return steps.gradients_of_step(config, networks, None, train_state, batch, vgg).params
+        return gradients_of_step(config, networks, None, train_state, batch, vgg).by_network
 
     ours = gradients(train_state)
     names = torch_names.of_config(config)
@@ -91,15 +74,6 @@ def test_first_gradients(golden):
         for n in ours
     }
     assert_trees_close(ours, theirs, atol=1e-6, of_largest=1e-4)
-
-
-def random_batch(config, seed=0):
-    random = np.random.default_rng(seed)
-    shape = config.train.batch_size, config.data.height, config.data.width
-    return {
-        "image": random.integers(0, 256, (*shape, 3), dtype=np.uint8),
-        "label": random.integers(0, config.data.num_labels, shape, dtype=np.uint8),
-    }
 
 
 def test_batch_norm_shares_its_statistics():
@@ -124,18 +98,20 @@ def test_batch_norm_shares_its_statistics():
     np.testing.assert_allclose(stats["variance"], 0.9 + 0.1 * variance * 60 / 59, rtol=1e-5)
 
 
+def gradients_of_ones(current):
+    ones = jax.tree.map(jnp.ones_like, current.params)
+    return {side: state.of_side(ones, side) for side in state.SIDES}
+
+
 def test_ema_follows_the_parameters():
     config = small.config(train__ema_decay=0.5)
     start = state.create(config, models.build(config))
-    gradients = {n: jax.tree.map(jnp.ones_like, start.params[n]) for n in state.AUTOENCODER}
-    after = jax.jit(partial(steps.update_state, config))(
-        start, gradients, start.params["discriminator"]
-    )
+    after = jax.jit(partial(update_state, config))(start, gradients_of_ones(start))
     decay = 1 / 10  # (1 + step) / (10 + step) at step 0
     expected = jax.tree.map(
         lambda old, new: decay * old + (1 - decay) * new,
         start.ema,
-        {n: after.params[n] for n in state.AUTOENCODER},
+        state.of_side(after.params, "generator"),
     )
     assert_trees_close(after.ema, expected, atol=1e-6)
     assert after.eval_variables()["encoder"]["params"] is after.ema["encoder"]
@@ -145,10 +121,7 @@ def test_adamw_by_hand():
     """The first step moves by the learning rate against the gradient's sign, and decays."""
     config = small.config(optimizer__generator_learning_rate=0.01, optimizer__weight_decay=0.1)
     start = state.create(config, models.build(config))
-    gradients = {n: jax.tree.map(jnp.ones_like, start.params[n]) for n in state.AUTOENCODER}
-    after = jax.jit(partial(steps.update_state, config))(
-        start, gradients, start.params["discriminator"]
-    )
+    after = jax.jit(partial(update_state, config))(start, gradients_of_ones(start))
     expected = jax.tree.map(lambda w: w - 0.01 * (1 + 0.1 * w), start.params["encoder"])
     assert_trees_close(after.params["encoder"], expected, atol=1e-6)
     assert after.ema is None
@@ -159,19 +132,16 @@ def test_adamw_by_hand():
 OPTIONS = {
     "variational": dict(
         model__encoder__use_vae=True,
-        losses__kl__start=0.01,
-        losses__kl__end=0.01,
+        losses__kl=0.01,
         losses__gan_kind="non_saturating",
         losses__gradient_normalization=False,
-        losses__r1__start=1.0,
-        losses__r1__end=1.0,
+        losses__r1=1.0,
         losses__lazy_r1_step=2,
     ),
     "adversarial": dict(
-        losses__feature_matching__end=10.0,
-        losses__feature_matching__start=10.0,
+        losses__feature_matching=10.0,
         losses__adaptive_gan=True,
-        losses__swapped__end=1.0,
+        losses__swapped=1.0,
         model__encoder__latents="random",
     ),
     "bfloat16": dict(
@@ -190,9 +160,9 @@ def test_option_trains(name):
     config = small.config(**OPTIONS[name])
     networks = models.build(config)
     start = state.create(config, networks)
-    step = jax.jit(lambda s, b: steps.train_step(config, networks, None, s, b, None))
-    after, first = step(start, random_batch(config, 0))
-    _, second = step(after, random_batch(config, 1))
+    step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, None))
+    after, first = step(start, small.batch(config, 0))
+    _, second = step(after, small.batch(config, 1))
     for metrics in (first, second):
         assert all(np.isfinite(m) for m in metrics.values()), metrics
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, after.params)

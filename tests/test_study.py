@@ -3,7 +3,7 @@
 import pytest
 from helpers import small
 
-import main
+from scam_jax.commands import study as study_command
 from scam_jax.evaluation.results import Evaluation
 from scam_jax.runs import study
 
@@ -47,7 +47,7 @@ def test_impossible_variants_are_named(changes, message):
 
 def test_figures_of_another_step_do_not_count(tmp_path):
     """A study that goes on for more steps than it had is evaluated anew."""
-    assert not main._is_evaluated(tmp_path, 4)
+    assert not study_command._is_evaluated(tmp_path, 4)
     Evaluation(step=4, data="noise", split="test", count=1, figures=[]).save(tmp_path)
-    assert main._is_evaluated(tmp_path, 4)
-    assert not main._is_evaluated(tmp_path, 8)
+    assert study_command._is_evaluated(tmp_path, 4)
+    assert not study_command._is_evaluated(tmp_path, 8)

@@ -1,4 +1,4 @@
-"""The TFDS builder and how a configuration reaches it."""
+"""The TFDS builder of synthetic people, and its use through a configuration."""
 
 import itertools
 import pathlib
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import synthetic
-from data import datasets
+from data import array_record_builder, datasets
 from data.synthetic import scenes, synthetic_people
 from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
 
@@ -134,10 +134,28 @@ def test_interrupted_preparation_starts_afresh(tmp_path, monkeypatch):
     assert len(prepared(tmp_path).as_data_source(split="train")) == 12
 
 
-def test_tensorflow_is_never_imported(tmp_path):
+def test_preparing_logs_its_progress_and_prints_nothing(tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.setattr(array_record_builder, "_SECONDS_BETWEEN_LINES", 0)
+    with caplog.at_level("INFO", logger="absl"):
+        directory = prepared(tmp_path).data_path
+    ours = ("preparing ", "drawing ", "prepared ")
+    splits = (("train", 12), ("validation", 3), ("test", 4))
+    assert [line for line in caplog.messages if line.startswith(ours)] == [
+        f"preparing synthetic_people in {directory}",
+        *(
+            f"drawing synthetic_people: {split} {done} of {total}"
+            for split, total in splits
+            for done in range(1, total + 1)
+        ),
+        f"prepared synthetic_people; later runs read it from {directory}",
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tensorflow_is_never_imported_and_nothing_is_printed(tmp_path):
     program = f"""
 import sys
-from data.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
+from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
 config = SyntheticPeopleConfig(name="t", description="", num_train=2, num_validation=1, num_test=2)
 builder = SyntheticPeople(config=config, data_dir={str(tmp_path)!r})
 builder.download_and_prepare()
@@ -145,7 +163,9 @@ assert builder.as_data_source(split="test")[1]["image"].shape == (64, 64, 3)
 assert "tensorflow" not in sys.modules
 """
     root = pathlib.Path(__file__).parent.parent
-    subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("size", [64, 256])

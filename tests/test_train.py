@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
+from helpers.loop import mesh_of, run_loop
 from helpers.program import command, restored, run, start, train_command
 from PIL import Image
-from test_steps import random_batch
 
 from scam_jax import models
-from scam_jax.devices import sharding
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import run_folder
-from scam_jax.training import loop as train
-from scam_jax.training import state
+from scam_jax.training import loop, state
 from scam_jax.training.checkpoints import CheckpointError, Checkpoints
 from scam_jax.training.writer import Writer
 
@@ -43,7 +41,7 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
     assert max(saved, default=0) < 8, "the run was to be stopped before its end"
     workers = int(number == signal.SIGTERM)
     again = run(train_command(photos, tmp_path, f"--config.data.num_workers={workers}"))
-    assert not saved or "going on from step" in again.stderr
+    assert not saved or "resuming from step" in again.stderr
     assert_trees_close(restored(tmp_path), restored(finished))
     assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
 
@@ -89,7 +87,10 @@ def test_a_start_that_failed_binds_nothing(tmp_path):
 def test_commands_on_the_trained_model(photos, finished, tmp_path):
     out = run(command("--mode=eval", f"--workdir={finished}")).stdout
     assert "| PSNR |  | authors |" in out
-    assert "R-FID (ours) is missing: FID needs the weights weights/inception.npz" in out
+    assert (
+        "- missing: R-FID (authors, ours), S-FID (authors, ours): FID needs weights/inception.npz"
+        in out
+    )
     pictures = sorted(f.name for f in (finished / "evaluation_test").glob("*.png"))
     assert pictures == [
         "attention_encoder.png",
@@ -123,7 +124,7 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
         (["--config.data.directory=/nowhere"], "/nowhere"),
         (["--config.data.skip_bad_files=False"], "broken.jpg (it is empty): replace or remove it"),
         (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the run in"),
-        (["--config.losses.perceptual.start=1.0", "--config.losses.perceptual.end=1.0"], "vgg19"),
+        (["--config.losses.perceptual=1.0"], "vgg19"),
     ],
 )
 def test_wrong_values_are_refused(photos, finished, tmp_path, arguments, message):
@@ -139,48 +140,22 @@ def test_wrong_values_are_refused(photos, finished, tmp_path, arguments, message
 # The loop within this process
 
 
-def mesh_of(num_devices):
-    return jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), (sharding.DATA,))
-
-
-def run_loop(config, workdir, batches=None, num_devices=1, **options):
-    config.train.checkpoint_every = 2
-
-    def batches_from(step):
-        while True:
-            yield random_batch(config, step)
-            step += 1
-
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        return train.train(
-            config,
-            mesh=mesh_of(num_devices),
-            batches_from=batches or batches_from,
-            checkpoints=checkpoints,
-            writer_from=lambda step: Writer(workdir, step),
-            **options,
-        )
-    finally:
-        checkpoints.close()
-
-
 def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
     """The third batch's image is not a number; the state of step 2 stays."""
     config = small.config()
 
     def batches_from(step):
         for i in range(step, 8):
-            batch = random_batch(config, i)
+            batch = small.batch(config, i)
             image = batch["image"].astype(np.float32) / 127.5 - 1
             yield {**batch, "image": image * np.nan if i == 2 else image}
 
-    with pytest.raises(train.TrainingDiverged, match=r"metric '\w+' is nan at step 3"):
+    with pytest.raises(loop.TrainingDiverged, match=r"metric '\w+' is nan at step 3"):
         run_loop(config, tmp_path, batches_from)
     folders = [f.name for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
     assert folders == ["2"]
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    saved = checkpoints.restore(state.create(config, models.build(config)))
+    saved = checkpoints.restore(state.abstract(config, models.build(config)))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
 
 
@@ -192,13 +167,13 @@ def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
 
     def slow_batches():
         time.sleep(0.05)
-        yield random_batch(small.config(), 0)
+        yield small.batch(small.config(), 0)
 
-    loop = train._Loop(small.config(), mesh_of(1), slow_batches(), None, None, 0)
-    loop.pending.append((1, {"l1": Metric()}))
-    loop.next_batch()
-    assert (loop.waited >= 0.05) == step_is_done
-    assert step_is_done or loop.waited == 0
+    progress = loop._Loop(small.config(), mesh_of(1), slow_batches(), None, None, 0, None)
+    progress.pending.append((1, {"l1": Metric()}))
+    progress.next_batch()
+    assert (progress.waited >= 0.05) == step_is_done
+    assert step_is_done or progress.waited == 0
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
@@ -208,14 +183,14 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
         if file.is_file():
             file.write_bytes(b"damaged")
     (tmp_path / "checkpoints" / "7").mkdir()
-    like = state.create(config, models.build(config))
-    assert Checkpoints(tmp_path / "checkpoints").restore(like).step == 2
+    shapes = state.abstract(config, models.build(config))
+    assert Checkpoints(tmp_path / "checkpoints").restore(shapes).step == 2
     assert "checkpoints/4: " in caplog.text
     for file in (tmp_path / "checkpoints" / "2").rglob("*"):
         if file.is_file():
             file.write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="no checkpoint can be read"):
-        Checkpoints(tmp_path / "checkpoints").restore(like)
+        Checkpoints(tmp_path / "checkpoints").restore(shapes)
 
 
 def test_half_a_line_of_metrics_is_taken_back(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 from helpers import small
 
 from scam_jax import images, models
-from scam_jax.inference.model import Picture, TrainedModel, taken
+from scam_jax.examples import Picture
+from scam_jax.inference.generation import taken
+from scam_jax.inference.model import TrainedModel
 from scam_jax.training import state
 
 
@@ -45,7 +47,7 @@ def test_labels_taken(model):
         ([0], [1, 0, 0], [1, 1, 1, 0, 0, 0, 0]),
         ([2], [0, 0, 1], [0, 0, 0, 0, 0, 1, 1]),
     ):
-        from_subject = taken(model.config, labels)
+        from_subject = taken(model.config.data.num_labels, labels)
         assert from_subject.tolist() == [bool(c) for c in chosen]
         mixed = model.networks.encoder.mix(jnp.asarray(from_subject), subject, target)
         assert mixed[0, :, 0].tolist() == expected

@@ -1,10 +1,9 @@
-"""TFDS builder of ADE20K: scenes with 151 labels, out of the user's own download.
+"""TFDS builder of ADE20K: scenes with 151 labels, from the user's own download.
 
-These are the label maps of the MIT scene parsing challenge of 2016, which SCAM is trained on. They
-are not in TFDS: the annotations of its `scene_parse150` are the *instance* masks of the challenge
-of 2017 (red: the category, one of 100 kinds of object; green: the instance; see
-instancesegmentation/README.md of https://github.com/CSAILVision/placeschallenge), and to prepare
-that needs TensorFlow.
+SCAM is trained on the label maps of the MIT scene parsing challenge of 2016. TFDS does not have
+them. Its `scene_parse150` has the *instance* masks of the challenge of 2017: red is the category
+(one of 100 kinds of object), green the instance; see instancesegmentation/README.md of
+https://github.com/CSAILVision/placeschallenge. Preparing it also needs TensorFlow.
 """
 
 import dataclasses
@@ -16,10 +15,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
-from data.builders.builder import (
+from data.builders.manual_download import (
     UNPACK_AGAIN,
-    ArrayRecordBuilder,
     Example,
+    ManualDownloadBuilder,
     decode,
     raise_if_any,
     to_numbers,
@@ -28,7 +27,7 @@ from data.builders.builder import (
 NUM_LABELS = 151  # 0 is "other"
 
 _FOLDER = "ADEChallengeData2016"
-# The mean of photo and label map together, rounded up.
+# Mean size of a photo and its label map together, rounded up.
 _BYTES_PER_EXAMPLE = 50_000
 _DESCRIPTION = """\
 22 210 photos of scenes and label maps of 151 labels (0 is "other"), of the MIT scene parsing
@@ -38,11 +37,11 @@ challenge of 2016: its training images are the train split, its validation image
 
 @dataclasses.dataclass
 class Ade20kConfig(tfds.core.BuilderConfig):
-    """Number of examples of each split.
+    """The number of examples of each split.
 
     Attributes:
-        num_train: photos in the download's `training` folder.
-        num_test: photos in its `validation` folder.
+      num_train: number of photos in the folder `training` of the download.
+      num_test: number of photos in the folder `validation` of the download.
     """
 
     num_train: int = 20_210
@@ -58,15 +57,15 @@ class _Scene:
     label_map: epath.Path
 
 
-class Ade20k(ArrayRecordBuilder):
-    """ADE20K of the scene parsing challenge 2016, at the photos' own sizes, sorted by name.
+class Ade20k(ManualDownloadBuilder):
+    """ADE20K of the scene parsing challenge of 2016: photos in their own sizes, sorted by name.
 
     Features: `id` (the file's name), `image` (uint8 `[H, W, 3]`) and `label` (uint8 `[H, W, 1]`,
-    values below `NUM_LABELS`). The files' own bytes are stored, but for photos that are not RGB:
-    these are stored as RGB in PNG.
+    values below `NUM_LABELS`). The bytes of the files are stored unchanged, except that photos
+    which are not RGB are converted to RGB and stored as PNG.
     """
 
-    # TFDS's own way to find this file needs importlib_resources, which it does not depend on.
+    # TFDS would look this path up with importlib_resources, which it does not depend on.
     code_path = epath.Path(__file__)
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
@@ -77,10 +76,10 @@ class Ade20k(ArrayRecordBuilder):
 Read the terms of ADE20K at http://groups.csail.mit.edu/vision/datasets/ADE20K before you
 download it.
 
-MANUAL_DIR is what config.data.manual_dir says, or else downloads/manual in config.data.directory.
+MANUAL_DIR is config.data.manual_dir; by default downloads/manual in config.data.directory.
 
-Get http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (923 MB), and unpack it
-so that these exist:
+Get http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (923 MB) and unpack it.
+These files must then exist:
   MANUAL_DIR/ADEChallengeData2016/images/training/ADE_train_00000001.jpg …
   MANUAL_DIR/ADEChallengeData2016/images/validation/ADE_val_00000001.jpg …
   MANUAL_DIR/ADEChallengeData2016/annotations/training/ADE_train_00000001.png …
@@ -108,7 +107,7 @@ so that these exist:
         }
 
     def _list_split(self, root: epath.Path, split: str, count: int) -> list[_Scene]:
-        """Returns the pairs of a folder; raises if one is incomplete, or there are not `count`."""
+        """Returns the pairs of a folder; raises an error unless there are `count` full pairs."""
         images, annotations = root / "images" / split, root / "annotations" / split
         photos = self._list_stems(images, ".jpg")
         label_maps = self._list_stems(annotations, ".png")
@@ -121,7 +120,7 @@ so that these exist:
         return [_Scene(n, images / f"{n}.jpg", annotations / f"{n}.png") for n in photos]
 
     def _list_stems(self, folder: epath.Path, suffix: str) -> list[str]:
-        """Returns the names of files without their suffix, sorted; raises if one has another."""
+        """Returns sorted file names without the suffix; raises an error for any other suffix."""
         names = self._list_names(folder)
         other = [name for name in names if not name.endswith(suffix)]
         raise_if_any(other, f"file(s) in {folder} are not {suffix} files", ValueError)
@@ -144,7 +143,7 @@ so that these exist:
 
 
 def _read_photo(file: epath.Path) -> tuple[Image.Image, bytes]:
-    """Returns a photo and the bytes to store, which decode to RGB."""
+    """Returns a photo and the bytes to store; the bytes decode to an RGB image."""
     data = file.read_bytes()
     photo = decode(data, file)
     if (photo.format, photo.mode) == ("JPEG", "RGB"):

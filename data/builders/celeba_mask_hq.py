@@ -1,4 +1,4 @@
-"""TFDS builder of CelebAMask-HQ: faces with 19 labels, out of the user's own download."""
+"""TFDS builder of CelebAMask-HQ: faces with 19 labels, from the user's own download."""
 
 import dataclasses
 import functools
@@ -11,10 +11,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
-from data.builders.builder import (
+from data.builders.manual_download import (
     UNPACK_AGAIN,
-    ArrayRecordBuilder,
     Example,
+    ManualDownloadBuilder,
     decode,
     raise_if_any,
     to_numbers,
@@ -24,8 +24,8 @@ from scam_jax.inference.photos import LABEL_MODES
 from scam_jax.inference.resizing import resize_nearest
 
 LABELS = CELEBA_MASK_HQ
-PARTS = LABELS[1:]  # later parts lie over earlier ones
-FOLDER_SIZE = 2000  # numbers in one folder of the official masks
+PARTS = LABELS[1:]  # later parts cover earlier ones
+FOLDER_SIZE = 2000  # photos per folder of the official masks
 
 _KINDS = ("official", "sean")
 _MASK_NAME = re.compile(rf"(\d{{5}})_({'|'.join(PARTS)})\.png")
@@ -37,14 +37,14 @@ label maps nearest. The first 28 000 are the train split, the last 2 000 the tes
 
 @dataclasses.dataclass
 class CelebaMaskHqConfig(tfds.core.BuilderConfig):
-    """Size of the pictures, in pixels, whose label maps, and number of examples of each split.
+    """The image size, the source of the label maps, and the number of examples of each split.
 
     Attributes:
-        height: of photos and label maps.
-        width: of photos and label maps.
-        labels: 'official' (masks of the parts, merged here) or 'sean' (merged by SEAN's authors).
-        num_train: numbers 0 … num_train - 1 are the train split.
-        num_test: the numbers after these are the test split.
+      height: height of photos and label maps, in pixels.
+      width: width of photos and label maps, in pixels.
+      labels: 'official' (one mask per part, merged here) or 'sean' (merged by SEAN's authors).
+      num_train: photos 0 … num_train - 1 are the train split.
+      num_test: the next `num_test` photos are the test split.
     """
 
     height: int = 256
@@ -60,7 +60,7 @@ class CelebaMaskHqConfig(tfds.core.BuilderConfig):
 
 @dataclasses.dataclass(frozen=True)
 class _Masked:
-    """A photo and the folder of its masks; `parts` are those that it has, in order."""
+    """A photo, the folder of its masks, and the parts that have a mask, in order."""
 
     number: int
     photo: epath.Path
@@ -68,7 +68,7 @@ class _Masked:
     parts: tuple[str, ...]
 
     def read_labels(self) -> np.ndarray:
-        """Returns the label map at the masks' own size; raises ValueError if one is damaged."""
+        """Returns the label map at the size of the masks; raises ValueError if one is damaged."""
         files = [self.folder / f"{self.number:05d}_{part}.png" for part in self.parts]
         masks = [_is_set(decode(file.read_bytes(), file)) for file in files]
         labels = np.zeros(masks[0].shape, np.uint8)
@@ -92,7 +92,7 @@ class _Merged:
     label_map: epath.Path
 
     def read_labels(self) -> np.ndarray:
-        """Returns the label map at its own size; raises ValueError if it is damaged or no map."""
+        """Returns the label map at the size of its file; raises ValueError if it is invalid."""
         picture = decode(self.label_map.read_bytes(), self.label_map)
         return to_numbers(picture, self.label_map, LABEL_MODES, len(LABELS))
 
@@ -100,15 +100,15 @@ class _Merged:
 _Face = _Masked | _Merged
 
 
-class CelebaMaskHq(ArrayRecordBuilder):
-    """CelebAMask-HQ at one size: example i of a split is the photo of its i-th number.
+class CelebaMaskHq(ManualDownloadBuilder):
+    """CelebAMask-HQ at one size; the examples of a split are in the order of the photos' numbers.
 
-    Features: `id` (the number as five digits), `image` (uint8 `[H, W, 3]`) and `label` (uint8
-    `[H, W]`, indices of `LABELS`). The pixels are stored raw: to decode a PNG photo takes several
-    times as long as to read a raw record, which array_record compresses anyway.
+    Features: `id` (the photo's number as five digits), `image` (uint8 `[H, W, 3]`) and `label`
+    (uint8 `[H, W]`, indices into `LABELS`). The pixels are stored raw. Decoding a PNG photo takes
+    several times as long as reading a raw record, and array_record compresses records anyway.
     """
 
-    # TFDS's own way to find this file needs importlib_resources, which it does not depend on.
+    # TFDS would look this path up with importlib_resources, which it does not depend on.
     code_path = epath.Path(__file__)
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
@@ -122,14 +122,14 @@ class CelebaMaskHq(ArrayRecordBuilder):
 CelebAMask-HQ is for non-commercial research only; read its agreement at
 https://github.com/switchablenorms/CelebAMask-HQ before you download it.
 
-MANUAL_DIR is what config.data.manual_dir says, or else downloads/manual in config.data.directory.
+MANUAL_DIR is config.data.manual_dir; by default downloads/manual in config.data.directory.
 
-For the official label maps, get CelebAMask-HQ.zip (about 3 GB) from the links there, and unpack it
-so that these exist:
+For the official label maps, get CelebAMask-HQ.zip (about 3 GB) from the links there and unpack it.
+These files must then exist:
   MANUAL_DIR/CelebAMask-HQ/CelebA-HQ-img/0.jpg … 29999.jpg
   MANUAL_DIR/CelebAMask-HQ/CelebAMask-HQ-mask-anno/0/00000_skin.png … 14/29999_skin.png
-For those of SEAN's authors, get the folder CelebA-HQ from the link at
-https://github.com/ZPdesu/SEAN, so that these exist, photos as .jpg or .png:
+For the label maps of SEAN's authors, get the folder CelebA-HQ from the link at
+https://github.com/ZPdesu/SEAN. These files must then exist, with photos as .jpg or .png:
   MANUAL_DIR/CelebA-HQ/train/images/0.jpg … 27999.jpg, train/labels/0.png … 27999.png
   MANUAL_DIR/CelebA-HQ/test/images/28000.jpg … 29999.jpg, test/labels/28000.png … 29999.png
 """
@@ -163,9 +163,9 @@ https://github.com/ZPdesu/SEAN, so that these exist, photos as .jpg or .png:
         }
 
     def _list_official(self, root: epath.Path, numbers: range) -> list[_Masked]:
-        """Returns photos and parts of all numbers; raises if a file is missing or of no known part.
+        """Returns the photos and their masks; raises an error for missing or unknown files.
 
-        Whole folders are listed, rather than asked for each of 540 000 possible masks.
+        Listing whole folders is faster than looking for each of 540 000 possible masks.
         """
         photos = self._list_numbered(root / "CelebA-HQ-img", numbers, (".jpg",))
         root = root / "CelebAMask-HQ-mask-anno"
@@ -187,7 +187,7 @@ https://github.com/ZPdesu/SEAN, so that these exist, photos as .jpg or .png:
         ]
 
     def _list_sean(self, folder: epath.Path, numbers: range) -> list[_Merged]:
-        """Returns photos and label maps of a split; raises if one is missing."""
+        """Returns the photos and label maps of a split; raises an error if one is missing."""
         photos = self._list_numbered(folder / "images", numbers, (".jpg", ".png"))
         label_maps = self._list_numbered(folder / "labels", numbers, (".png",))
         return [_Merged(*files) for files in zip(numbers, photos, label_maps, strict=True)]
@@ -195,7 +195,7 @@ https://github.com/ZPdesu/SEAN, so that these exist, photos as .jpg or .png:
     def _list_numbered(
         self, folder: epath.Path, numbers: range, suffixes: Sequence[str]
     ) -> list[epath.Path]:
-        """Returns the file of each number; raises if there is none, or one with each suffix."""
+        """Returns the file of each number; raises an error if a number has none or two files."""
         names = set(self._list_names(folder))
         found = [[f"{n}{s}" for s in suffixes if f"{n}{s}" in names] for n in numbers]
         missing = [f"{n}{suffixes[0]}" for n, of_n in zip(numbers, found, strict=True) if not of_n]
@@ -220,19 +220,19 @@ https://github.com/ZPdesu/SEAN, so that these exist, photos as .jpg or .png:
 
 
 def config_for(height: int, width: int, labels: str) -> CelebaMaskHqConfig | str:
-    """Returns the config of a size, which need not be among `CelebaMaskHq.BUILDER_CONFIGS`.
+    """Returns the config of any size, whether `CelebaMaskHq.BUILDER_CONFIGS` lists it or not.
 
     Args:
-        height: of photos and label maps, in pixels.
-        width: of photos and label maps, in pixels.
-        labels: 'official' or 'sean'.
+      height: height of photos and label maps, in pixels.
+      width: width of photos and label maps, in pixels.
+      labels: 'official' or 'sean'.
 
     Returns:
-        The config named `{height}x{width}`, with `_sean` after it for SEAN's label maps; the name
-        itself if `CelebaMaskHq.BUILDER_CONFIGS` lists it.
+      The config named `{height}x{width}`, or `{height}x{width}_sean` for the label maps of SEAN's
+      authors; only the name if `CelebaMaskHq.BUILDER_CONFIGS` lists it.
 
     Raises:
-        ValueError: if `labels` is neither.
+      ValueError: `labels` is neither.
     """
     name = f"{height}x{width}" + ("_sean" if labels == "sean" else "")
     config = CelebaMaskHqConfig(
@@ -242,14 +242,14 @@ def config_for(height: int, width: int, labels: str) -> CelebaMaskHqConfig | str
         width=width,
         labels=labels,
     )
-    # TFDS refuses a config that only equals a listed one, as its copy in a worker process does.
+    # TFDS refuses a copy of a listed config, such as the one that a worker process unpickles.
     return name if name in CelebaMaskHq.builder_configs else config
 
 
 def _is_set(mask: Image.Image) -> np.ndarray:
-    """Where a mask is not black, whatever its mode; transparency does not count."""
+    """Returns where a mask of any mode is not black; transparency does not matter."""
     if mask.mode in ("1", "L", "I", "I;16"):
         return np.asarray(mask) != 0
-    # To convert to "L" would make (0, 0, 1) black; a palette's index says nothing of the colour.
+    # Converting to "L" would turn (0, 0, 1) black, and the index into a palette is not a colour.
     red, green, blue = np.moveaxis(np.asarray(mask.convert("RGB")), -1, 0)
     return (red | green | blue) != 0

@@ -1,0 +1,1 @@
+"""The command that checks a folder of photos and label maps before training."""

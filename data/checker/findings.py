@@ -1,4 +1,4 @@
-"""What a folder of photos and label maps holds, and everything that is wrong with it."""
+"""The check itself: reads every pair of a folder, counts labels and collects all faults."""
 
 import collections
 import concurrent.futures
@@ -7,34 +7,34 @@ import hashlib
 import os
 import pathlib
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data.folder import Pair, find_pairs
+from data.folder import Pair, find_pairs, first_names
 from scam_jax.inference import photos
 from scam_jax.inference.label_map import LabelMap
 
 _NUM_VALUES = 256
-_NUM_SAMPLES, _SHOWN, _NUM_RENUMBERED = 8, 5, 32
+_NUM_SAMPLES, _MAX_RENUMBERED = 8, 32
 
 
 @dataclasses.dataclass
 class Split:
-    """What a split holds; the counts are of its usable pairs.
+    """The contents of one split. All counts are over the usable pairs.
 
     Attributes:
-        num_pairs: how many pairs it lists.
-        faults: what is wrong, each with the file's name.
-        usable: the pairs that can be trained with, by name.
-        sizes: how many photos have each size `(height, width)`.
-        resized: names of pairs whose label map has the photo's shape, but another size.
-        misshapen: names of pairs whose label map has another shape than the photo.
-        pixels: by label, how many pixels have it.
-        containing: by label, how many photos contain it.
-        digests: of the photos' files, by name.
+      num_pairs: number of pairs found in the folders.
+      faults: one message per fault, with the file's name.
+      usable: the pairs that can be read and trained on, keyed by name.
+      sizes: number of photos of each size `(height, width)`.
+      resized: names of the pairs whose label map has the photo's aspect ratio but another size.
+      misshapen: names of the pairs whose label map has another aspect ratio than the photo.
+      pixels: number of pixels of each label, int `[256]`.
+      containing: number of photos that contain each label, int `[256]`.
+      digests: SHA-256 digests of the photo files, keyed by name.
     """
 
     num_pairs: int
@@ -50,15 +50,16 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        directory: the folder that was checked.
-        label_map: what labels were counted by; where no number was given, with as many as occur.
-        splits: by name, in order.
-        warnings: what is allowed, but likely not meant.
-        faults: what is wrong, each with the file's name.
-        samples: split and name of some usable pairs, spread over the splits.
+      directory: the folder that was checked.
+      label_map: the label map that was applied. If no number of labels was given, it has as many
+        labels as occur in the files.
+      splits: the splits, keyed by name, in order.
+      warnings: messages about things that are allowed but probably unintended.
+      faults: one message per fault, with the file's name.
+      samples: (split, name) of some usable pairs, spread over the splits.
     """
 
     directory: pathlib.Path
@@ -71,7 +72,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-    """What is kept of a pair: its faults, or all the rest. Sizes are `(height, width)`."""
+    """The result for one pair: its faults, or all other fields. Sizes are `(height, width)`."""
 
     faults: tuple[str, ...]
     pixels: np.ndarray | None = None
@@ -86,16 +87,17 @@ def check(
     """Reads every pair of a folder of photos and label maps.
 
     Args:
-        directory: the folder that holds the splits.
-        label_map: as config.data.label_map.
-        num_labels: as config.data.num_labels; None for as many as the label map or the files have.
+      directory: the folder that contains the splits.
+      label_map: as config.data.label_map.
+      num_labels: as config.data.num_labels. If None, it is taken from the label map, or from the
+        files where there is no label map.
 
     Returns:
-        What was found; all that is wrong with the files is in its faults.
+      The report. Faults of the files are part of it and never raise.
 
     Raises:
-        NotADirectoryError: `directory` is none.
-        ValueError: the label map, or the number of labels, is impossible.
+      NotADirectoryError: `directory` is not a folder.
+      ValueError: the label map or the number of labels is invalid.
     """
     root = pathlib.Path(directory).expanduser()
     if not root.is_dir():
@@ -134,7 +136,7 @@ def _read_split(root: pathlib.Path, name: str, label_map: LabelMap) -> Split:
 
 
 def _read_all(pairs: Iterable[Pair], label_map: LabelMap) -> Iterator[_Reading]:
-    """Reads in threads, in order, a few pairs ahead."""
+    """Yields the readings in order; threads read a few pairs ahead."""
     workers = os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         pending = collections.deque()
@@ -150,7 +152,8 @@ def _read(image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMa
     sizes, pixels = [], np.zeros(_NUM_VALUES, int)
 
     def count(numbers: np.ndarray, name: str) -> np.ndarray:
-        # Once a value, not once a pixel; and before resizing, where labels may get lost.
+        # Mapping each value once is cheaper than mapping each pixel. This runs before the label
+        # map is resized, which may lose labels.
         histogram = np.array(Image.fromarray(numbers).histogram())
         values = np.flatnonzero(histogram)
         np.add.at(pixels, label_map(values.astype(np.uint8), name), histogram[values])
@@ -165,7 +168,8 @@ def _read(image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMa
     except (OSError, ValueError) as error:
         faults = [str(error)]
     try:
-        # The photo's fault may have hidden the label map's: it is read as if its own photo.
+        # A fault of the photo hides faults of the label map, so the label map is read again,
+        # in place of the photo too.
         photos.read_pair(label_file, label_file, count)
     except ValueError as error:
         faults.append(str(error))
@@ -173,7 +177,7 @@ def _read(image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMa
 
 
 def _count(split: Split, name: str, pair: Pair, reading: _Reading) -> None:
-    """Adds a usable pair to its split."""
+    """Adds a usable pair to the counts of its split."""
     split.usable[name] = pair
     split.sizes[reading.photo_size] += 1
     split.pixels += reading.pixels
@@ -191,13 +195,13 @@ def _size_warnings(splits: dict[str, Split]) -> Iterator[str]:
         if split.misshapen:
             yield (
                 f"{len(split.misshapen)} of {split.num_pairs} label maps of {name} have another "
-                f"SHAPE than their photos ({_first(split.misshapen)}): stretched to fit, they may "
-                "not lie where the photo's regions are; make them from the photos as they are"
+                f"SHAPE than their photos ({first_names(split.misshapen)}): stretched to fit, they "
+                "may not lie where the photo's regions are; make them from the photos as they are"
             )
         if split.resized:
             yield (
                 f"{len(split.resized)} of {split.num_pairs} label maps of {name} have another size "
-                f"than their photos ({_first(split.resized)}): they are resized, nearest"
+                f"than their photos ({first_names(split.resized)}): they are resized, nearest"
             )
 
 
@@ -209,7 +213,7 @@ def _leaks(splits: dict[str, Split]) -> Iterator[str]:
         if name != "train" and same:
             count = "1 photo" if len(same) == 1 else f"{len(same)} photos"
             yield (
-                f"byte for byte in train too: {count} of {name} ({_first(same)}); remove from "
+                f"byte for byte in train too: {count} of {name} ({first_names(same)}); remove from "
                 f"either, or the figures of {name} flatter the model"
             )
 
@@ -219,25 +223,26 @@ def _label_warnings(splits: dict[str, Split], label_map: LabelMap) -> Iterator[s
     for name, labels in occurring.items():
         unseen = labels - occurring["train"]
         if unseen:
-            yield f"in {name} but never in train, where they could be learned: {_labels(unseen)}"
+            yield f"in {name} but never in train, where they could be learned: {_ranges(unseen)}"
     everywhere = set().union(*occurring.values())
     if everywhere == {0, 255} and not label_map.text:
-        yield f"the only values are 0 and 255: make them labels 0 and 1 by {flags('0|255', 2)}"
+        flags = label_flags("0|255", 2)
+        yield f"the only values are 0 and 255: make them labels 0 and 1 with {flags}"
         return
     missing = set(range(label_map.num_labels)) - everywhere
     if missing and everywhere:
-        # Label 0 stays what it is: the background.
+        # Label 0 keeps its number: it is the background.
         kept = sorted(everywhere | {0})
-        warning = f"never used, of labels 0–{label_map.num_labels - 1}: {_labels(missing)}"
-        # Pairs with faults may hold the labels that are missing.
+        warning = f"never used, of labels 0–{label_map.num_labels - 1}: {_ranges(missing)}"
+        # Pairs with faults may contain the missing labels.
         complete = not any(split.faults for split in splits.values())
-        if complete and not label_map.text and len(kept) <= _NUM_RENUMBERED:
-            warning += f"; leave them out by {flags('|'.join(map(str, kept)), len(kept))}"
+        if complete and not label_map.text and len(kept) <= _MAX_RENUMBERED:
+            warning += f"; leave them out with {label_flags('|'.join(map(str, kept)), len(kept))}"
         yield warning
 
 
 def _samples(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
-    """Evenly of all splits, and within a split evenly of its usable pairs."""
+    """Yields (split, name) of samples, spread evenly over splits and over each split's pairs."""
     shares = dict.fromkeys(splits, 0)
     while sum(shares.values()) < _NUM_SAMPLES:
         growing = [name for name in splits if shares[name] < len(splits[name].usable)]
@@ -250,18 +255,14 @@ def _samples(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
             yield name, usable[index]
 
 
-def flags(label_map: str, num_labels: int) -> str:
-    """What the command line of main.py needs to say of the labels."""
+def label_flags(label_map: str, num_labels: int) -> str:
+    """Returns the flags of main.py that set the label map and the number of labels."""
     given = [f"--config.data.label_map={shlex.quote(label_map)}"] * bool(label_map)
     return " ".join([*given, f"--config.data.num_labels={num_labels}"])
 
 
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)
-
-
-def _labels(labels: Collection[int]) -> str:
-    """As 'labels 2–4, 7'."""
+def _ranges(labels: Collection[int]) -> str:
+    """Formats label numbers, such as 'labels 2–4, 7'."""
     starts = sorted(label for label in labels if label - 1 not in labels)
     ends = sorted(label for label in labels if label + 1 not in labels)
     runs = (f"{a}–{b}" if a < b else str(a) for a, b in zip(starts, ends, strict=True))

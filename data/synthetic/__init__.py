@@ -1,0 +1,1 @@
+"""Synthetic people: the factors of a scene, its drawing, and the TFDS builder."""

@@ -1,4 +1,4 @@
-"""The picture under way, and the patterns that clothes and hair are painted with."""
+"""The canvas that a scene is drawn on, and the patterns of clothes and hair."""
 
 import dataclasses
 
@@ -11,20 +11,32 @@ from data.synthetic.shapes import Points
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """An image and its label map, filled from back to front: later fills cover earlier ones."""
+    """An image and its label map, filled from back to front: later fills cover earlier ones.
+
+    Attributes:
+      points: x and y of the pixel centres, see `shapes.pixel_centres`.
+      image: float32 `[H, W, 3]` in 0 … 1.
+      labels: uint8 `[H, W]`.
+    """
 
     points: Points
-    image: np.ndarray  # float32 [H, W, 3] in 0 … 1
-    labels: np.ndarray  # uint8 [H, W]
+    image: np.ndarray
+    labels: np.ndarray
 
     def fill(self, mask: np.ndarray, label: int, colour: np.ndarray | Colour) -> None:
-        """Gives the masked pixels a label and a colour: one, or one per masked pixel `[n, 3]`."""
+        """Sets the label and the colour of the masked pixels.
+
+        Args:
+          mask: bool `[H, W]`.
+          label: the label of all masked pixels.
+          colour: one RGB colour in 0 … 1, or one per masked pixel, `[N, 3]`.
+        """
         self.image[mask] = colour
         self.labels[mask] = label
 
 
 def blank(height: int, width: int) -> Canvas:
-    """Returns a black canvas on which every pixel is labelled 0."""
+    """Returns a black canvas whose pixels all have label 0."""
     return Canvas(
         points=shapes.pixel_centres(height, width),
         image=np.zeros((height, width, 3), np.float32),
@@ -33,19 +45,19 @@ def blank(height: int, width: int) -> Canvas:
 
 
 def paint(pattern: Pattern, u: np.ndarray, v: np.ndarray, extent: float) -> np.ndarray:
-    """Returns a pattern's colours at points of a part's own frame.
+    """Returns the colours of a pattern at points in the frame of a body part.
 
     Args:
-        pattern: what to paint.
-        u: across the part, 0 on its axis, `[n]`.
-        v: down the part from its top, 0 … extent, `[n]`.
-        extent: the length of the part.
+      pattern: the pattern.
+      u: positions across the part, 0 on its axis, `[N]`.
+      v: positions down the part from its top, 0 … extent, `[N]`.
+      extent: length of the part.
 
     Returns:
-        Colours in 0 … 1, `[n, 3]`.
+      Colours in 0 … 1, `[N, 3]`.
 
     Raises:
-        ValueError: if the kind of pattern is unknown.
+      ValueError: the kind of pattern is unknown.
     """
     colours = np.array(pattern.colours, np.float32)
     if pattern.kind == "gradient":
@@ -62,7 +74,7 @@ def _colour_index(pattern: Pattern, u: np.ndarray, v: np.ndarray, extent: float)
         case "split" | "halves":
             return (u > 0).astype(np.int32)
         case "checks":
-            # Shifted by half a cell, so that a column of cells lies on the axis.
+            # Shift by half a cell, so that a column of cells is centred on the axis.
             return (np.floor(u / width + 0.5) + np.floor(v / width)).astype(np.int32) % 2
         case "emblem":
             distance = np.hypot(u, v - 0.5 * extent)
@@ -75,4 +87,6 @@ def _colour_index(pattern: Pattern, u: np.ndarray, v: np.ndarray, extent: float)
             return (v > 0.5 * extent).astype(np.int32)
         case "trim":
             return (v > extent).astype(np.int32)
-    raise ValueError(f"unknown pattern {pattern.kind!r}; data/scene_factors.py lists the patterns")
+    raise ValueError(
+        f"unknown pattern {pattern.kind!r}; data/synthetic/scene_factors.py lists the patterns"
+    )

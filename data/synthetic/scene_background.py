@@ -1,4 +1,4 @@
-"""Draws what is behind the person: a wall, a floor and a few things."""
+"""Draws the background: a wall, a floor and a few things."""
 
 import numpy as np
 

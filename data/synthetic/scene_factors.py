@@ -1,7 +1,7 @@
 """The three independent factors of a synthetic scene: background, pose and appearance.
 
-The pose is everything that decides the label map, the appearance every colour and pattern of the
-person. Lengths are in units of the image's height, angles in radians, colours RGB in 0 … 1.
+The pose alone determines the label map. The appearance holds all colours and patterns of the
+person. Lengths are in units of the image height, angles in radians, colours RGB in 0 … 1.
 """
 
 import colorsys
@@ -23,7 +23,8 @@ HAIR_PATTERNS = ("gradient", "halves", "streaks", "tips")
 HAT_PATTERNS = ("trim", "halves", "checks")
 MOUTHS = ("smile", "open", "moustache")
 
-# (upper arm, forearm) from hanging straight down, outwards positive: (low, high) in degrees.
+# Ranges (low, high) of the angles of (upper arm, forearm), in degrees: 0 hangs straight down,
+# positive angles point outwards.
 _ARM_POSITIONS = {
     "lowered": ((16, 30), (5, 30)),
     "on_hip": ((48, 62), (-42, -28)),
@@ -43,7 +44,15 @@ _SKIN_RAMP = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One object of the background: its kind, centre, size (about its half height) and colours."""
+    """An object in the background.
+
+    Attributes:
+      kind: one of `OBJECT_KINDS`.
+      x: horizontal position of its centre.
+      y: vertical position of its centre.
+      size: roughly half its height.
+      colours: its main colour and its second colour.
+    """
 
     kind: str
     x: float
@@ -54,7 +63,15 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Background:
-    """A wall that fades from top to bottom, a floor below `horizon`, and two to five things."""
+    """A wall with a vertical gradient, a floor below it, and two to five things.
+
+    Attributes:
+      wall_top: colour of the wall at the top of the image.
+      wall_bottom: colour of the wall at the floor.
+      floor: colour of the floor.
+      horizon: vertical position where the floor begins.
+      things: the things, from back to front.
+    """
 
     wall_top: Colour
     wall_bottom: Colour
@@ -64,10 +81,10 @@ class Background:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Background":
-        """Draws a background; colours are paler than the clothes, so that the person stands out."""
+        """Samples a background; its colours are paler than clothes, so the person stands out."""
         hue = rng.uniform()
         count = int(rng.integers(2, 6))
-        # Spread over the width, since the person hides the middle.
+        # Spread the things over the width, because the person hides the middle.
         slots = rng.permutation(np.linspace(-0.42, 0.42, 5))[:count]
         return cls(
             wall_top=_hsv(hue, rng.uniform(0.1, 0.45), rng.uniform(0.75, 1.0)),
@@ -82,7 +99,7 @@ class Background:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """The directions of the two halves of an arm, from hanging straight down, outwards positive."""
+    """Angles of the upper arm and the forearm: 0 hangs straight down, positive points outwards."""
 
     upper: float
     fore: float
@@ -90,7 +107,28 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """All the geometry of a person: what decides the label map, and nothing else."""
+    """The whole geometry of a person, which determines the label map.
+
+    Attributes:
+      x: horizontal position of the hips.
+      y: vertical position of the hips.
+      scale: size of the person relative to the image.
+      lean: rotation of the torso, in radians.
+      build: relative width of the body.
+      head_offset: horizontal position of the head on the torso.
+      head_tilt: rotation of the head against the torso, in radians.
+      face_width: half the width of the face.
+      left_arm: the arm on the left of the image.
+      right_arm: the arm on the right of the image.
+      sleeve: part of the arm that the sleeve covers, 0 … 1.
+      hair: one of `HAIR_SHAPES`.
+      hair_length: factor of the length of the hair.
+      fringe: height of the fringe's edge over the centre of the face, at the parting.
+      parting: horizontal position of the parting, relative to `face_width`.
+      hat: one of `HAT_SHAPES`.
+      bottom: one of `BOTTOM_SHAPES`.
+      flare: how wide the bottom becomes towards its hem, 0 … 1.
+    """
 
     x: float
     y: float
@@ -113,7 +151,7 @@ class Pose:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Pose":
-        """Draws a pose; under a hat there is always hair to be seen."""
+        """Samples a pose; some hair is always visible below a hat."""
         hair = str(rng.choice(HAIR_SHAPES))
         no_hat = 1.0 if hair in _HIDDEN_BY_HAT else 0.1
         return cls(
@@ -140,7 +178,14 @@ class Pose:
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-    """A kind of pattern, its two or three colours, the width of its elements and its direction."""
+    """A pattern of several colours.
+
+    Attributes:
+      kind: the kind of pattern, such as one of `TOP_PATTERNS`.
+      colours: three colours; some kinds use only the first two.
+      width: width of the pattern's elements.
+      mirror: 1, or -1 for the mirrored pattern.
+    """
 
     kind: str
     colours: tuple[Colour, ...]
@@ -150,7 +195,21 @@ class Pattern:
 
 @dataclasses.dataclass(frozen=True)
 class Appearance:
-    """Every colour and pattern of a person; it is drawn in the frames that the pose sets."""
+    """All colours and patterns of a person; the pose sets the frames in which they are drawn.
+
+    Attributes:
+      skin: colour of the skin.
+      blush: colour of the cheeks.
+      iris: colour of the irises.
+      brow: colour of the eyebrows and of a moustache.
+      lips: colour of the lips.
+      mouth: one of `MOUTHS`.
+      glasses: colour of the glasses; None for a person without glasses.
+      hair: pattern of the hair, one of `HAIR_PATTERNS`.
+      hat: pattern of the hat, one of `HAT_PATTERNS`.
+      top: pattern of the top, one of `TOP_PATTERNS`.
+      bottom: pattern of the bottom, one of `BOTTOM_PATTERNS`.
+    """
 
     skin: Colour
     blush: Colour
@@ -166,7 +225,7 @@ class Appearance:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Appearance":
-        """Draws an appearance."""
+        """Samples an appearance."""
         tone = rng.uniform(0, len(_SKIN_RAMP) - 1)
         skin = np.array([np.interp(tone, np.arange(len(_SKIN_RAMP)), c) for c in _SKIN_RAMP.T])
         return cls(
@@ -221,7 +280,7 @@ def _sample_pattern(
 
 
 def _contrasting_colours(rng: np.random.Generator) -> tuple[Colour, ...]:
-    """Draws a dark, a light and a strong colour of well separated hues, in any order."""
+    """Samples a dark, a light and a strong colour with well separated hues, in random order."""
     hue, turn = rng.uniform(), rng.uniform(0.25, 0.42)
     dark = _hsv(hue, rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.55))
     light = _hsv(hue + turn, rng.uniform(0.15, 0.5), rng.uniform(0.85, 1.0))

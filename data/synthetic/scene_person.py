@@ -1,6 +1,7 @@
-"""Draws a person: the pose decides which pixel belongs to which part, the appearance its colour.
+"""Draws a person: the pose determines the part of each pixel, the appearance its colour.
 
-Lengths are in units of a person as high as the picture; the hips are at the origin of the torso.
+Lengths are in units of the image height at `Pose.scale` 1. The origin of the torso's frame is at
+the hips.
 """
 
 import math
@@ -16,17 +17,18 @@ from data.synthetic.shapes import Frame, Points
 LABELS = ("background", "skin", "hair", "top", "bottom", "hat")
 _BACKGROUND, SKIN, HAIR, TOP, BOTTOM, HAT = range(len(LABELS))
 
-_NECK = -0.36  # of the torso's frame
+_NECK = -0.36  # heights in the torso's frame
 _SHOULDER = -0.29
 _UPPER_ARM, _FOREARM = 0.15, 0.14
 _ARM_RADIUS, _SLEEVE_RADIUS = 0.034, 0.042
-_FACE, _FACE_HEIGHT = -0.15, 0.15  # centre of the face above the chin, and its half height
+# Height of the face's centre in the head's frame, whose origin is the chin; half the face's height.
+_FACE, _FACE_HEIGHT = -0.15, 0.15
 _WHITE: Colour = (1.0, 1.0, 1.0)
 _PUPIL: Colour = (0.06, 0.05, 0.08)
 
 
 def draw(canvas: Canvas, pose: Pose, appearance: Appearance) -> None:
-    """Draws a person over what the canvas holds."""
+    """Draws a person onto the canvas."""
     hips = Frame(pose.x, pose.y, 0.0, pose.scale)
     torso = hips.child(0.0, 0.0, pose.lean)
     head = torso.child(pose.head_offset, _NECK, pose.head_tilt)
@@ -50,7 +52,7 @@ def _fill_pattern(
     top: float,
     extent: float,
 ) -> None:
-    """Fills the mask with a pattern whose v starts at `top` of the frame of `points`."""
+    """Fills the mask with a pattern that begins at height `top` of the frame of `points`."""
     colours = paint(pattern, points[0][mask], points[1][mask] - top, extent)
     canvas.fill(mask, label, colours)
 
@@ -81,7 +83,7 @@ def _draw_torso(canvas: Canvas, torso: Frame, pose: Pose, pattern: Pattern) -> N
 def _draw_arm(
     canvas: Canvas, torso: Frame, pose: Pose, arm: Arm, side: int, appearance: Appearance
 ) -> None:
-    """Draws one arm (side −1 left in the picture, 1 right): skin, hand, then the sleeve over it."""
+    """Draws an arm with its hand, then the sleeve; `side` is -1 for the arm on the left, else 1."""
     points = torso.local(canvas.points)
     shoulder = (side * 0.13 * pose.build, _SHOULDER)
     elbow = _step(shoulder, side * arm.upper, _UPPER_ARM)
@@ -102,7 +104,7 @@ def _step(start: tuple[float, float], angle: float, length: float) -> tuple[floa
 
 
 def _sleeve_colours(pattern: Pattern, along: np.ndarray, side: int) -> np.ndarray:
-    """Returns the sleeve's colours: the pattern's, wrapped along the arm."""
+    """Returns the colours of a sleeve: the pattern of the top, laid along the arm."""
     colours = np.array(pattern.colours, np.float32)
     match pattern.kind:
         case "bands":
@@ -123,7 +125,7 @@ def _draw_neck(canvas: Canvas, torso: Frame, pose: Pose, skin: Colour) -> None:
 
 
 def _hair_masks(points: Points, pose: Pose) -> tuple[np.ndarray, float]:
-    """Returns the mask of the hair (the face still under it) and how far down it reaches."""
+    """Returns the mask of the hair, including the face below it, and the hair's lower end."""
     width = pose.face_width
     cap = shapes.ellipse(points, (0, _FACE - 0.02), (width + 0.025, _FACE_HEIGHT + 0.012))
     above_jaw = points[1] < _FACE + 0.03
@@ -150,7 +152,9 @@ def _hair_masks(points: Points, pose: Pose) -> tuple[np.ndarray, float]:
                 start = (side * (width - 0.012), _FACE - 0.02)
                 mask = mask | shapes.capsule(points, start, (side * (width + 0.01), end), 0.042)
             return mask, end + 0.042
-    raise ValueError(f"unknown hair {pose.hair!r}; data/scene_factors.py lists the shapes")
+    raise ValueError(
+        f"unknown hair {pose.hair!r}; data/synthetic/scene_factors.py lists the shapes"
+    )
 
 
 def _draw_hair_and_face(canvas: Canvas, points: Points, pose: Pose, appearance: Appearance) -> None:
@@ -159,7 +163,7 @@ def _draw_hair_and_face(canvas: Canvas, points: Points, pose: Pose, appearance: 
     _fill_pattern(canvas, hair, HAIR, appearance.hair, points, top, end - top)
     u, v = points
     face = shapes.ellipse(points, (0, _FACE), (pose.face_width, _FACE_HEIGHT))
-    # Two arcs that meet at the parting.
+    # The fringe is bounded by two arcs that meet at the parting.
     parting = pose.parting * pose.face_width
     fringe = v < _FACE - pose.fringe + 1.6 * (u - parting) ** 2
     ears = shapes.disc(points, (pose.face_width, _FACE + 0.01), 0.028)
@@ -174,7 +178,7 @@ def _draw_hair_and_face(canvas: Canvas, points: Points, pose: Pose, appearance: 
 def _draw_features(
     canvas: Canvas, points: Points, face: np.ndarray, appearance: Appearance
 ) -> None:
-    """Draws eyes, brows, cheeks, nose, mouth and glasses onto the bare skin of the face."""
+    """Draws eyes, brows, cheeks, nose, mouth and glasses onto the visible skin of the face."""
 
     def add(mask: np.ndarray, colour: Colour) -> None:
         canvas.fill(mask & face, SKIN, colour)

@@ -1,9 +1,9 @@
 """Draws people from known factors, with exact label maps and exact subject transfers.
 
-`draw(background, pose, appearance, height, width)` is a pure function of its arguments. A perfect
-transfer of the person of scene A into scene B is therefore known:
-`draw(B.background, B.pose, A.appearance, …)`, and its label map is B's. Every pixel belongs to one
-part, decided at its centre: label maps are exact and colours never mix across a border.
+`draw(background, pose, appearance, height, width)` is a pure function of its arguments. The perfect
+transfer of the person of scene A into scene B is therefore known: it is
+`draw(B.background, B.pose, A.appearance, …)`, with the label map of B. A pixel belongs to the part
+at its centre, so label maps are exact and colours never mix at borders.
 """
 
 import numpy as np
@@ -24,18 +24,18 @@ def draw(
     """Draws a scene.
 
     Args:
-        background: what is behind the person.
-        pose: the person's geometry.
-        appearance: the person's colours and patterns.
-        height: rows; the scene is as high as the picture at any resolution.
-        width: columns; a narrower picture shows less to the left and right.
+      background: the background behind the person.
+      pose: the person's geometry.
+      appearance: the person's colours and patterns.
+      height: number of rows; the scene fills the height at any resolution.
+      width: number of columns; a narrower image shows less of the scene's sides.
 
     Returns:
-        The image, uint8 `[height, width, 3]`, and its label map, uint8 `[height, width]` with
-        values below `NUM_LABELS` (named by `LABELS`).
+      The image, uint8 `[height, width, 3]`, and its label map, uint8 `[height, width]`, with values
+      below `NUM_LABELS`. `LABELS` names them.
 
     Raises:
-        ValueError: if height or width is not positive.
+      ValueError: height or width is not positive.
     """
     if height < 1 or width < 1:
         raise ValueError(f"cannot draw a scene of {height}×{width} pixels: both must be at least 1")

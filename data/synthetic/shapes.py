@@ -1,7 +1,8 @@
 """Shapes in the plane, as masks over a grid of points.
 
-A grid point is the centre of a pixel. One unit is the height of the image, x is 0 in the middle and
-grows to the right, y is 0 at the top and grows downwards: a shape is the same at every resolution.
+The points are the centres of the pixels. One unit is the image height. x is 0 in the middle and
+increases to the right; y is 0 at the top and increases downwards. A shape is therefore the same at
+every resolution.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ Points = tuple[np.ndarray, np.ndarray]
 
 
 def pixel_centres(height: int, width: int) -> Points:
-    """Returns x and y of every pixel's centre, each float32 `[height, width]`."""
+    """Returns x and y of the pixel centres, each float32 `[height, width]`."""
     x = (np.arange(width, dtype=np.float32) + 0.5 - width / 2) / height
     y = (np.arange(height, dtype=np.float32) + 0.5) / height
     return np.broadcast_to(x, (height, width)), np.broadcast_to(y[:, None], (height, width))
@@ -21,7 +22,7 @@ def pixel_centres(height: int, width: int) -> Points:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A turned and scaled coordinate system; `angle` is in radians, clockwise as seen."""
+    """A rotated and scaled coordinate system; `angle` is in radians, clockwise in the image."""
 
     x: float
     y: float
@@ -29,13 +30,13 @@ class Frame:
     scale: float = 1.0
 
     def local(self, points: Points) -> Points:
-        """Returns the points' coordinates in this frame."""
+        """Returns the coordinates of the points in this frame."""
         dx, dy = (points[0] - self.x) / self.scale, (points[1] - self.y) / self.scale
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return cos * dx + sin * dy, cos * dy - sin * dx
 
     def child(self, u: float, v: float, angle: float = 0.0) -> "Frame":
-        """Returns the frame with its origin at (u, v) of this one, turned by `angle` against it."""
+        """Returns a frame with its origin at (u, v) of this one, rotated further by `angle`."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         x = self.x + self.scale * (cos * u - sin * v)
         y = self.y + self.scale * (sin * u + cos * v)
@@ -43,7 +44,7 @@ class Frame:
 
 
 def ellipse(points: Points, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
-    """Returns the bool mask of the points inside an ellipse with axes along the frame's."""
+    """Returns the bool mask of the points inside an axis-aligned ellipse."""
     u, v = (points[0] - centre[0]) / radii[0], (points[1] - centre[1]) / radii[1]
     return u * u + v * v < 1
 
@@ -56,7 +57,7 @@ def disc(points: Points, centre: tuple[float, float], radius: float) -> np.ndarr
 def rounded_box(
     points: Points, centre: tuple[float, float], half: tuple[float, float], radius: float = 0.0
 ) -> np.ndarray:
-    """Returns the bool mask of a box of the given half sizes, with corners rounded by `radius`."""
+    """Returns the bool mask of a box with the given half sizes and corners of radius `radius`."""
     u = np.abs(points[0] - centre[0]) - (half[0] - radius)
     v = np.abs(points[1] - centre[1]) - (half[1] - radius)
     if not radius:
@@ -68,7 +69,7 @@ def rounded_box(
 def tapered_box(
     points: Points, top: float, bottom: float, half_top: float, half_bottom: float, radius: float
 ) -> np.ndarray:
-    """Returns the bool mask of an upright trapezoid around u = 0, with rounded corners."""
+    """Returns the bool mask of an upright trapezoid centred on u = 0, with rounded corners."""
     u, v = points
     share = np.clip((v - top) / (bottom - top), 0, 1)
     half = half_top + (half_bottom - half_top) * share
@@ -80,7 +81,7 @@ def tapered_box(
 def along_segment(
     points: Points, start: tuple[float, float], end: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns how far along the segment each point lies (0 … its length) and its distance to it."""
+    """Returns each point's position along a segment (0 … its length) and distance from it."""
     length = math.hypot(end[0] - start[0], end[1] - start[1])
     du, dv = (end[0] - start[0]) / length, (end[1] - start[1]) / length
     u, v = points[0] - start[0], points[1] - start[1]
@@ -91,5 +92,5 @@ def along_segment(
 def capsule(
     points: Points, start: tuple[float, float], end: tuple[float, float], radius: float
 ) -> np.ndarray:
-    """Returns the bool mask of the points nearer than `radius` to a segment."""
+    """Returns the bool mask of the points closer to a segment than `radius`."""
     return along_segment(points, start, end)[1] < radius

@@ -1,4 +1,4 @@
-"""TFDS builder of the synthetic people: drawn on the user's own machine, nothing is downloaded."""
+"""TFDS builder of synthetic people, which are drawn locally; nothing is downloaded."""
 
 import dataclasses
 import io
@@ -11,9 +11,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
+from data.array_record_builder import ArrayRecordBuilder, log_progress
 from data.synthetic import scenes
 
-# 2022 was the seed of the pictures that the demo's settings were chosen by; these are others.
+# The demo's settings were chosen on images of seed 2022, so these images are new to them.
 SEED = 2023
 
 _DESCRIPTION = """\
@@ -27,7 +28,7 @@ Scene = tuple[scenes.Background, scenes.Pose, scenes.Appearance]
 
 @dataclasses.dataclass
 class SyntheticPeopleConfig(tfds.core.BuilderConfig):
-    """Size of the pictures, in pixels, and number of examples of each split."""
+    """The image size in pixels and the number of examples of each split."""
 
     height: int = 64
     width: int = 64
@@ -36,18 +37,18 @@ class SyntheticPeopleConfig(tfds.core.BuilderConfig):
     num_test: int = 256
 
 
-class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
-    """Synthetic people with label maps and, but in the train split, with perfect subject transfers.
+class SyntheticPeople(ArrayRecordBuilder, tfds.core.GeneratorBasedBuilder):
+    """Synthetic people with label maps and, except in the train split, perfect subject transfers.
 
-    Example i of a split depends on `SEED`, the split and i alone. Features: `id`, `image`
+    Example i of a split depends only on `SEED`, the split and i. The features are `id`, `image`
     (PNG, `[H, W, 3]`), `label` (8-bit grayscale PNG, `[H, W, 1]`, values below
-    `scenes.NUM_LABELS`) and `transfer`, a sequence of none in the train split and of one entry in
-    the validation and test splits: `target_image`, `target_label` (the scene to transfer the
-    example's person into) and `image` (what a perfect transfer gives; its label map is
-    `target_label`).
+    `scenes.NUM_LABELS`) and `transfer`. The latter is a sequence: empty in the train split, and one
+    entry in the validation and test splits. An entry has `target_image` and `target_label`, the
+    scene that receives the example's person, and `image`, the perfect transfer, whose label map is
+    `target_label`.
     """
 
-    # TFDS's own way to find this file needs importlib_resources, which it does not depend on.
+    # TFDS would look this path up with importlib_resources, which it does not depend on.
     code_path = epath.Path(__file__)
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar = {
@@ -67,10 +68,6 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
             num_test=128,
         ),
     ]
-
-    def __init__(self, **kwargs: Any):
-        # Random access needs array_record; TFDS's own default cannot be read without TensorFlow.
-        super().__init__(**{"file_format": "array_record", **kwargs})
 
     def _info(self) -> tfds.core.DatasetInfo:
         height, width = self.builder_config.height, self.builder_config.width
@@ -103,12 +100,12 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split: str, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        for index in range(count):
+        for index in log_progress(range(count), f"drawing {self.name}: {split}", count):
             name = f"{split}_{index:06d}"
             yield name, {"id": name, **self._example(split, index)}
 
     def _example(self, split: str, index: int) -> dict[str, Any]:
-        """Returns the encoded features of one example, but for its id."""
+        """Returns the encoded features of one example, without its id."""
         size = self.builder_config.height, self.builder_config.width
         subject, target = sample_scenes(split, index)
         image, label = scenes.draw(*subject, *size)
@@ -127,19 +124,19 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
 
 
 def sample_scenes(split: str, index: int) -> tuple[Scene, Scene]:
-    """Draws the factors of an example's scene and of the scene to transfer its person into.
+    """Samples the factors of an example's scene and of the scene that receives its person.
 
-    Only a hat can be missing from a scene, and the target scene has none where the subject's has
-    none: nobody could tell from a picture without a hat what the person's hat looks like.
+    A hat is the only part that a scene may lack. If the subject has no hat, neither has the target,
+    because an image without a hat does not show what the person's hat looks like.
 
     Args:
-        split: 'train', 'validation' or 'test'.
-        index: number of the example in its split.
+      split: 'train', 'validation' or 'test'.
+      index: index of the example in its split.
 
     Returns:
-        The subject's (background, pose, appearance) and the target's.
+      (background, pose, appearance) of the subject, and of the target.
     """
-    # crc32 and not hash(): the latter differs from process to process.
+    # crc32 rather than hash(), which differs between processes.
     rng = np.random.default_rng((SEED, zlib.crc32(split.encode()), index))
     subject = _sample_scene(rng)
     while True:

@@ -1,10 +1,6 @@
-"""Compiles the training step for a TPU pod that is not there, and says what it would need.
+"""Compiles the training step for a TPU pod that need not exist, and measures what it needs.
 
-  python -m scam_jax.aot --config=configs/celeba.py --topology=v5e:16x16 \\
-      --config.train.batch_size=4096 --config.model.dtype=bfloat16
-
-It is the step that trains, compiled by the TPU's own compiler, which needs no TPU. Prints memory,
-operations, the least time and what crosses chips; ends with status 1 if something is wrong.
+It is the step that trains, compiled by the TPU's own compiler, which runs without a TPU.
 """
 
 import importlib.util
@@ -13,23 +9,19 @@ import re
 import resource
 import sys
 import time
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from scam_jax import models
 from scam_jax.cost import aot_report, chips
+from scam_jax.cost.flops import argument_shapes
 from scam_jax.devices import sharding
-from scam_jax.models.frozen.vgg19 import VGG19
 from scam_jax.runs import validation
-from scam_jax.training import state
-from scam_jax.training import step as steps
+from scam_jax.training.step import make_train_step
 
 EXAMPLES = "v5e:4x4, v5e:16x16, v5p:4x4x4, v6e:16x16 or v4:4x4x4"
 # The compiler looks for a TPU of its own and for its neighbours unless it is told of some.
@@ -105,32 +97,17 @@ def chip_of(mesh: Mesh) -> chips.Chip:
     return chip
 
 
-def argument_shapes(config: ConfigDict, networks: models.Networks, mesh: Mesh) -> tuple[Any, ...]:
-    """Shapes, types and shardings of the training step's arguments: state, batch, VGG19."""
-    variables = state.variable_shapes(config, networks)
-    train_state = jax.eval_shape(lambda v: state.from_variables(config, v), variables)
-    pixels = (config.train.batch_size, config.data.height, config.data.width)
-    batch = {
-        "image": jax.ShapeDtypeStruct((*pixels, 3), jnp.uint8),
-        "label": jax.ShapeDtypeStruct(pixels, jnp.uint8),
-    }
-    vgg = None
-    if max(config.losses.perceptual.start, config.losses.perceptual.end) > 0:
-        image = jnp.zeros((1, 32, 32, 3))
-        vgg = jax.eval_shape(VGG19().init, jax.random.key(0), image)["params"]
+def lower(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """Lowers the training step of a config for the devices of a mesh, which need not exist."""
+    networks = models.build(config, batch_axis=sharding.DATA)
+    everywhere, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
 
     def placed(tree, where):
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
 
-    everywhere, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    return placed(train_state, everywhere), placed(batch, split), placed(vgg, everywhere)
-
-
-def lower(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
-    """The training step of a config for the devices of a mesh, which need not be there."""
-    networks = models.build(config, batch_axis=sharding.DATA)
-    step = steps.make_train_step(config, networks, mesh)
-    return step.lower(*argument_shapes(config, networks, mesh))
+    shapes = argument_shapes(config, networks)
+    arguments = map(placed, shapes, (everywhere, split, everywhere))
+    return make_train_step(config, networks, mesh).lower(*arguments)
 
 
 def compile_for(config: ConfigDict, topology: str) -> aot_report.Report:
@@ -181,22 +158,3 @@ def memory_needed(error: str) -> str:
 def _with_unit(size: str) -> str:
     """XLA's `15.75G` in full."""
     return f"{size[:-1]} {size[-1]}iB" if size[-1].isalpha() else f"{size} B"
-
-
-def main(argv: list[str]) -> None:
-    if len(argv) > 1 or _CONFIG.value is None or _TOPOLOGY.value is None:
-        raise app.UsageError("give --config=configs/NAME.py and --topology=v5e:16x16 or another")
-    try:
-        report = compile_for(_CONFIG.value, _TOPOLOGY.value)
-    except (ValueError, ImportError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
-    print(aot_report.details(report), flush=True)
-    sys.exit(1 if aot_report.problems(report) else 0)
-
-
-if __name__ == "__main__":
-    restart_prepared()
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, as for main.py.")
-    _TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips: {EXAMPLES}.")
-    app.run(main)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
@@ -10,22 +11,38 @@ from ml_collections import ConfigDict
 
 from scam_jax import models
 from scam_jax.devices import sharding
-from scam_jax.training import step as steps
+from scam_jax.models.frozen.vgg19 import VGG19
+from scam_jax.training import state
+from scam_jax.training.loss_weights import is_used
+from scam_jax.training.step import make_train_step
 
 
-def model_flops(config: ConfigDict, platform: str, *args: Any) -> float | None:
+def argument_shapes(config: ConfigDict, networks: models.Networks) -> tuple[Any, Any, Any]:
+    """Shapes and types of the training step's arguments: state, batch and VGG19's parameters."""
+    pixels = (config.train.batch_size, config.data.height, config.data.width)
+    batch = {
+        "image": jax.ShapeDtypeStruct((*pixels, 3), jnp.uint8),
+        "label": jax.ShapeDtypeStruct(pixels, jnp.uint8),
+    }
+    vgg = None
+    if is_used(config, "perceptual"):
+        image = jnp.zeros((1, 32, 32, 3))
+        vgg = jax.eval_shape(VGG19().init, jax.random.key(0), image)["params"]
+    return state.abstract(config, networks), batch, vgg
+
+
+def model_flops(config: ConfigDict, platform: str) -> float | None:
     """Floating-point operations of one training step on the whole batch.
 
-    Counted before compilation, of the step in one piece: neither what is computed twice to save
-    memory nor any copy of the update on further devices counts.
+    Counted before compilation, on one device, with the batch in one piece: computing something
+    twice to save memory does not count, nor do copies of the update on other devices.
 
     Args:
       config: of the run.
-      platform: that the step runs on: 'cpu', 'cuda', 'tpu'; the CPU's differs.
-      *args: of the training step, arrays or shapes; only shapes are read.
+      platform: 'cpu', 'cuda' or 'tpu'; the step differs on a CPU.
 
     Returns:
-      the number, or None, with a warning, if this process may not use the CPU.
+      the number; None, with a warning, if this process may not use the CPU.
     """
     try:
         # A TPU's or GPU's client cannot count what is not compiled; the CPU's counts for any.
@@ -35,10 +52,9 @@ def model_flops(config: ConfigDict, platform: str, *args: Any) -> float | None:
         return None
     config = in_one_piece(config)
     networks = models.build(config, batch_axis=sharding.DATA)
-    step = steps.make_train_step(config, networks, Mesh(np.array([device]), (sharding.DATA,)))
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
-    lowered = step.trace(*shapes).lower(lowering_platforms=(platform,))
-    return lowered.cost_analysis()["flops"]
+    step = make_train_step(config, networks, Mesh(np.array([device]), (sharding.DATA,)))
+    traced = step.trace(*argument_shapes(config, networks))
+    return traced.lower(lowering_platforms=(platform,)).cost_analysis()["flops"]
 
 
 def in_one_piece(config: ConfigDict) -> ConfigDict:

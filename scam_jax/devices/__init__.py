@@ -1,0 +1,1 @@
+"""Devices: the mesh that batches are split over, and runs of several processes."""

@@ -1,4 +1,4 @@
-"""Being one process of several: finding the others, stopping together, ending together."""
+"""Runs of several processes: they find each other, stop together and exit together."""
 
 import dataclasses
 import os
@@ -11,19 +11,19 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-_TOGETHER = (
+_REMEDY = (
     "give --coordinator=HOST:PORT of process 0, --num_processes and --process_id to every process"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """What started this process along with others, and tells JAX of them.
+    """A program that starts several processes and tells JAX about all of them.
 
     Attributes:
-      name: JAX's own name of it.
-      sees_only_its_devices: all visible devices are this process's; else JAX gives each process of
-        a host one of the host's GPUs.
+      name: JAX's name for the launcher.
+      sees_only_its_devices: whether all visible devices belong to this process. If False, JAX
+        assigns one GPU of the host to each of the host's processes.
     """
 
     name: str
@@ -31,16 +31,19 @@ class Launcher:
 
 
 def find_launcher(environment: Mapping[str, str], platforms: str | None) -> Launcher | None:
-    """What started several processes; None for a process on its own, which JAX would not start.
+    """Finds the launcher that started this process together with others.
 
     Args:
-      environment: the environment's variables, as they are after JAX was imported.
-      platforms: `jax.config.jax_platforms`, which names TPUs where they are to be used.
+      environment: the environment variables, read after JAX was imported.
+      platforms: `jax.config.jax_platforms`, which lists 'tpu' if TPUs are to be used.
+
+    Returns:
+      The launcher, or None if this process runs alone.
 
     Raises:
-      ValueError: several processes were started by what JAX does not know.
+      ValueError: there are several processes, but JAX does not support their launcher.
     """
-    # In the order of precedence that JAX has: mpirun may itself have been started by srun.
+    # JAX's order of precedence, because srun may have started mpirun.
     return (
         _open_mpi(environment)
         or _slurm(environment)
@@ -55,19 +58,19 @@ def _open_mpi(environment: Mapping[str, str]) -> Launcher | None:
     if "OMPI_MCA_orte_hnp_uri" not in environment:
         raise ValueError(
             "started by Open MPI 5 or newer, which does not tell JAX where process 0 is: "
-            f"{_TOGETHER}, the last as --process_id=$OMPI_COMM_WORLD_RANK; or use srun"
+            f"{_REMEDY} (with --process_id=$OMPI_COMM_WORLD_RANK), or use srun"
         )
     alone = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE") == 1
     return Launcher("ompi", alone or _sees_one_gpu(environment))
 
 
 def _slurm(environment: Mapping[str, str]) -> Launcher | None:
-    # Of the step: the job's SLURM_NTASKS is also set in a shell of salloc, where one process runs.
+    # Not SLURM_NTASKS, which is also set in a shell of salloc, where a single process runs.
     tasks = _number(environment, "SLURM_STEP_NUM_TASKS")
     if tasks <= 1:
         return None
-    one_a_node = tasks == _number(environment, "SLURM_STEP_NUM_NODES")
-    return Launcher("slurm", one_a_node or _sees_one_gpu(environment))
+    one_per_node = tasks == _number(environment, "SLURM_STEP_NUM_NODES")
+    return Launcher("slurm", one_per_node or _sees_one_gpu(environment))
 
 
 def _cloud_tpu(environment: Mapping[str, str], platforms: str | None) -> Launcher | None:
@@ -77,7 +80,7 @@ def _cloud_tpu(environment: Mapping[str, str], platforms: str | None) -> Launche
     if hosts is not None:
         several = "," in hosts or _number(environment, "MEGASCALE_NUM_SLICES") > 1
         return Launcher("gketpu", True) if several else None
-    # A TPU VM's metadata server says how many hosts there are, be it one.
+    # The metadata server of a TPU VM tells JAX the number of hosts, even if there is only one.
     return None if "TPU_SKIP_MDS_QUERY" in environment else Launcher("gcetpu", True)
 
 
@@ -85,7 +88,7 @@ def _unknown(environment: Mapping[str, str]) -> None:
     if _number(environment, "PMI_SIZE") > 1:
         raise ValueError(
             f"PMI_SIZE = {environment['PMI_SIZE']}: started by an MPI that JAX does not know: "
-            f"{_TOGETHER}, the last as --process_id=$PMI_RANK; or use srun"
+            f"{_REMEDY} (with --process_id=$PMI_RANK), or use srun"
         )
 
 
@@ -104,10 +107,18 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 def from_flags(
     coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> dict[str, Any] | None:
-    """What `jax.distributed.initialize` is to be told; None if no flag is given.
+    """Converts the flags to arguments of `jax.distributed.initialize`.
+
+    Args:
+      coordinator: HOST:PORT of process 0, or None.
+      num_processes: number of processes, or None.
+      process_id: index of this process from 0, or None.
+
+    Returns:
+      The arguments, or None if no flag is given.
 
     Raises:
-      ValueError: names the flag that is missing or wrong.
+      ValueError: a flag is missing or wrong; the message names it.
     """
     given = {
         "--coordinator": coordinator,
@@ -118,19 +129,19 @@ def from_flags(
     if len(missing) == len(given):
         return None
     if missing:
-        raise ValueError(f"{' and '.join(missing)} missing: {_TOGETHER}, or none of the three")
+        raise ValueError(f"{' and '.join(missing)} missing: {_REMEDY}, or none of the three")
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdigit() and 0 < int(port) < 2**16):
         raise ValueError(
-            f"--coordinator={coordinator}: use HOST:PORT, a name or address of process 0's host "
-            "and a free port there, such as node0:1234"
+            f"--coordinator={coordinator}: use HOST:PORT, the name or address of process 0's host "
+            "and a free port on it, such as node0:1234"
         )
     if num_processes < 1:
         raise ValueError(f"--num_processes={num_processes}: use 1 or more")
     if not 0 <= process_id < num_processes:
         raise ValueError(
-            f"--process_id={process_id}: the {num_processes} of --num_processes are numbered "
-            f"0 … {num_processes - 1}"
+            f"--process_id={process_id}: use 0 … {num_processes - 1} with "
+            f"--num_processes={num_processes}"
         )
     return {
         "coordinator_address": coordinator,
@@ -140,17 +151,23 @@ def from_flags(
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins the other processes, if this is one of several; logs which of how many it is.
+    """Joins the other processes, if there are several, and logs this process's index and devices.
 
-    The flags say who they are, or the launcher does. To be called before any device is used.
+    The flags or the launcher say where the other processes are. Call this before any device is
+    used.
+
+    Args:
+      coordinator: HOST:PORT of process 0, or None.
+      num_processes: number of processes, or None.
+      process_id: index of this process from 0, or None.
 
     Raises:
-      ValueError: the flags are wrong, or nothing says where the other processes are.
+      ValueError: the flags are wrong, or neither flags nor launcher say where the others are.
     """
     arguments = from_flags(coordinator, num_processes, process_id)
     if arguments is not None:
         logging.info("process %d of %d: joining at %s", process_id, num_processes, coordinator)
-        # Else JAX would still take the devices from the launcher.
+        # Otherwise JAX would still take this process's devices from the launcher.
         jax.distributed.initialize(**arguments, cluster_detection_method="deactivate")
     else:
         launcher = find_launcher(os.environ, jax.config.jax_platforms)
@@ -158,7 +175,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
             _join_by(launcher)
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ValueError(
-            f"there are {jax.process_count()} processes, but nothing says where: {_TOGETHER}"
+            f"there are {jax.process_count()} processes at unknown addresses: {_REMEDY}"
         )
     logging.info(
         "process %d of %d, %d local of %d devices (%s)",
@@ -171,7 +188,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 
 def _join_by(launcher: Launcher) -> None:
-    logging.info("joining the processes that %s names", launcher.name)
+    logging.info("joining the processes that %s started", launcher.name)
     jax.distributed.initialize(cluster_detection_method=launcher.name)
     if launcher.sees_only_its_devices and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
         for vendor in ("cuda", "rocm"):
@@ -180,24 +197,28 @@ def _join_by(launcher: Launcher) -> None:
 
 
 class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM, so that the loop can save; a second Ctrl-C kills.
+    """Records the first Ctrl-C or SIGTERM, so that the training loop can save and stop.
 
-    Of several processes, all stop after the same step if any is told to.
+    A second Ctrl-C kills the process. If one of several processes receives a signal, all of them
+    stop after the same step.
+
+    Attributes:
+      signal: the signal that was received, or SIGTERM if JAX received it.
     """
 
     def __init__(self):
         self.signal = signal.SIGTERM
         self._noted, self._steps = False, 0
         signal.signal(signal.SIGINT, self._note)
-        # JAX has its own handler of SIGTERM, which tells the other processes.
+        # With several processes, JAX's own handler of SIGTERM tells the others.
         if not jax.distributed.is_initialized():
             signal.signal(signal.SIGTERM, self._note)
 
     def reached(self, step: int) -> bool:
-        """Whether to stop after `step`, to be asked after every one."""
+        """Returns whether to stop after `step`. Call this after every step."""
         if not jax.distributed.is_initialized():
             return self._noted
-        # Counted from 1, not from where the run goes on: JAX takes 0 for who has not yet asked.
+        # Counted from 1 even if the run was resumed: to JAX, 0 means "has not asked yet".
         self._steps += 1
         return multihost_utils.reached_preemption_sync_point(self._steps)
 
@@ -210,7 +231,10 @@ class StopRequest:
 
 
 def end_by_error() -> None:
-    """Exits with 1 at once: Python would first wait minutes for the others, which cannot go on."""
+    """Exits with status 1 at once.
+
+    Python would first wait minutes for the other processes, which cannot continue.
+    """
     if jax.distributed.is_initialized():
         sys.stderr.flush()
         os._exit(1)

@@ -1,4 +1,4 @@
-"""The device mesh, and host batches as global arrays."""
+"""The device mesh, and the conversion of host batches to global arrays."""
 
 import jax
 import numpy as np
@@ -6,28 +6,41 @@ import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA = "data"
-# For a data set to be prepared by one process.
+# Long enough for one process to prepare a data set while the others wait.
 LONGEST_WAIT_MS = 24 * 60 * 60 * 1000
 
 
 def make_mesh() -> Mesh:
-    """All devices of all processes along one axis, over which batches are split."""
+    """Returns a mesh of the devices of all processes along one axis, which splits batches."""
     return jax.make_mesh((jax.device_count(),), (DATA,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def wait_for_all(what: str) -> None:
-    """Returns when every process has come here; `what` is unique in the program.
+    """Waits until every process has called this function.
 
-    Not a collective: those give a process up that comes half a minute later than the others.
+    Unlike a collective operation, this does not fail if a process arrives half a minute after the
+    others.
+
+    Args:
+      what: name of the barrier, unique in the program.
     """
     ocp.multihost.get_barrier_sync_fn()(key=what, timeout_ms=LONGEST_WAIT_MS)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's share of a batch as arrays split over all devices along axis 0."""
+    """Converts a batch to global arrays, split over all devices along axis 0.
+
+    Args:
+      batch: this host's share of the batch.
+      mesh: the mesh of all devices.
+
+    Returns:
+      The whole batch as global arrays.
+    """
     sharding = NamedSharding(mesh, PartitionSpec(DATA))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

@@ -2,22 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
-Example = Mapping[str, np.ndarray]
+from scam_jax.examples import Example, Picture, Source
 
 # The authors exchange latents among the images of a device's batch.
 AUTHORS_GROUP = 8
-
-
-class Source(Protocol):
-    """Random access to examples."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Example: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +91,13 @@ def partners(count: int, seed: int) -> np.ndarray:
     subjects = np.empty(count, np.int64)
     subjects[order] = np.roll(order, 1)
     return subjects
+
+
+def picture_pairs(source: Source, count: int) -> list[tuple[Picture, Picture]]:
+    """(subject, target) of the first `count` images, paired as in the first seed of evaluation."""
+    subjects = partners(len(source), 0) if len(source) > 1 else [0]
+    chosen = range(min(count, len(source)))
+    return [(Picture.of(source[int(subjects[i])]), Picture.of(source[i])) for i in chosen]
 
 
 @dataclasses.dataclass(frozen=True)

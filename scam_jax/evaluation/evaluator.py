@@ -28,7 +28,6 @@ from scam_jax.evaluation import fid, metrics
 from scam_jax.evaluation.data import (
     EvaluationData,
     Pairs,
-    Source,
     WithMeanColours,
     authors_partners,
     partners,
@@ -37,8 +36,9 @@ from scam_jax.evaluation.judges import Judges
 from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Missing
 from scam_jax.evaluation.statistics_file import statistics_in
 from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings
-from scam_jax.inference import model as transfer
-from scam_jax.training.objectives import to_float
+from scam_jax.examples import Source
+from scam_jax.images import to_float
+from scam_jax.inference import generation
 
 Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
@@ -55,25 +55,21 @@ class Evaluator:
         config: ConfigDict,
         mesh: Mesh,
         data: EvaluationData,
-        *,
-        weights: pathlib.Path,
+        judges: Judges,
         statistics: pathlib.Path,
     ):
-        """Loads the frozen networks.
+        """Nothing is loaded or computed yet.
 
         Args:
           config: the model's.
           mesh: batches are split over its devices.
           data: to evaluate on.
-          weights: folder of the frozen networks' converted weights.
-          statistics: folder of the real images' statistics, computed once.
-
-        Raises:
-          ValueError: a file of weights is damaged.
+          judges: the frozen networks, on the devices of the mesh.
+          statistics: folder of the real images' statistics, which are computed once.
         """
         self.config, self.mesh, self.data = config, mesh, data
         self.networks = models.build(config)
-        self.judges = Judges(weights, mesh)
+        self.judges = judges
         self.statistics_folder = statistics
         self._real: dict[str, fid.Statistics] = {}
         self._replicate = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
@@ -125,10 +121,9 @@ class Evaluator:
 
     def _of_reconstructions(self, variables: Any, seed: int) -> Measure:
         def measure(batch, index):
-            image = _reconstruct(
-                self.networks, variables, batch["image"], batch["label"], seed, index
-            )
             target, labels = batch["image"], batch["label"]
+            keys = _keys(seed, index, len(target))
+            image = generation.reconstruct(self.networks, variables, target, labels, keys)
             values = _reconstruction_errors(image, target, labels, self.config.data.num_labels)
             if "lpips" in self.judges:
                 target = target.astype(jnp.float32)
@@ -180,11 +175,16 @@ class Evaluator:
 
         return measure
 
-    def _transfer(self, variables, batch, seed, index, everything=False) -> Array:
-        labels = range(self.config.data.num_labels) if everything else None
-        from_subject = transfer.taken(self.config, labels)
-        people = {k: batch[k] for k in batch if k.startswith(("subject", "target"))}
-        return _transfer(self.networks, variables, people, from_subject, seed, index)
+    def _transfer(
+        self, variables: Any, batch: Mapping, seed: int, index: int, everything: bool = False
+    ) -> Array:
+        """Transfers of a batch of pairs: of all labels, or of all but the background."""
+        num_labels = self.config.data.num_labels
+        from_subject = generation.taken(num_labels, range(num_labels) if everything else None)
+        roles = ("subject", "target")
+        people = [batch[f"{role}_{name}"] for role in roles for name in ("image", "label")]
+        keys = _keys(seed, index, len(people[0]))
+        return generation.transfer(self.networks, variables, *people, from_subject, keys)
 
     def _collect(self, source: Source, measure: Measure) -> Arrays:
         """What `measure` gives for each image of a source, in order, on every host."""
@@ -242,42 +242,20 @@ class Evaluator:
             ("REIDAcc", OURS, "reid"),
         ]
         reasons = self.judges.missing
-        missing = [Missing(m, p, reasons[judge]) for m, p, judge in needs if judge in reasons]
+        missing = [
+            Missing(metric, protocol, line)
+            for metric, protocol, judge in needs
+            for line in reasons.get(judge, ())
+        ]
         if len(self.data.source) < 2:
             paired = [(m, p) for m, p, judge in needs if judge != "lpips" and judge in self.judges]
             missing += [Missing(m, p, "one image makes no pair") for m, p in paired]
         return missing
 
 
-def _keys(seed: Array, index: Array, size: int) -> Array:
-    """A key an image, by its place in the split: the same whatever the size of the batches."""
-    places = index * size + jnp.arange(size)
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(places)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _reconstruct(networks, variables, image, labels, seed, index) -> Array:
-    keys = jax.vmap(jax.random.split)(_keys(seed, index, len(image)))
-    latents = transfer.encode(networks, variables["encoder"], image, labels, keys[:, 0])
-    return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _transfer(networks, variables, people, from_subject, seed, index) -> Array:
-    keys = jax.vmap(jax.random.split)(_keys(seed, index, len(people["target_image"])))
-    subject, target = (
-        transfer.encode(
-            networks,
-            variables["encoder"],
-            people[f"{role}_image"],
-            people[f"{role}_label"],
-            keys[:, 0],
-        )
-        for role in ("subject", "target")
-    )
-    latents = networks.encoder.mix(from_subject, subject, target)
-    labels = people["target_label"]
-    return transfer.generate(networks, variables["generator"], labels, latents, keys[:, 1])
+def _keys(seed: int, index: int, size: int) -> Array:
+    """The keys of a batch of the split, the same whatever the size of the batches."""
+    return generation.image_keys(seed, index * size + np.arange(size))
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -1,6 +1,5 @@
 """The frozen networks that judge images: Inception (FID), a person's ResNet-50 (ReID), LPIPS."""
 
-import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -26,28 +25,33 @@ _WEIGHTS = {
 
 
 class Judges:
-    """Those of the networks whose weights are in `folder`, on all devices of a mesh.
+    """The frozen networks whose weights could be found, on all devices of a mesh.
 
     Attributes:
-      missing: why each of the others cannot judge, by name: 'inception', 'reid', 'lpips'.
-      hashes: of the weights, by name.
+      missing: for every other judge, one line for each file that is missing: where to download it
+        and how to convert it. By name: 'inception', 'reid', 'lpips'.
+      hashes: of the weights, by name of the judge.
     """
 
     def __init__(self, folder: pathlib.Path, mesh: Mesh):
-        """Loads what is there.
+        """Loads the weights in `folder`; every missing file is logged, one line each.
 
         Raises:
           ValueError: a file is there and is not what it must be.
         """
-        self.missing: dict[str, str] = {}
+        self.missing: dict[str, list[str]] = {}
         self.hashes: dict[str, str] = {}
         self._params: dict[str, Any] = {}
         for judge, names in _WEIGHTS.items():
-            try:
-                loaded = [pretrained.load(name, folder) for name in names]
-            except FileNotFoundError as error:
-                logging.warning("%s", error)
-                self.missing[judge] = str(error)
+            loaded, missing = [], []
+            for name in names:
+                try:
+                    loaded.append(pretrained.load(name, folder))
+                except FileNotFoundError as error:
+                    logging.warning("%s", error)
+                    missing.append(str(error))
+            if missing:
+                self.missing[judge] = missing
                 continue
             self.hashes[judge] = "-".join(weights.sha256[:12] for weights in loaded)
             params = [weights.params for weights in loaded]
@@ -81,6 +85,5 @@ def _person(params: Mapping, image: Array, labels: Array) -> Array:
 
 @jax.jit
 def _lpips(params: list[Mapping], image: Array, target: Array) -> Array:
-    to_float = functools.partial(jax.numpy.multiply, 2 / PEAK)
     variables = {"params": dict(zip(_WEIGHTS["lpips"], params, strict=True))}
-    return LPIPS().apply(variables, to_float(image) - 1, to_float(target) - 1)
+    return LPIPS().apply(variables, *(x * (2 / PEAK) - 1 for x in (image, target)))

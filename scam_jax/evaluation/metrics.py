@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scam_jax.training.objectives import to_float
+from scam_jax.images import to_float
 
 Array = jax.Array
 Values = dict[str, Array]

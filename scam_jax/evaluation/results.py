@@ -114,9 +114,19 @@ class Evaluation:
             cells = [f.metric, f.part, f.protocol, with_deviation(f.mean, f.deviation, f.unit)]
             lines.append("| " + " | ".join([*cells, spread, str(f.count or "")]) + " |")
         lines += [""] if self.missing or self.warnings else []
-        lines += [f"- {m.metric} ({m.protocol}) is missing: {m.reason}" for m in self.missing]
+        lines += [f"- missing: {what}: {reason}" for reason, what in self._missing_by_reason()]
         lines += [f"- {warning}" for warning in self.warnings]
         return "\n".join(lines) + "\n"
+
+    def _missing_by_reason(self) -> list[tuple[str, str]]:
+        """Each reason once, with all metrics that are missing for it."""
+        protocols: dict[str, dict[str, list[str]]] = {}
+        for m in self.missing:
+            protocols.setdefault(m.reason, {}).setdefault(m.metric, []).append(m.protocol)
+        return [
+            (reason, ", ".join(f"{metric} ({', '.join(by)})" for metric, by in metrics.items()))
+            for reason, metrics in protocols.items()
+        ]
 
 
 def number(value: float) -> str:

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 
 from scam_jax import images, models
-from scam_jax.inference.model import Picture, TrainedModel, taken
+from scam_jax.examples import Picture
+from scam_jax.images import to_float
+from scam_jax.inference import generation
+from scam_jax.inference.model import TrainedModel
 from scam_jax.models.layers.primitives import nearest_indices
-from scam_jax.training.objectives import to_float
 
 # A block's modulations by their modules' names.
 _KINDS = {
@@ -57,9 +59,9 @@ def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None
     latents = model.encode(target.image[None], target.labels[None])
     if subject is not None:
         subject = model.fit("subject", subject)
-        from_subject = jax.numpy.asarray(taken(model.config, None))
         other = model.encode(subject.image[None], subject.labels[None])
-        latents = model.networks.encoder.mix(from_subject, other, latents)
+        from_subject = generation.taken(model.config.data.num_labels, None)
+        latents = generation.mix(model.networks, from_subject, other, latents)
     labels = target.labels[None].astype(np.int32)
     recorded = _generator(model.networks, model.variables["generator"], labels, latents)
     maps = _by_block(recorded, rf"block_(\d+)_({'|'.join(_KINDS)})/latent_to_image")
@@ -176,7 +178,7 @@ def draw(
 
 
 def _check_latent(model: TrainedModel, label: int, latent: int) -> None:
-    taken(model.config, [label])
+    generation.taken(model.config.data.num_labels, [label])
     m = model.config.model
     count = m.latents_per_label if label else m.background_latents
     if not 0 <= latent < count:

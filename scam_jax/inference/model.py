@@ -1,85 +1,32 @@
-"""A trained model: reconstruct an image, transfer a subject, draw a contact sheet.
+"""A trained model: reconstructs images, transfers subjects, draws contact sheets.
 
-  model = transfer.TrainedModel.load(pathlib.Path("runs/celeba"))
-  image = model.transfer(subject, subject_labels, target, target_labels)
+  model = TrainedModel.load("runs/celeba")
+  subject = model.read("a.jpg", "a_labels.png")
+  target = model.read("b.jpg", "b_labels.png")
+  image = model.transfer(*subject, *target)  # uint8 [height, width, 3]
 
-Images are `uint8 [H, W, 3]`, label maps `uint8 [H, W]`, NumPy in and out.
+Images are `uint8 [H, W, 3]` and label maps `uint8 [H, W]`, NumPy in and out.
 """
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
-from PIL import Image
 
 from scam_jax import images, models
-from scam_jax.models.layers import latents as latent_codes
+from scam_jax.examples import Picture
+from scam_jax.inference import fitting, generation, photos
+from scam_jax.inference.generation import Variables
 from scam_jax.models.layers.latents import Latents
-from scam_jax.models.layers.primitives import nearest_indices
 from scam_jax.runs.run_folder import CHECKPOINTS, load_config
 from scam_jax.training import state
 from scam_jax.training.checkpoints import Checkpoints
-from scam_jax.training.objectives import to_float
-
-
-class Picture(NamedTuple):
-    """An image `uint8 [H, W, 3]` and its label map `uint8 [H, W]`."""
-
-    image: np.ndarray
-    labels: np.ndarray
-
-    @classmethod
-    def of(cls, example: Mapping[str, np.ndarray]) -> "Picture":
-        """An example of a data set: its `image` and `label`."""
-        return cls(example["image"], example["label"])
-
-
-# Compiled once for all models of the same networks: a run's panels are drawn with new variables.
-@functools.partial(jax.jit, static_argnums=0)
-def encode(
-    networks: models.Networks, variables: Any, image: jax.Array, labels: jax.Array, keys: jax.Array
-) -> Latents:
-    """Latents of images `uint8 [B, H, W, 3]` and labels `[B, H, W]`.
-
-    A variational encoder's are drawn with `keys [B]`, as the baselines were evaluated.
-    """
-    keys = jax.vmap(jax.random.split)(keys)
-    labels = labels.astype(jnp.int32)
-    latents = networks.encoder.apply(variables, to_float(image), labels, keys[:, 0])
-    return latent_codes.sample(latents, keys[:, 1])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def generate(
-    networks: models.Networks,
-    variables: Any,
-    labels: jax.Array,
-    latents: Latents,
-    keys: jax.Array,
-) -> jax.Array:
-    """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents; keys are of the noise."""
-    return networks.generator.apply(variables, labels.astype(jnp.int32), latents, keys)
-
-
-def taken(config: ConfigDict, labels: Collection[int] | None) -> np.ndarray:
-    """Which labels are among `labels`, bool `[L]`; None means all but the background.
-
-    Raises:
-      ValueError: there is no such label.
-    """
-    num_labels = config.data.num_labels
-    chosen = range(1, num_labels) if labels is None else labels
-    wrong = [label for label in chosen if not 0 <= label < num_labels]
-    if wrong:
-        raise ValueError(f"there is no label {wrong[0]}: this model has 0 … {num_labels - 1}")
-    return np.isin(np.arange(num_labels), [*chosen])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,45 +35,58 @@ class TrainedModel:
 
     Attributes:
       config: the run's.
-      variables: `{'encoder': ..., 'generator': ...}`, each all collections.
-      step: that the variables are of.
+      variables: `{'encoder': ..., 'generator': ...}`, each with all collections.
+      step: the training step that the variables are from.
     """
 
     config: ConfigDict
-    variables: dict[str, Any]
+    variables: Variables
     step: int = 0
 
     @classmethod
-    def load(cls, workdir: pathlib.Path) -> "TrainedModel":
-        """The newest checkpoint of a run.
+    def load(cls, workdir: str | os.PathLike) -> "TrainedModel":
+        """Loads the newest checkpoint of a run: encoder and generator alone, averaged if kept.
 
         Raises:
           FileNotFoundError: `workdir` holds no run, or the run has no checkpoint yet.
         """
-        config = load_config(workdir)
-        networks = models.build(config)
-        checkpoints = Checkpoints(workdir / CHECKPOINTS)
-        restored = checkpoints.restore(state.create(config, networks))
+        folder = pathlib.Path(workdir).expanduser()
+        config = load_config(folder)
+        checkpoints = Checkpoints(folder / CHECKPOINTS)
+        restored = checkpoints.restore_trained(state.abstract(config, models.build(config)))
         checkpoints.close()
         if restored is None:
-            raise FileNotFoundError(f"{workdir / CHECKPOINTS} holds no checkpoint yet: train first")
-        logging.info("loaded step %d of %s", int(restored.step), workdir)
+            raise FileNotFoundError(f"{folder / CHECKPOINTS} holds no checkpoint yet: train first")
+        logging.info("loaded step %d of %s", int(restored.step), folder)
         return cls(config, restored.eval_variables(), int(restored.step))
 
     @functools.cached_property
     def networks(self) -> models.Networks:
         return models.build(self.config)
 
+    def read(self, image: str | os.PathLike, labels: str | os.PathLike) -> Picture:
+        """Reads a photo and its label map, ready for this model.
+
+        Both are turned upright, the label numbers are mapped by the run's `data.label_map`, and
+        the picture is fitted to the model's size, exactly as in evaluation.
+
+        Args:
+          image: file of the photo.
+          labels: file of its label map.
+
+        Raises:
+          ValueError: a file cannot be read, or the label map does not fit; names the file.
+        """
+        return photos.read_picture(image, labels, self.config.data)
+
     def encode(self, image: np.ndarray, labels: np.ndarray) -> Latents:
-        """Latents of `[B, H, W, 3]` and `[B, H, W]` at the model's size."""
-        keys = jax.random.split(jax.random.key(0), len(image))
-        return encode(self.networks, self.variables["encoder"], image, labels, keys)
+        """Latents of images `[B, H, W, 3]` and labels `[B, H, W]` of the model's size."""
+        return generation.encode(self.networks, self.variables, image, labels, _keys(len(image)))
 
     def generate(self, labels: np.ndarray, latents: Latents) -> np.ndarray:
         """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents."""
-        keys = jax.random.split(jax.random.key(1), len(labels))
-        generator = self.variables["generator"]
-        return np.asarray(generate(self.networks, generator, labels, latents, keys))
+        keys = _keys(len(labels))
+        return np.asarray(generation.generate(self.networks, self.variables, labels, latents, keys))
 
     def reconstruct_batch(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Images `[B, H, W, 3]` in [-1, 1] from their own latents."""
@@ -140,17 +100,25 @@ class TrainedModel:
         target_labels: np.ndarray,
         labels: Collection[int] | None = None,
     ) -> np.ndarray:
-        """`transfer` of batches at the model's size; images `[B, H, W, 3]` in [-1, 1]."""
-        from_subject = taken(self.config, labels)
-        subject = self.encode(subject_image, subject_labels)
-        target = self.encode(target_image, target_labels)
-        mixed = self.networks.encoder.mix(jnp.asarray(from_subject), subject, target)
-        return self.generate(target_labels, mixed)
+        """`transfer` of batches of the model's size; images `[B, H, W, 3]` in [-1, 1]."""
+        people = subject_image, subject_labels, target_image, target_labels
+        from_subject = generation.taken(self.config.data.num_labels, labels)
+        keys = _keys(len(target_image))
+        image = generation.transfer(self.networks, self.variables, *people, from_subject, keys)
+        return np.asarray(image)
 
     def reconstruct(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The image that the model makes of an image's own latents and label map.
+        """Generates an image from its own latents and label map.
 
-        Of other sizes, image and labels are resized to the model's, and it is logged.
+        Args:
+          image: `uint8 [H, W, 3]`, of any size; fitted to the model's size, and logged.
+          labels: `uint8 [H, W]`, the model's labels.
+
+        Returns:
+          `uint8 [height, width, 3]` of the model's size.
+
+        Raises:
+          ValueError: wrong shapes, or a label that the model does not know.
         """
         picture = self.fit("image", Picture(image, labels))
         batch = self.reconstruct_batch(picture.image[None], picture.labels[None])
@@ -164,18 +132,19 @@ class TrainedModel:
         target_labels: np.ndarray,
         labels: Collection[int] | None = None,
     ) -> np.ndarray:
-        """The subject in the target's pose and scene (paper, section 3.4).
+        """Puts the subject into the target's pose and scene (paper, section 3.4).
 
         The label map is the target's. A region takes its latents from the subject if its label is
         in `labels`, and from the target otherwise.
 
         Args:
-          subject_image, target_image: `uint8 [H, W, 3]`, of any size (resized, and logged).
-          subject_labels, target_labels: `uint8 [H, W]`.
+          subject_image, target_image: `uint8 [H, W, 3]`, of any size; fitted to the model's size,
+            and logged.
+          subject_labels, target_labels: `uint8 [H, W]`, the model's labels.
           labels: labels taken from the subject; all but the background by default.
 
         Returns:
-          `uint8 [height, width, 3]` at the model's size.
+          `uint8 [height, width, 3]` of the model's size.
 
         Raises:
           ValueError: a label that the model does not know.
@@ -188,8 +157,11 @@ class TrainedModel:
     def contact_sheet(
         self, pairs: Sequence[tuple[Picture, Picture]], labels: Collection[int] | None = None
     ) -> np.ndarray:
-        """A row a (subject, target) pair: subject, its labels, target, its labels, target
-        reconstructed, transfer. `uint8 [H', W', 3]`."""
+        """Draws one row for each (subject, target) pair, `uint8 [H', W', 3]`.
+
+        A row shows the subject, its labels, the target, its labels, the target's reconstruction,
+        and the transfer.
+        """
         rows = []
         for subject, target in pairs:
             subject, target = self.fit("subject", subject), self.fit("target", target)
@@ -206,7 +178,11 @@ class TrainedModel:
         return images.grid(rows)
 
     def fit(self, name: str, picture: Picture) -> Picture:
-        """The picture at the model's size: image bilinear, label map nearest; logged if resized.
+        """Fits a picture to the model's size, as evaluation does (`fitting.fit`), and logs it.
+
+        Args:
+          name: what errors and the log call the picture.
+          picture: image and label map of any size.
 
         Raises:
           ValueError: wrong shapes, or a label that the model does not know.
@@ -221,18 +197,11 @@ class TrainedModel:
                 f"{labels.max()}: need [H, W] with labels 0 … {num_labels - 1}"
             )
         height, width = self.config.data.height, self.config.data.width
-        if image.shape[:2] != (height, width):
-            logging.warning(
-                "%s image resized from %s to %d×%d", name, image.shape[:2], height, width
-            )
-            resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-            image = np.asarray(resized)
-        if labels.shape != (height, width):
-            logging.warning(
-                "%s label map resized from %s to %d×%d", name, labels.shape, height, width
-            )
-            rows, columns = (
-                nearest_indices(*s) for s in zip(labels.shape, (height, width), strict=True)
-            )
-            labels = labels[rows][:, columns]
-        return Picture(image, labels.astype(np.uint8))
+        for what, shape in (("image", image.shape[:2]), ("label map", labels.shape)):
+            if shape != (height, width):
+                logging.warning("%s %s resized from %s to %d×%d", name, what, shape, height, width)
+        return fitting.fit(Picture(image, labels.astype(np.uint8)), self.config.data)
+
+
+def _keys(count: int) -> jax.Array:
+    return generation.image_keys(0, np.arange(count))

@@ -6,16 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scam_jax import images
-from scam_jax.evaluation.data import Source, partners
+from scam_jax.examples import Picture
 from scam_jax.inference import attention_maps
-from scam_jax.inference.model import Picture, TrainedModel
-
-
-def pairs_of(source: Source, count: int) -> list[tuple[Picture, Picture]]:
-    """(subject, target) of the first images of a split, paired as they are evaluated first."""
-    subjects = partners(len(source), 0) if len(source) > 1 else [0]
-    chosen = range(min(count, len(source)))
-    return [(Picture.of(source[int(subjects[i])]), Picture.of(source[i])) for i in chosen]
+from scam_jax.inference.model import TrainedModel
 
 
 def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:

@@ -12,8 +12,11 @@ import struct
 import zlib
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image, UnidentifiedImageError
 
+from scam_jax.examples import Picture
+from scam_jax.inference.fitting import fit
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_nearest
 
@@ -43,6 +46,27 @@ _UPRIGHT = {
 _ON_ITS_SIDE = (5, 6, 7, 8)
 # Label maps of a rounded size still have the photo's shape.
 SHAPE_TOLERANCE = 0.02
+
+
+def read_picture(
+    image_file: str | os.PathLike, label_file: str | os.PathLike, data: ConfigDict
+) -> Picture:
+    """Reads a photo and its label map as a model takes them.
+
+    Both are turned upright, label numbers are mapped, and the picture is fitted to the model's
+    size. Evaluation, the command line and notebooks all go through here.
+
+    Args:
+      image_file: the photo.
+      label_file: its label map.
+      data: `config.data` of the model.
+
+    Raises:
+      ValueError: as `read_pair`.
+    """
+    label_map = LabelMap(data.label_map, data.num_labels)
+    pair = read_pair(pathlib.Path(image_file), pathlib.Path(label_file), label_map)
+    return fit(Picture(*pair), data)
 
 
 def read_pair(

@@ -1,6 +1,7 @@
-"""The networks of a config: one of several families of encoder and generator, a discriminator."""
+"""The networks that a config describes: encoder, generator and discriminator."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -9,11 +10,11 @@ from ml_collections import ConfigDict
 
 from scam_jax.models.baselines import clade, groupdnet, inade, sean, sean_clade, spade
 from scam_jax.models.discriminators import oasis, patchgan, stylegan2
-from scam_jax.models.family import Common, Family
+from scam_jax.models.family import Family, config_keys
 from scam_jax.models.layers.primitives import LayerSpec
 from scam_jax.models.scam import scam
 
-# What a config's `model.family` may be.
+# Choices of `config.model.family`.
 FAMILIES: dict[str, Family] = {
     "scam": scam.FAMILY,
     "spade": spade.FAMILY,
@@ -23,7 +24,7 @@ FAMILIES: dict[str, Family] = {
     "inade": inade.FAMILY,
     "groupdnet": groupdnet.FAMILY,
 }
-# What its `model.discriminator.kind` may be.
+# Choices of `config.model.discriminator.kind`.
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
     "patchgan": patchgan.MultiScaleDiscriminator,
     "stylegan2": stylegan2.MultiScaleStyleGAN2Discriminator,
@@ -32,12 +33,18 @@ DISCRIMINATORS: dict[str, type[nn.Module]] = {
 
 
 class Networks(NamedTuple):
-    """Modules, without parameters.
+    """The modules of a config, without parameters.
 
-    encoder: image `[B, H, W, 3]`, labels `[B, H, W]`, keys `[B]` -> latents, a pytree; and `mix`,
-      of labels that are taken and two images' latents.
-    generator: labels, latents, keys, train -> image `[B, H, W, 3]`.
-    discriminator: image, one-hot labels `[B, H, W, L]` -> feature maps, `[scale][layer]`.
+    Shapes: an image is `[B, H, W, 3]`, its labels are `[B, H, W]` integers below L, and `keys`
+    holds one PRNG key per example, `[B]`. Latents are a pytree, different for each family.
+
+    Attributes:
+      encoder: maps (image, labels, keys) to latents. Its method `mix(from_subject, subject,
+        target)` takes the latents of the labels in `from_subject`, bool `[L]`, from `subject` and
+        those of all other labels from `target`.
+      generator: maps (labels, latents, keys, train) to an image.
+      discriminator: maps (image, one-hot labels `[B, H, W, L]`) to feature maps, indexed
+        `[scale][layer]`; the last layer holds the logits.
     """
 
     encoder: nn.Module
@@ -46,43 +53,65 @@ class Networks(NamedTuple):
 
 
 def discriminator_options(kind: str) -> dict[str, Any]:
-    """The keys that `model.discriminator` has besides `kind` and `dtype`, with their defaults."""
-    own = {"layer", "parent", "name"}
-    fields = [f for f in dataclasses.fields(DISCRIMINATORS[kind]) if f.name not in own]
-    return {field.name: field.default for field in fields}
+    """Returns the keys of `config.model.discriminator` for a kind, with their default values.
+
+    Args:
+      kind: a key of `DISCRIMINATORS`.
+
+    Returns:
+      Default values by key, without `kind` and `dtype`, which every discriminator has.
+    """
+    return config_keys(DISCRIMINATORS[kind])
 
 
 def dtype_of(config: ConfigDict, own: str) -> jnp.dtype:
-    """A network's compute type: its own, or the config's for all networks where that is empty."""
+    """Returns the compute type of a network.
+
+    Args:
+      config: the whole config.
+      own: name of the network's own type, or "" to use the common type, `config.model.dtype`.
+    """
     return jnp.dtype(own or config.model.dtype)
 
 
 def family_of(config: ConfigDict) -> Family:
+    """Returns the family that `config.model.family` names."""
     return FAMILIES[config.model.family]
 
 
 def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
-    """The networks that `config` describes.
+    """Builds the networks that a config describes.
 
     Args:
       config: the whole config, validated.
-      batch_axis: mesh axis over which batch statistics are shared.
+      batch_axis: mesh axis over which batch statistics are shared, or None for a single device.
+
+    Returns:
+      The modules, without parameters.
     """
-    model = config.model.copy_and_resolve_references().unlock()
-    layers = {}
-    for network in ("encoder", "generator", "discriminator"):
-        dtype = dtype_of(config, model[network].dtype)
-        layers[network] = LayerSpec(dtype, model.equalized)
-        del model[network]["dtype"]
-    common = Common(
-        num_labels=config.data.num_labels,
-        encoder_layer=layers["encoder"],
-        generator_layer=layers["generator"],
-        batch_axis=batch_axis,
-        rematerialize=config.train.rematerialize,
+    family = family_of(config)
+    common = {
+        "num_labels": config.data.num_labels,
+        "batch_axis": batch_axis,
+        "rematerialize": config.train.rematerialize,
+        **{key: config.model[key] for key in family.shared_keys},
+    }
+    return Networks(
+        encoder=_network(family.encoder_class, config, "encoder", common),
+        generator=_network(family.generator_class, config, "generator", common),
+        discriminator=_network(
+            DISCRIMINATORS[config.model.discriminator.kind], config, "discriminator", common
+        ),
     )
-    encoder, generator = family_of(config).build(model, common)
-    discriminator_class = DISCRIMINATORS[model.discriminator.kind]
-    del model.discriminator["kind"]
-    discriminator = discriminator_class(layer=layers["discriminator"], **model.discriminator)
-    return Networks(encoder, generator, discriminator)
+
+
+def _network(
+    module_class: type[nn.Module], config: ConfigDict, name: str, common: Mapping[str, Any]
+) -> nn.Module:
+    """Builds a network from its section of the config and the common values that it uses."""
+    section = config.model[name]
+    own = {key: value for key, value in section.items() if key not in ("dtype", "kind")}
+    fields = {field.name for field in dataclasses.fields(module_class)}
+    taken = {key: value for key, value in common.items() if key in fields}
+    layer = LayerSpec(dtype_of(config, section.dtype), config.model.equalized)
+    return module_class(layer=layer, **own, **taken)

@@ -1,49 +1,74 @@
-"""What a family of models is: an encoder and a generator that train and transfer together."""
+"""Model families: an encoder and a generator that are trained together."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from scam_jax.models.layers.primitives import LayerSpec
+# Fields of a module that have a default but are not set by its section of the config.
+_NOT_IN_CONFIG = ("layer", "batch_axis", "rematerialize", "parent", "name")
 
 
-class Common(NamedTuple):
-    """What every network of a config has in common.
+def config_keys(module_class: type[nn.Module]) -> dict[str, Any]:
+    """Returns a module's config keys with their published values.
 
-    Attributes:
-      num_labels: labels L, 0 is the background.
-      encoder_layer, generator_layer: how their layers compute.
-      batch_axis: mesh axis over which batch statistics are shared.
-      rematerialize: the backward pass computes the generator's modulations anew.
+    The published values are written in one place, as the defaults of the module's fields.
+
+    Args:
+      module_class: an encoder, a generator or a discriminator.
+
+    Returns:
+      The default of each field that the config sets, keyed by field name.
     """
-
-    num_labels: int
-    encoder_layer: LayerSpec
-    generator_layer: LayerSpec
-    batch_axis: str | None
-    rematerialize: bool
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(module_class)
+        if field.default is not dataclasses.MISSING and field.name not in _NOT_IN_CONFIG
+    }
 
 
 class Family(NamedTuple):
-    """A family of models.
+    """A model family: which encoder goes with which generator.
 
     Attributes:
-      build: `config.model` and what is common to encoder and generator.
-      shared: the keys of `config.model` that both need, with the published values.
-      encoder, generator: the keys of `config.model.encoder` and `.generator`, likewise.
-      variational: whether the encoder gives Gaussians, of a `config.model`.
-      faults: what is impossible in a config: (key, remedy) of each fault.
-      batch_norm: whether the networks share statistics of the batch, of a `config.model`.
-      has_attention: whether there is attention to be drawn.
+      encoder_class: module that encodes an image and its label map into latents.
+      generator_class: module that generates an image from a label map and latents.
+      shared_keys: fields of the encoder that are keys of `config.model` itself, because the
+        generator depends on them too.
+      variational: maps `config.model` to whether the encoder returns Gaussians.
+      faults: maps a config to a (key, remedy) pair for each value that the family cannot use.
+      batch_norm: maps `config.model` to whether the networks compute batch statistics.
+      has_latents: maps `config.model` to whether the encoder returns latents.
+      has_attention: whether the networks have attention weights that can be drawn.
     """
 
-    build: Callable[[ConfigDict, Common], tuple[nn.Module, nn.Module]]
-    shared: Mapping[str, Any]
-    encoder: Mapping[str, Any]
-    generator: Mapping[str, Any]
+    encoder_class: type[nn.Module]
+    generator_class: type[nn.Module]
+    shared_keys: tuple[str, ...] = ()
     variational: Callable[[ConfigDict], bool] = lambda model: False
     faults: Callable[[ConfigDict], list[tuple[str, str]]] = lambda config: []
     batch_norm: Callable[[ConfigDict], bool] = lambda model: False
+    has_latents: Callable[[ConfigDict], bool] = lambda model: True
     has_attention: bool = False
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Keys of `config.model` itself that the family adds, with their published values."""
+        keys = config_keys(self.encoder_class)
+        return {key: keys[key] for key in self.shared_keys}
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """Keys of `config.model.encoder` besides `dtype`, with their published values."""
+        return self._section(self.encoder_class)
+
+    @property
+    def generator(self) -> dict[str, Any]:
+        """Keys of `config.model.generator` besides `dtype`, with their published values."""
+        return self._section(self.generator_class)
+
+    def _section(self, module_class: type[nn.Module]) -> dict[str, Any]:
+        keys = config_keys(module_class).items()
+        return {key: value for key, value in keys if key not in self.shared_keys}

@@ -5,7 +5,8 @@ from ml_collections import ConfigDict
 from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, family_of
 from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
-from scam_jax.training.losses import GAN
+from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used
+from scam_jax.training.losses import GAN_LOSSES
 from scam_jax.training.state import RATE_SCALINGS
 
 DTYPES = ("float32", "bfloat16")
@@ -22,7 +23,7 @@ _CHOICES = {
     "model.generator.attention": ("duplex", "simplex"),
     "model.generator.architecture": ("skip", "resnet"),
     "model.generator.norm": NORMS,
-    "losses.gan_kind": tuple(GAN),
+    "losses.gan_kind": tuple(GAN_LOSSES),
 }
 _AT_LEAST = {
     "data.height": 1,
@@ -60,8 +61,6 @@ _AT_LEAST = {
     "eval.num_seeds": 1,
     "study.num_seeds": 1,
 }
-_WEIGHTS = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
-_SWITCHED = ("gan", "swapped")
 
 
 def validate(config: ConfigDict, num_devices: int = 1) -> None:
@@ -157,25 +156,24 @@ def _check_networks(config: ConfigDict) -> None:
 
 def _check_losses(config: ConfigDict) -> None:
     losses = config.losses
-    for name in _WEIGHTS:
-        weight = losses[name]
-        for key in ("start", "end", "steps"):
-            _require(weight[key] >= 0, f"losses.{name}.{key}", weight[key], "use 0 or more")
-        if name not in _SWITCHED and weight.start != weight.end:
-            _require(
-                min(weight.start, weight.end) > 0 and weight.steps > 0,
-                f"losses.{name}",
-                weight.to_dict(),
-                "a weight that changes does so by equal factors: start, end and steps above 0",
-            )
-    kl = max(losses.kl.start, losses.kl.end)
-    if kl > 0:
+    for name in LOSSES:
+        _require(losses[name] >= 0, f"losses.{name}", losses[name], "use 0 or more")
+    for name, schedule in losses.schedules.items():
+        _check_schedule(config, name, schedule)
+    if is_used(config, "kl"):
         _require(
             family_of(config).variational(config.model),
             "losses.kl",
-            kl,
-            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or start "
-            "and end to 0",
+            losses.kl,
+            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or this "
+            "to 0",
+        )
+    if is_used(config, "swapped"):
+        _require(
+            family_of(config).has_latents(config.model),
+            "losses.swapped",
+            losses.swapped,
+            "without model.encoder.use_vae there are no latents to swap: use 0",
         )
     is_oasis = config.model.discriminator.kind == "oasis"
     _require(
@@ -185,12 +183,27 @@ def _check_losses(config: ConfigDict) -> None:
         "the loss 'oasis' and model.discriminator.kind = 'oasis' go together",
     )
     if is_oasis:
-        matching = max(losses.feature_matching.start, losses.feature_matching.end)
         _require(
-            matching == 0,
+            not is_used(config, "feature_matching"),
             "losses.feature_matching",
-            matching,
+            losses.feature_matching,
             "the OASIS discriminator gives no inner maps to match: use 0",
+        )
+
+
+def _check_schedule(config: ConfigDict, name: str, schedule: ConfigDict) -> None:
+    key, keys = f"losses.schedules.{name}", {"start", "steps"}
+    _require(name in LOSSES, key, schedule.to_dict(), f"use one of {', '.join(LOSSES)}")
+    _require({*schedule} == keys, key, schedule.to_dict(), "a schedule has `start` and `steps`")
+    for part, value in schedule.items():
+        _require(value >= 0, f"{key}.{part}", value, "use 0 or more")
+    weight = config.losses[name]
+    if name not in GAN_TERMS and schedule.start != weight:
+        _require(
+            min(schedule.start, weight) > 0 and schedule.steps > 0,
+            key,
+            schedule.to_dict(),
+            f"this weight moves by equal factors: start, steps and losses.{name} must be above 0",
         )
 
 
@@ -226,7 +239,7 @@ def _check_accumulation(config: ConfigDict, num_devices: int) -> None:
     needs_all = {
         "batch norm": family_of(config).batch_norm(config.model),
         "losses.gan_kind = 'oasis'": config.losses.gan_kind == "oasis",
-        "losses.swapped": max(config.losses.swapped.start, config.losses.swapped.end) > 0,
+        "losses.swapped": is_used(config, "swapped"),
         "losses.adaptive_gan": config.losses.adaptive_gan,
     }
     for what, used in needs_all.items():

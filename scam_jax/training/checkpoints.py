@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 
-from scam_jax.training.state import TrainState
+from scam_jax.training.state import TrainState, of_side
 
 
 class CheckpointError(RuntimeError):
@@ -33,22 +33,40 @@ class Checkpoints:
         """Starts to save; the state may be donated afterwards."""
         # on CPU the saving thread would read the very buffers that the next step writes
         state = jax.tree.map(jnp.copy, state)
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(state), force=True)
+        self._manager.save(int(state.step), args=ocp.args.PyTreeSave(state), force=True)
 
-    def restore(self, like: TrainState) -> TrainState | None:
-        """The newest checkpoint that can be read, or None if there is none at all.
+    def restore(
+        self, shapes: TrainState, sharding: jax.sharding.Sharding | None = None
+    ) -> TrainState | None:
+        """Restores the newest checkpoint that can be read.
 
         Args:
-          like: a state, or its shapes, with the shardings to restore into.
+          shapes: the state's shapes and types, see `state.abstract`.
+          sharding: of every array; by default, this process's first device.
+
+        Returns:
+          the state; None if there is no checkpoint at all.
 
         Raises:
           CheckpointError: there are checkpoints, and none can be read.
         """
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        if sharding is None:
+            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda x: (
+                x
+                if x is ocp.PLACEHOLDER
+                else jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+            ),
+            shapes,
+        )
+        restore = ocp.args.PyTreeRestore(
+            item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
+        )
         failures = []
         for step in sorted(self._steps(), reverse=True):
             try:
-                return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+                return self._manager.restore(step, args=restore)
             except Exception as error:  # damage shows as many types of exception
                 failures.append(f"{self.directory / str(step)}: {_first_line(error)}")
                 logging.warning("checkpoint %s cannot be read, trying an older one", failures[-1])
@@ -58,6 +76,22 @@ class Checkpoints:
                 "they were made with:\n  " + "\n  ".join(failures)
             )
         return None
+
+    def restore_trained(self, shapes: TrainState) -> TrainState | None:
+        """Restores only what `TrainState.eval_variables` needs; returns and raises as `restore`.
+
+        The optimizer states, the discriminator, and the parameters where an average is kept, are
+        not read: `...` stands in their place.
+        """
+        left_out = jax.tree.map(lambda x: ocp.PLACEHOLDER, shapes)
+        params = left_out.params if shapes.ema is not None else of_side(shapes.params, "generator")
+        needed = left_out.replace(
+            step=shapes.step,
+            params={**left_out.params, **params},
+            extra={**left_out.extra, **of_side(shapes.extra, "generator")},
+            ema=shapes.ema,
+        )
+        return self.restore(needed)
 
     def _steps(self) -> list[int]:
         folders = [f for f in self.directory.iterdir() if f.name.isdigit() and f.is_dir()]

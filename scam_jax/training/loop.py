@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,46 +15,42 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from scam_jax import models
-from scam_jax.cost import chips, flops
 from scam_jax.devices import sharding
+from scam_jax.examples import Batches
 from scam_jax.training import state
-from scam_jax.training import step as steps
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.state import TrainState
+from scam_jax.training.step import make_train_step
 from scam_jax.training.writer import Writer
 
 # Steps under way at a time: enough to hide the host, few enough to bound memory.
 IN_FLIGHT = 2
 
 
-class Batches(Protocol):
-    """A host's batches, one after the other."""
-
-    def __next__(self) -> Mapping[str, np.ndarray]: ...
-
-    def close(self) -> None: ...
-
-
 class TrainingDiverged(RuntimeError):
     """A metric is not finite; names it, its step and the last good checkpoint."""
 
 
-def restore_or_create(config: ConfigDict, networks: Any, mesh: Mesh, checkpoints: Checkpoints):
-    """The state to go on from: the newest sound checkpoint's, or a fresh one."""
-    fresh = jax.device_put(state.create(config, networks), sharding.replicated(mesh))
-    restored = checkpoints.restore(fresh)
-    if restored is None:
-        for name, tree in fresh.params.items():
-            logging.info("%s: %d parameters", name, parameter_overview.count_parameters(tree))
-        return fresh
-    logging.info("going on from step %d (%s)", int(restored.step), checkpoints.directory)
-    return restored
+def restore_or_create(
+    config: ConfigDict, networks: models.Networks, mesh: Mesh, checkpoints: Checkpoints
+) -> TrainState:
+    """The state to resume from: the newest sound checkpoint, or a fresh state without any."""
+    everywhere = sharding.replicated(mesh)
+    restored = checkpoints.restore(state.abstract(config, networks), everywhere)
+    if restored is not None:
+        logging.info("resuming from step %d (%s)", int(restored.step), checkpoints.directory)
+        return restored
+    fresh = jax.device_put(state.create(config, networks), everywhere)
+    parameter_overview.log_parameter_overview(fresh.params, include_stats=False, msg="parameters:")
+    return fresh
 
 
-def compile_step(config: ConfigDict, networks: Any, mesh: Mesh, *args: Any) -> Callable:
-    """The training step, compiled for the shapes of `args`."""
+def compile_step(
+    config: ConfigDict, networks: models.Networks, mesh: Mesh, *args: Any
+) -> jax.stages.Compiled:
+    """Compiles the training step for the shapes of `args`, and logs how long that took."""
     start = time.perf_counter()
-    compiled = steps.make_train_step(config, networks, mesh).lower(*args).compile()
+    compiled = make_train_step(config, networks, mesh).lower(*args).compile()
     cost = compiled.cost_analysis() or {}
     logging.info(
         "compiled the step in %.0f s: %.2f GFLOP a device",
@@ -65,38 +61,6 @@ def compile_step(config: ConfigDict, networks: Any, mesh: Mesh, *args: Any) -> C
     return compiled
 
 
-def seconds_at_peak(config: ConfigDict, mesh: Mesh, *args: Any) -> float | None:
-    """How long a step would take if all devices did nothing but its operations, at their peak.
-
-    The peak is that of bfloat16, also for a run that computes in float32.
-
-    Args:
-      config, mesh: of the run.
-      *args: of the training step.
-
-    Returns:
-      seconds; None if the devices' peak is not known (see `chips`).
-    """
-    device = mesh.devices.flat[0]
-    chip = chips.of_device(device)
-    if chip is None:
-        return None
-    # XLA names GPUs by their maker; those whose peak is known are NVIDIA's.
-    platform = "cuda" if device.platform == "gpu" else device.platform
-    count = flops.model_flops(config, platform, *args)
-    if count is None:
-        return None
-    seconds = count / (chip.flops_per_second * mesh.size)
-    logging.info(
-        "a step is %.4g TFLOP: %.4g s at the bfloat16 peak of %d × %s",
-        count / 1e12,
-        seconds,
-        mesh.size,
-        chip.name,
-    )
-    return seconds
-
-
 def train(
     config: ConfigDict,
     *,
@@ -105,6 +69,7 @@ def train(
     checkpoints: Checkpoints,
     writer_from: Callable[[int], Writer | None],
     vgg: Any = None,
+    seconds_at_peak: float | None = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
@@ -118,6 +83,7 @@ def train(
       checkpoints: to go on from, and to save to.
       writer_from: step to the writer of a run that goes on from there; None on all hosts but one.
       vgg: VGG19's parameters, if the perceptual loss is used.
+      seconds_at_peak: how long a step takes at the peak of all devices; None if that is not known.
       panel: a state to a picture `uint8 [H, W, 3]` of its results.
       evaluate: a state to figures by name, at every `config.eval.every`-th step on all hosts.
       stop_requested: asked after each step; True saves and returns.
@@ -136,9 +102,8 @@ def train(
         return train_state
     vgg = jax.device_put(vgg, sharding.replicated(mesh))
     writer, batches = writer_from(start), batches_from(start)
-    loop = _Loop(config, mesh, batches, writer, checkpoints, start)
+    loop = _Loop(config, mesh, batches, writer, checkpoints, start, seconds_at_peak)
     batch = loop.next_batch()
-    loop.seconds_at_peak = seconds_at_peak(config, mesh, train_state, batch, vgg)
     step_fn = compile_step(config, networks, mesh, train_state, batch, vgg)
     progress = _progress(start, end)
     try:
@@ -179,12 +144,12 @@ def _progress(start: int, end: int) -> tqdm:
 class _Loop:
     """What the loop keeps between steps besides the state: batches, metrics not yet read, times."""
 
-    def __init__(self, config, mesh, batches, writer, checkpoints, start):
+    def __init__(self, config, mesh, batches, writer, checkpoints, start, seconds_at_peak):
         self.config, self.mesh, self.batches = config, mesh, batches
         self.writer, self.checkpoints = writer, checkpoints
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.since, self.waited, self.step_at_since = None, 0.0, start
-        self.seconds_at_peak: float | None = None
+        self.seconds_at_peak = seconds_at_peak
 
     def next_batch(self) -> dict[str, jax.Array]:
         begun = time.perf_counter()

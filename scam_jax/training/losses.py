@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 Array = jax.Array
 Maps = Sequence[Sequence[Array]]
@@ -114,8 +113,9 @@ def oasis_fake(logits: Sequence[Array], pixels: Pixels) -> Array:
     return _over_scales(lambda f: -jax.nn.log_softmax(f)[..., 0].mean(), logits)
 
 
-# kind -> (generator's of the fake, discriminator's of the real, discriminator's of the fake)
-GAN = {
+# By `config.losses.gan_kind`: the generator's loss of fake images, then the discriminator's losses
+# of real and of fake images.
+GAN_LOSSES = {
     "hinge": (hinge_generator, hinge_real, hinge_fake),
     "non_saturating": (non_saturating_real, non_saturating_real, non_saturating_fake),
     "oasis": (oasis_real, oasis_real, oasis_fake),
@@ -161,16 +161,3 @@ def r1(discriminate: Discriminate, image: Array, one_hot: Array, num_scales: int
         return jnp.square(gradient.astype(jnp.float32)).sum((1, 2, 3)).mean() / 2
 
     return sum(penalty(scale) for scale in range(num_scales)) / num_scales
-
-
-def geometric_weight(start: float, end: float, steps: int, step: Array) -> Array:
-    """A weight that goes from start to end over `steps`, by equal factors."""
-    if start == end or steps == 0:
-        return jnp.float32(end)
-    progress = jnp.clip(step / steps, 0, 1)
-    return jnp.float32(start) * jnp.float32(np.float64(end) / start) ** progress
-
-
-def switched_weight(start: float, end: float, steps: int, step: Array) -> Array:
-    """A weight that is start before step `steps` and end from there on."""
-    return jnp.where(step < steps, jnp.float32(start), jnp.float32(end))

@@ -13,52 +13,32 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from scam_jax.images import to_float
 from scam_jax.models import Networks, dtype_of
 from scam_jax.models.frozen.vgg19 import VGG19, widths_of
 from scam_jax.models.layers import latents as latent_codes
 from scam_jax.models.layers.primitives import LayerSpec
 from scam_jax.training import losses
-from scam_jax.training.state import AUTOENCODER, TrainState
+from scam_jax.training.loss_weights import ADVERSARIAL, GAN_TERMS, LOSSES, is_used, loss_weights
+from scam_jax.training.state import TrainState, of_side
 
 Array = jax.Array
 Values = dict[str, Array]
-GAN = ("gan", "swapped")
-ADVERSARIAL = (*GAN, "feature_matching")
-LOSSES = ("gan", "swapped", "l1", "perceptual", "feature_matching", "kl", "r1")
 
 
-class Gradients(NamedTuple):
-    """What one batch gives.
+class NetworkGradients(NamedTuple):
+    """The gradients of one batch.
 
     Attributes:
-      params: gradients by network; without the discriminator's where no loss uses it.
+      by_network: gradients of each network's parameters; without the discriminator if no loss uses
+        it.
       metrics: scalars, by name.
       extra: the generator's new collections.
     """
 
-    params: dict[str, Any]
+    by_network: dict[str, Any]
     metrics: Values
     extra: dict[str, Any]
-
-
-def is_used(config: ConfigDict, name: str) -> bool:
-    """Whether a loss has weight at any step."""
-    return max(config.losses[name].start, config.losses[name].end) > 0
-
-
-def loss_weights(config: ConfigDict, step: Array) -> Values:
-    """Every loss's weight at `step`."""
-    weights = {}
-    for name in LOSSES:
-        w = config.losses[name]
-        schedule = losses.switched_weight if name in ("gan", "swapped") else losses.geometric_weight
-        weights[name] = schedule(w.start, w.end, w.steps, step)
-    return weights
-
-
-def to_float(image: Array) -> Array:
-    """uint8 images to [-1, 1]; float images pass."""
-    return image / jnp.float32(127.5) - 1 if image.dtype == jnp.uint8 else image
 
 
 def gradients_of_batch(
@@ -69,7 +49,7 @@ def gradients_of_batch(
     vgg: Any,
     *,
     axis: str | None = None,
-) -> Gradients:
+) -> NetworkGradients:
     """Losses and gradients of a batch, at the state's parameters.
 
     Args:
@@ -81,8 +61,8 @@ def gradients_of_batch(
       axis: mesh axis over which the step's whole batch is spread.
     """
     objectives = _Objectives(config, networks, state, batch, vgg, axis)
-    params = {name: state.params[name] for name in AUTOENCODER}
-    (images, latents), pull, extra = jax.vjp(objectives.autoencode, params, has_aux=True)
+    params = of_side(state.params, "generator")
+    (images, latents), pull, extra = jax.vjp(objectives.generated, params, has_aux=True)
     (_, metrics), (to_fake, to_latents) = jax.value_and_grad(
         objectives.reconstruction, argnums=(0, 1), has_aux=True
     )(images["fake"], latents)
@@ -94,7 +74,7 @@ def gradients_of_batch(
         return gradient[objectives.last_layer]["kernel"]
 
     gradients, scale = {}, 1.0
-    if any(is_used(config, name) for name in (*ADVERSARIAL, "r1")):
+    if any(is_used(config, name) for name in ADVERSARIAL):
         adversarial = objectives.adversarial_gradients(images)
         gradients["discriminator"] = adversarial.to_params
         metrics |= adversarial.metrics
@@ -108,11 +88,11 @@ def gradients_of_batch(
     to_images["fake"] += to_fake
     gradients |= pull((to_images, to_latents))[0]
     metrics["generator"] = sum(
-        objectives.weights[name] * metrics[name] * (scale if name in GAN else 1.0)
+        objectives.weights[name] * metrics[name] * (scale if name in GAN_TERMS else 1.0)
         for name in LOSSES
         if name in metrics and name != "r1"
     )
-    return Gradients(gradients, metrics, extra)
+    return NetworkGradients(gradients, metrics, extra)
 
 
 class _Adversarial(NamedTuple):
@@ -146,7 +126,7 @@ class _Objectives:
 
     # Encoder and generator
 
-    def autoencode(self, params):
+    def generated(self, params):
         """Images by kind ('fake', 'swapped'), latents; and the generator's new collections."""
         keys = jax.vmap(partial(jax.random.split, num=4))(self.keys)
         latents = self.networks.encoder.apply(
@@ -200,7 +180,7 @@ class _Objectives:
         if self.sides_are_opposed():
             of_gan = jax.tree.map(jnp.negative, to_images)
         else:
-            names = values.keys() & {*GAN}
+            names = values.keys() & {*GAN_TERMS}
             of_gan = pull({**zeros, **{name: self.weights[name] for name in names}})[1]
         of_matching = 0.0
         if "feature_matching" in values:
@@ -223,7 +203,7 @@ class _Objectives:
 
     def adversarial(self, params, images) -> tuple[Values, Values]:
         """The generator's adversarial losses, and the discriminator's weighted sum; its terms."""
-        of_generator, of_real, of_fake = losses.GAN[self.config.losses.gan_kind]
+        of_generator, of_real, of_fake = losses.GAN_LOSSES[self.config.losses.gan_kind]
         outputs = {
             kind: self.discriminate(params, image)
             for kind, image in {"real": self.image, **images}.items()

@@ -13,7 +13,9 @@ from scam_jax.models.layers import latents
 from scam_jax.models.layers.initialization import initialize
 
 Tree = Any
-AUTOENCODER = ("encoder", "generator")
+# The two sides of GAN training, and the networks that each one trains. As in the literature, the
+# side that generates is called the generator; here it has an encoder too.
+SIDES = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
 
 
 @flax.struct.dataclass
@@ -24,7 +26,7 @@ class TrainState:
       step: steps done, int32 scalar.
       params: parameters by network: encoder, generator, discriminator.
       extra: the networks' other collections (batch statistics, fixed latents), by network.
-      opt_state: optimizer states: autoencoder (encoder and generator together), discriminator.
+      opt_state: optimizer states, by side.
       ema: averaged parameters of encoder and generator, or None if the config has it off.
     """
 
@@ -37,10 +39,10 @@ class TrainState:
     def eval_variables(self) -> dict[str, Tree]:
         """Variables of encoder and generator to evaluate with: averaged if there is an average."""
         params = self.params if self.ema is None else self.ema
-        return {name: {"params": params[name], **self.extra[name]} for name in AUTOENCODER}
+        return {name: {"params": params[name], **self.extra[name]} for name in SIDES["generator"]}
 
 
-# How many times its value for the reference batch a rate is, by how many times that the batch is.
+# Learning-rate multiplier as a function of batch size / reference batch size.
 RATE_SCALINGS = {
     "none": lambda times: 1.0,
     "sqrt": lambda times: times**0.5,
@@ -57,7 +59,7 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
     c = config.optimizer
     times = RATE_SCALINGS[c.rate_scaling](config.train.batch_size / c.reference_batch_size)
     rates = {
-        "autoencoder": times * c.generator_learning_rate,
+        "generator": times * c.generator_learning_rate,
         "discriminator": times * c.discriminator_learning_rate,
     }
     if not c.warmup_steps:
@@ -80,8 +82,13 @@ def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
     }
 
 
+def of_side(networks: dict[str, Tree], side: str) -> dict[str, Tree]:
+    """Those of `{network: tree}` that a side trains."""
+    return {name: networks[name] for name in SIDES[side]}
+
+
 def variable_shapes(config: ConfigDict, networks: Networks) -> dict[str, Tree]:
-    """Shapes of all variables, `{network: {collection: tree}}`."""
+    """Shapes of all variables, `{network: {collection: tree}}`. Nothing is computed."""
 
     def init(key):
         image = jnp.zeros((1, config.data.height, config.data.width, 3))
@@ -102,11 +109,15 @@ def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState
     extra = {
         name: {c: v for c, v in tree.items() if c != "params"} for name, tree in variables.items()
     }
-    autoencoder = {name: params[name] for name in AUTOENCODER}
-    sides = {"autoencoder": autoencoder, "discriminator": params["discriminator"]}
-    opt_state = {side: opt.init(sides[side]) for side, opt in optimizers(config).items()}
-    averaged = jax.tree.map(jnp.copy, autoencoder) if config.train.ema_decay else None
-    return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, averaged)
+    opt_state = {side: opt.init(of_side(params, side)) for side, opt in optimizers(config).items()}
+    ema = jax.tree.map(jnp.copy, of_side(params, "generator")) if config.train.ema_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, ema)
+
+
+def abstract(config: ConfigDict, networks: Networks) -> TrainState:
+    """The shapes and types of a run's state. Nothing is computed."""
+    variables = variable_shapes(config, networks)
+    return jax.eval_shape(lambda v: from_variables(config, v), variables)
 
 
 def create(config: ConfigDict, networks: Networks) -> TrainState:

@@ -1,4 +1,4 @@
-"""One training step and one evaluation step, pure functions of state and batch.
+"""One training step, a pure function of state and batch.
 
 A batch is `{'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W]}`; images become [-1, 1] and
 labels one-hot here, on the device.
@@ -6,7 +6,7 @@ labels one-hot here, on the device.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ from scam_jax.devices import sharding
 from scam_jax.models import Networks
 from scam_jax.models.layers import spectral_norm
 from scam_jax.training import sharpness
-from scam_jax.training.objectives import Gradients, gradients_of_batch, is_used, loss_weights
-from scam_jax.training.state import AUTOENCODER, TrainState, optimizers
+from scam_jax.training.loss_weights import is_used, loss_weights
+from scam_jax.training.objectives import NetworkGradients, gradients_of_batch
+from scam_jax.training.state import SIDES, TrainState, of_side, optimizers
 
 Array = jax.Array
 Metrics = dict[str, Array]
-SIDES = {"generator": AUTOENCODER, "discriminator": ("discriminator",)}
 
 # All of a network's gradients cross the devices at once. By default the compiler joins at most
 # 256 arrays and 120 MiB in one all-reduce.
@@ -46,7 +46,7 @@ def gradients_of_step(
     state: TrainState,
     batch: dict[str, Array],
     vgg: Any,
-) -> Gradients:
+) -> NetworkGradients:
     """This device's gradients, in `config.train.accumulation_steps` parts one after the other."""
     size, parts = len(batch["image"]), config.train.accumulation_steps
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -70,6 +70,20 @@ def gradients_of_step(
     return jax.tree.map(lambda x: x / parts, sums)
 
 
+class SideGradients(NamedTuple):
+    """The gradients of a step's whole batch.
+
+    Attributes:
+      by_side: `{side: {network: tree}}`; without the discriminator if no loss uses it.
+      metrics: scalars, by name.
+      extra: the generator's new collections.
+    """
+
+    by_side: dict[str, dict[str, Any]]
+    metrics: Metrics
+    extra: dict[str, Any]
+
+
 def averaged_gradients(
     config: ConfigDict,
     networks: Networks,
@@ -77,20 +91,20 @@ def averaged_gradients(
     state: TrainState,
     batch: dict[str, Array],
     vgg: Any,
-) -> Gradients:
-    """Gradients of the whole batch, `{side: {network: tree}}`, of which this device has a share."""
+) -> SideGradients:
+    """Gradients of the whole batch, averaged over the devices of `axis`."""
     gradients, metrics, extra = gradients_of_step(config, networks, axis, state, batch, vgg)
-    sides = {
-        side: {name: gradients[name] for name in names}
+    by_side = {
+        side: of_side(gradients, side)
         for side, names in SIDES.items()
         if gradients.keys() >= {*names}
     }
     if axis is not None:
         # or XLA would average what was computed in bfloat16 in bfloat16
-        sides = jax.lax.optimization_barrier(sides)
-        sides = {side: jax.lax.pmean(tree, axis) for side, tree in sides.items()}
+        by_side = jax.lax.optimization_barrier(by_side)
+        by_side = {side: jax.lax.pmean(tree, axis) for side, tree in by_side.items()}
         metrics = jax.lax.pmean(metrics, axis)
-    return Gradients(sides, metrics, extra)
+    return SideGradients(by_side, metrics, extra)
 
 
 def _with_spectral_advanced(state: TrainState) -> dict[str, Any]:
@@ -131,57 +145,43 @@ def train_step(
     def averaged(state):
         return averaged_gradients(config, networks, axis, state, batch, vgg)
 
-    sides, metrics, extra = averaged(state)
+    gradients, metrics, extra = averaged(state)
     if config.optimizer.sam_rho:
         rho = config.optimizer.sam_rho
-        sides = sharpness.gradients_uphill(lambda s: averaged(s)[0], state, sides, rho)
-    metrics |= {f"gradient_norm/{side}": optax.tree.norm(tree) for side, tree in sides.items()}
+        gradients = sharpness.gradients_uphill(lambda s: averaged(s)[0], state, gradients, rho)
+    metrics |= {f"gradient_norm/{side}": optax.tree.norm(tree) for side, tree in gradients.items()}
     metrics |= {
         f"weight/{name}": weight
         for name, weight in loss_weights(config, state.step).items()
         if is_used(config, name)
     }
-    state = update_state(
-        config, state, sides["generator"], sides.get("discriminator", {}).get("discriminator")
-    )
+    state = update_state(config, state, gradients)
     extra = {**state.extra, "generator": {**state.extra["generator"], **extra}}
     return state.replace(extra=extra), metrics
 
 
 def update_state(
-    config: ConfigDict, state: TrainState, gradients: Any, disc_gradients: Any | None
+    config: ConfigDict, state: TrainState, gradients: dict[str, dict[str, Any]]
 ) -> TrainState:
     """The state after one update of each side, and of the averaged parameters.
 
     Args:
       config: of the run.
       state: before the step.
-      gradients: of encoder and generator, by name.
-      disc_gradients: of the discriminator; without, it stays as it is.
+      gradients: `{side: {network: tree}}`. A side without gradients stays as it is.
     """
-    sides = {
-        "autoencoder": ({n: state.params[n] for n in AUTOENCODER}, gradients),
-        "discriminator": (state.params["discriminator"], disc_gradients),
-    }
-    new_params, new_opt = {}, {}
+    params, opt_state = dict(state.params), dict(state.opt_state)
     for side, optimizer in optimizers(config).items():
-        old, gradient = sides[side]
-        new_params[side], new_opt[side] = old, state.opt_state[side]
-        if gradient is not None:
-            updates, new_opt[side] = optimizer.update(gradient, state.opt_state[side], old)
-            new_params[side] = optax.apply_updates(old, updates)
+        if side in gradients:
+            old = of_side(state.params, side)
+            updates, opt_state[side] = optimizer.update(gradients[side], opt_state[side], old)
+            params |= optax.apply_updates(old, updates)
     ema = state.ema
     if ema is not None:
-        # the average's memory grows with the run, or the first weights would weigh too long
+        # The average's memory grows with the run, or the first weights would count for too long.
         decay = jnp.minimum(config.train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema = optax.incremental_update(new_params["autoencoder"], ema, 1 - decay)
-    return TrainState(
-        step=state.step + 1,
-        params={**new_params["autoencoder"], "discriminator": new_params["discriminator"]},
-        extra=state.extra,
-        opt_state=new_opt,
-        ema=ema,
-    )
+        ema = optax.incremental_update(of_side(params, "generator"), ema, 1 - decay)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
 
 
 def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Callable:

@@ -1,24 +1,20 @@
-"""Weights of PyTorch as ours: of the authors' system, and of the frozen networks.
+"""Converts PyTorch's weights: checkpoints of the authors' system, and the frozen networks.
 
-`from_torch` takes NumPy arrays; PyTorch itself is imported only by the commands:
-
-  python -m scam_jax.convert scam MODEL.ckpt --config=configs/celeba.py --workdir=runs/celeba
-  python -m scam_jax.convert weights vgg19-dcbb9e9d.pth [--output=weights/vgg19.npz]
+`from_torch` takes NumPy arrays. PyTorch itself is needed only to read a file, by `read_torch`.
 """
 
 import hashlib
 import pathlib
 import pickle
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from absl import logging
+from ml_collections import ConfigDict
 
 from scam_jax import models
 from scam_jax.runs import run_folder
@@ -121,7 +117,7 @@ def split_networks(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[str, 
     return networks
 
 
-def convert_scam(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> TrainState:
+def convert_checkpoint(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> TrainState:
     """A state at step 0 with the weights of the authors' Lightning module.
 
     Raises:
@@ -189,7 +185,7 @@ def check_sha256(name: str, path: pathlib.Path) -> str:
     return sha256
 
 
-def convert_weights(path: pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
+def convert_frozen_file(path: pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
     """Converts the PyTorch file of a frozen network, and says so; returns the file written.
 
     Args:
@@ -214,6 +210,21 @@ def convert_weights(path: pathlib.Path, output: pathlib.Path | None = None) -> p
         raise ValueError(f"{error}\nDownload {path} anew from {where}") from error
     pretrained.save(output, Pretrained(params, sha256))
     return output
+
+
+def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Converts a Lightning checkpoint of the authors' system to a run in `workdir`.
+
+    Raises:
+      FileNotFoundError, ImportError: there is no such file, or no PyTorch.
+      ValueError: the config is impossible, or the entries do not fit its networks.
+    """
+    validate(config)
+    converted = convert_checkpoint(read_torch(path), config)
+    run_folder.record(config, workdir, num_examples=None)
+    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
+    checkpoints.save(converted)
+    checkpoints.close()
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -245,37 +256,3 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     if others:
         raise ValueError(f"{path} has no tensors by name, or more than those: {others[0]}")
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
-
-
-def main(argv: list[str]) -> None:
-    try:
-        _convert(argv)
-    except (ValueError, OSError, ImportError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
-
-
-def _convert(argv: list[str]) -> None:
-    if len(argv) == 3 and argv[1] == "scam" and _CONFIG.value and _WORKDIR.value:
-        config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
-        validate(config)
-        converted = convert_scam(read_torch(pathlib.Path(argv[2])), config)
-        run_folder.record(config, workdir, num_examples=None)
-        checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
-        checkpoints.save(converted)
-        checkpoints.close()
-        print(f"wrote {workdir}: use it with main.py --mode=transfer --workdir={workdir}")
-    elif len(argv) == 3 and argv[1] == "weights":
-        output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
-        print(f"wrote {convert_weights(pathlib.Path(argv[2]), output)}")
-    else:
-        raise app.UsageError("see `python -m scam_jax.convert --help`")
-
-
-if __name__ == "__main__":
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the trained model.")
-    _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder to write.")
-    _OUTPUT = flags.DEFINE_string(
-        "output", None, "The file of converted weights to write; weights/NAME.npz by default."
-    )
-    app.run(main)

@@ -1,7 +1,7 @@
 """The frozen networks of losses and evaluation: their sources, and their weights as files.
 
 A converted file is FOLDER/NAME.npz: arrays under 'layer/leaf', and the SHA-256 of the PyTorch file
-that `python -m scam_jax.convert weights` made it from.
+that `python -m scam_jax.weights frozen` made it from.
 """
 
 import pathlib
@@ -44,8 +44,7 @@ SOURCES = {
         where="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
         purpose="the perceptual loss",
         sha256="dcbb9e9d",
-        without="train without this loss: --config.losses.perceptual.start=0 "
-        "--config.losses.perceptual.end=0",
+        without="train without this loss: --config.losses.perceptual=0",
     ),
     "inception": Source(
         file="weights-inception-2015-12-05-6726825d.pth",
@@ -125,13 +124,12 @@ def load(name: str, folder: pathlib.Path) -> Pretrained:
       ValueError: the file is damaged or not this network's; says what to do.
     """
     path, source = path_of(name, folder), SOURCES[name]
-    command = f"python -m scam_jax.convert weights {source.file} --output={path}"
+    command = f"python -m scam_jax.weights frozen {source.file} --output={path}"
     if not path.is_file():
         otherwise = f"; or {source.without}" if source.without else ""
         raise FileNotFoundError(
-            f"{source.purpose} needs the weights {path}, and there is no such file. Download "
-            f"{source.file} from {source.where} and run `{command}` (needs PyTorch, once)"
-            f"{otherwise}"
+            f"{source.purpose} needs {path}, which is missing: download {source.file} from "
+            f"{source.where}, then `{command}` (needs PyTorch){otherwise}"
         )
     try:
         with np.load(path) as file:

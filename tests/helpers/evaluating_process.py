@@ -2,25 +2,29 @@
 
 import pathlib
 import sys
-from unittest import mock
 
 import jax
-import test_evaluate
 
-from scam_jax.evaluation import evaluator as evaluate
+from helpers.evaluation import (
+    FewNumbers,
+    evaluation_of,
+    examples,
+    known_transfers,
+    noisy_model,
+)
 
 address, index, folder = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 jax.distributed.initialize(address, 2, index)
-with mock.patch.object(evaluate, "Judges", test_evaluate.FewNumbers):
-    for name in ("first", "second"):
-        evaluation = test_evaluate.evaluation_of(
-            test_evaluate.noisy_model(),
-            # the hosts share no folder
-            folder / str(index),
-            test_evaluate.examples(5),
-            devices=jax.device_count(),
-            batch=jax.device_count(),
-            seeds=2,
-            transfers=test_evaluate.known_transfers(3),
-        )
-        evaluation.save(folder / str(index) / name)
+for name in ("first", "second"):
+    evaluation = evaluation_of(
+        noisy_model(),
+        # the hosts share no folder
+        folder / str(index),
+        examples(5),
+        devices=jax.device_count(),
+        batch=jax.device_count(),
+        seeds=2,
+        transfers=known_transfers(3),
+        judges=FewNumbers(),
+    )
+    evaluation.save(folder / str(index) / name)

@@ -7,6 +7,9 @@ import pathlib
 
 import numpy as np
 
+from scam_jax.models.frozen import vgg19
+from scam_jax.weights import convert
+
 _GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "golden.npz"
 
 
@@ -39,3 +42,9 @@ class Golden:
 
     def labels(self, key: str = "in/label") -> np.ndarray:
         return self.arrays[key].astype(np.int32)
+
+
+def vgg_of(g):
+    """A narrow VGG19 in torchvision's names: the module and its variables."""
+    params = convert.convert_frozen("vgg19", g.group("vgg/"))
+    return vgg19.VGG19(vgg19.widths_of(params)), {"params": params}

@@ -100,6 +100,6 @@ def restored(workdir):
     config = run_folder.load_config(workdir)
     networks = models.build(config)
     checkpoints = Checkpoints(workdir / "checkpoints")
-    result = checkpoints.restore(state.create(config, networks))
+    result = checkpoints.restore(state.abstract(config, networks))
     checkpoints.close()
     return result

@@ -1,0 +1,1 @@
+"""The baselines that SCAM is compared with: SPADE, CLADE, SEAN, SEAN-CLADE, INADE and GroupDNet."""

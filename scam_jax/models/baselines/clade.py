@@ -1,6 +1,4 @@
-"""CLADE: γ and β looked up by label (Tan et al. 2021); encoder and generator are SPADE's else."""
-
-from functools import partial
+"""CLADE (Tan et al. 2021): SPADE with γ and β looked up in a table of labels."""
 
 import flax.linen as nn
 import jax
@@ -12,7 +10,7 @@ from scam_jax.models.layers.primitives import Array, BatchNorm
 
 
 class CLADEModulation(nn.Module):
-    """γ·BN(x) + β."""
+    """Computes γ·BN(x) + β, with γ and β looked up by label."""
 
     num_labels: int
     batch_axis: str | None
@@ -28,10 +26,10 @@ class CLADEModulation(nn.Module):
 
 
 class CLADEGenerator(spade.SPADEGenerator):
-    """As `SPADEGenerator`, with tables in place of label-map encoders."""
+    """`SPADEGenerator` with tables in place of the label-map encoders."""
 
     def modulation(self, name: str, i: int) -> nn.Module:
         return self.recomputed(CLADEModulation)(self.num_labels, self.batch_axis, name=name)
 
 
-FAMILY = spade.FAMILY._replace(build=partial(spade.build_with, CLADEGenerator))
+FAMILY = spade.FAMILY._replace(generator_class=CLADEGenerator)

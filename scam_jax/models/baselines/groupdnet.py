@@ -1,13 +1,13 @@
-"""GroupDNet: each label an image and a group of convolutions of its own (Zhu et al. 2020)."""
+"""GroupDNet (Zhu et al. 2020): a crop of the image and a group of convolutions for each label."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import ResidualGenerator, residual_options
+from scam_jax.models.baselines.residual_generator import ResidualGenerator
 from scam_jax.models.baselines.spade import ENCODER_SIZE, StridedConvs
-from scam_jax.models.family import Common, Family
+from scam_jax.models.family import Family
 from scam_jax.models.layers.label_maps import LabelMapEncoder
 from scam_jax.models.layers.latents import Gaussian, Latents
 from scam_jax.models.layers.primitives import Array, Conv, LayerSpec, instance_norm
@@ -17,44 +17,45 @@ START_FEATURES = 16
 
 
 def crops(image: Array, labels: Array, num_labels: int, size: int) -> Array:
-    """Each label's part of an image, black elsewhere, cropped to it and resized.
+    """Crops each label's region out of an image and resizes it by nearest neighbour.
 
-    A part spans the rows and columns in which its values do not sum to 0. Resized nearest.
+    A region spans all rows and columns in which the sum of its pixel values is not 0. In its crop,
+    the pixels of other labels are 0.
 
     Args:
       image: `[H, W, 3]`.
       labels: `[H, W]`.
-      num_labels: labels L.
+      num_labels: number of labels L.
       size: height and width of a crop.
 
     Returns:
-      `[L, size, size, 3]`, zeros for a label without such rows.
+      `[L, size, size, 3]`, zeros for a label without such rows or columns.
     """
     one_hot = jax.nn.one_hot(labels, num_labels, axis=0)
-    brightness = one_hot * image.sum(-1)
+    sums_of_pixels = one_hot * image.sum(-1)
 
-    def sources(sums):
-        """Which positions the crops' are, `[L, size]`, of sums by position `[L, n]`."""
-        filled = sums != 0
+    def sources(profile):
+        """Maps sums per row or column `[L, n]` to source indices `[L, size]` and presence `[L]`."""
+        filled = profile != 0
         first = filled.argmax(1)
         last = filled.shape[1] - 1 - filled[:, ::-1].argmax(1)
         steps = jnp.arange(size) * (last - first + 1)[:, None] // size
         return first[:, None] + steps, filled.any(1)
 
-    (rows, some_rows), (columns, some_columns) = (sources(brightness.sum(a)) for a in (2, 1))
-    places = rows[:, :, None], columns[:, None, :]
-    own = labels[places] == jnp.arange(num_labels)[:, None, None]
+    (rows, some_rows), (columns, some_columns) = (sources(sums_of_pixels.sum(a)) for a in (2, 1))
+    positions = rows[:, :, None], columns[:, None, :]
+    own = labels[positions] == jnp.arange(num_labels)[:, None, None]
     own &= (some_rows & some_columns)[:, None, None]
-    return jnp.where(own[..., None], image[places], 0)
+    return jnp.where(own[..., None], image[positions], 0)
 
 
 class GroupDNetEncoder(nn.Module):
-    """Image `[B, H, W, 3]` in [-1, 1] and labels to a `Gaussian` of `[B, 4, 4, 8L]`, 8 channels a
-    label.
+    """Encodes each label's crop of an image with its own group of convolutions.
 
     Attributes:
-      num_labels: labels L.
-      conv_features: channels of a label after the first convolution.
+      num_labels: number of labels L.
+      conv_features: channels per label after the first convolution.
+      layer: how the layers compute.
     """
 
     num_labels: int
@@ -63,8 +64,18 @@ class GroupDNetEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, labels: Array, keys: Array | None = None) -> Gaussian:
+        """Encodes images.
+
+        Args:
+          image: `[B, H, W, 3]` in [-1, 1].
+          labels: `[B, H, W]`.
+          keys: not used.
+
+        Returns:
+          A `Gaussian` of `[B, 4, 4, 8L]`, 8 channels per label.
+        """
         parts = jax.vmap(lambda x, y: crops(x, y, self.num_labels, ENCODER_SIZE))(image, labels)
-        # each label's three channels together, as its group takes them
+        # the three channels of a label are adjacent, because they form a group
         parts = parts.transpose(0, 2, 3, 1, 4).reshape(len(image), ENCODER_SIZE, ENCODER_SIZE, -1)
         convs = StridedConvs(self.conv_features * self.num_labels, self.num_labels, self.layer)
         nn.share_scope(self, convs)
@@ -78,13 +89,13 @@ class GroupDNetEncoder(nn.Module):
         return Gaussian(code("mean"), code("log_variance"))
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Channels of the labels taken, bool `[L]`, from the subject, others the target's."""
+        """Mixes two images' codes: labels in `from_subject`, bool `[L]`, take the subject's."""
         take = jnp.repeat(from_subject, CODE_FEATURES)
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 
 
 class GroupDNetModulation(nn.Module):
-    """(1 + γ)·IN(x) + β, γ and β from a label-map encoder of groups."""
+    """Computes (1 + γ)·IN(x) + β, with γ and β from a grouped `LabelMapEncoder`."""
 
     num_labels: int
     groups: int
@@ -107,7 +118,7 @@ class GroupDNetModulation(nn.Module):
 
 
 class GroupDNetGenerator(ResidualGenerator):
-    """Labels and codes `[B, h, w, 8L]` to an image, from a map as large as the codes are.
+    """Generates an image from labels and codes `[B, h, w, 8L]`; the first map has the codes' size.
 
     `features` is rounded down to a multiple of the number of labels. See `ResidualGenerator`.
     """
@@ -127,18 +138,11 @@ class GroupDNetGenerator(ResidualGenerator):
         return module(self.num_labels, self.groups(i), self.layer, name=name)
 
 
-def _build(model: ConfigDict, common: Common) -> tuple[nn.Module, nn.Module]:
-    return (
-        GroupDNetEncoder(common.num_labels, layer=common.encoder_layer, **model.encoder),
-        GroupDNetGenerator(**residual_options(model, common)),
-    )
-
-
 def _faults(config: ConfigDict) -> list[tuple[str, str]]:
     generator, num_labels = config.model.generator, config.data.num_labels
     faults = []
     if generator.features < num_labels:
-        remedy = f"GroupDNet needs a channel a label: use {num_labels} or more"
+        remedy = f"GroupDNet needs one channel per label: use {num_labels} or more"
         faults.append(("model.generator.features", remedy))
     if generator.num_up_layers < 5:
         faults.append(("model.generator.num_up_layers", "GroupDNet needs 5 or more"))
@@ -146,10 +150,8 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 FAMILY = Family(
-    build=_build,
-    shared={},
-    encoder={"conv_features": 32},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
+    GroupDNetEncoder,
+    GroupDNetGenerator,
     variational=lambda model: True,
     faults=_faults,
 )

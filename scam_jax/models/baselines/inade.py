@@ -1,16 +1,11 @@
-"""INADE: γ and β of each label's own noise, whose distribution is encoded (Tan et al. 2021)."""
+"""INADE (Tan et al. 2021): γ and β from each label's noise, whose distribution is encoded."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import (
-    ResidualGenerator,
-    faults_of_sizes,
-    residual_options,
-)
-from scam_jax.models.family import Common, Family
+from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
+from scam_jax.models.family import Family
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import LabelTable, laid_out, region_means
 from scam_jax.models.layers.latents import Gaussian, Latents
@@ -27,13 +22,12 @@ START_DIM = 256
 
 
 class RegionConv(nn.Module):
-    """3×3 convolution within regions: neighbours of another label than the centre's count as 0.
-
-    Outside of the image is label 0.
+    """3×3 convolution within regions: neighbours with another label than the centre count as 0.
 
     Attributes:
-      features: channels of the result.
+      features: output channels.
       stride: 1 or 2.
+      layer: how the layer computes.
     """
 
     features: int
@@ -42,38 +36,46 @@ class RegionConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, labels: Array) -> Array:
-        """`[B, H, W, C]` and labels `[B, H', W']`, resized to it, to `[B, H/s, W/s, features]`."""
+        """Convolves a map within the regions of its labels.
+
+        Args:
+          x: `[B, H, W, C]`.
+          labels: `[B, H', W']`, resized to H×W.
+
+        Returns:
+          `[B, H/stride, W/stride, features]`.
+        """
         kernel = self.param("kernel", declare, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", declare, (self.features,)).astype(self.layer.dtype)
         kernel = self.layer.scale(kernel, 9 * x.shape[-1]).astype(self.layer.dtype)
         labels = nearest_resize(labels, x.shape[1:3])
         centre = labels[:, :: self.stride, :: self.stride]
-        x, labels = self._padded(x.astype(self.layer.dtype)), self._padded(labels)
+        x, labels = self._zero_pad(x.astype(self.layer.dtype)), self._zero_pad(labels)
         total = bias
-        for y in range(3):
-            for z in range(3):
-                same = self._seen_from(labels, y, z, centre) == centre
-                pixels = self._seen_from(x, y, z, centre) * same[..., None].astype(x.dtype)
-                total = total + pixels @ kernel[y, z]
+        for row in range(3):
+            for column in range(3):
+                same = self._neighbours(labels, row, column, centre) == centre
+                pixels = self._neighbours(x, row, column, centre) * same[..., None].astype(x.dtype)
+                total = total + pixels @ kernel[row, column]
         return total
 
-    def _padded(self, x: Array) -> Array:
+    def _zero_pad(self, x: Array) -> Array:
         return jnp.pad(x, ((0, 0), (1, 1), (1, 1), *((0, 0),) * (x.ndim - 3)))
 
-    def _seen_from(self, padded: Array, y: int, z: int, centre: Array) -> Array:
-        """The neighbour at one place of the kernel, of every centre."""
+    def _neighbours(self, padded: Array, row: int, column: int, centre: Array) -> Array:
+        """Returns, for every centre, its neighbour at one position of the kernel."""
         height, width = ((n - 1) * self.stride + 1 for n in centre.shape[1:3])
-        return padded[:, y : y + height : self.stride, z : z + width : self.stride]
+        return padded[:, row : row + height : self.stride, column : column + width : self.stride]
 
 
 class INADEEncoder(nn.Module):
-    """Image `[B, H, W, 3]` in [-1, 1] and labels to `Gaussian`s of `[B, L, latent_dim]`, two of
-    them: of the noise for scales, and for biases.
+    """Encodes each label's region of an image as two noise distributions, for γ and for β.
 
     Attributes:
-      num_labels: labels L.
+      num_labels: number of labels L.
       latent_dim: width of a label's noise.
       conv_features: channels after the first convolution.
+      layer: how the layers compute.
     """
 
     num_labels: int
@@ -85,6 +87,17 @@ class INADEEncoder(nn.Module):
     def __call__(
         self, image: Array, labels: Array, keys: Array | None = None
     ) -> tuple[Gaussian, Gaussian]:
+        """Encodes images.
+
+        Args:
+          image: `[B, H, W, 3]` in [-1, 1].
+          labels: `[B, H, W]`.
+          keys: not used.
+
+        Returns:
+          Two `Gaussian`s of `[B, L, latent_dim]`: the noise for γ (scale) and for β (bias).
+        """
+
         def conv(name, times, x, stride=1):
             layer = RegionConv(times * self.conv_features, stride, self.layer, name=name)
             return leaky_relu(instance_norm(layer(x, labels)))
@@ -94,9 +107,9 @@ class INADEEncoder(nn.Module):
             maps.append(conv(f"layer_{i}", times, maps[-1], stride=2))
         x = conv("middle", 4, maps.pop())
         for i, times in enumerate((2, 1, 1), 1):
-            x = jnp.concatenate([_enlarged(x, maps[-1].shape), maps.pop()], axis=-1)
+            x = jnp.concatenate([_upsample(x, maps[-1].shape), maps.pop()], axis=-1)
             x = conv(f"up_{i}", times, x)
-        x = _enlarged(x, image.shape)
+        x = _upsample(x, image.shape)
         one_hot = jax.nn.one_hot(labels, self.num_labels)
 
         def code(name):
@@ -109,18 +122,21 @@ class INADEEncoder(nn.Module):
         )
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Noise of the labels that are taken, bool `[L]`, from the subject, others the target's."""
+        """Mixes two images' noise: labels in `from_subject`, bool `[L]`, take the subject's."""
         take = from_subject[:, None]
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 
 
-def _enlarged(x: Array, like: tuple[int, ...]) -> Array:
-    """Bilinear, half-pixel, to the height and width of the shape `like`."""
+def _upsample(x: Array, like: tuple[int, ...]) -> Array:
+    """Resizes x bilinearly to the height and width of the shape `like`."""
     return jax.image.resize(x, (len(x), *like[1:3], x.shape[-1]), "linear", antialias=False)
 
 
 class INADEModulation(nn.Module):
-    """γ·IN(x) + β: each label's noise through a linear layer, scaled and shifted by its tables."""
+    """Computes γ·IN(x) + β, with γ and β from each label's noise.
+
+    A linear layer maps the noise to channels. Tables then scale and shift it per label and channel.
+    """
 
     num_labels: int
     layer: LayerSpec
@@ -141,10 +157,10 @@ class INADEModulation(nn.Module):
 
 
 class INADEGenerator(ResidualGenerator):
-    """Labels and noise, `[B, L, S]` for scales and for biases, to an image.
+    """Generates an image from labels and two noises `[B, L, S]`, for γ and for β.
 
-    The first map comes of further noise, new for each image; without keys that is 0. See
-    `ResidualGenerator`.
+    The first map comes from further noise, drawn from `keys` for every image, or 0 without keys.
+    See `ResidualGenerator`.
     """
 
     def start(self, labels: Array, latents: Latents, keys: Array | None) -> Array:
@@ -157,20 +173,10 @@ class INADEGenerator(ResidualGenerator):
         return self.recomputed(INADEModulation)(self.num_labels, self.layer, name=name)
 
 
-def _build(model: ConfigDict, common: Common) -> tuple[nn.Module, nn.Module]:
-    return (
-        INADEEncoder(
-            common.num_labels, model.latent_dim, layer=common.encoder_layer, **model.encoder
-        ),
-        INADEGenerator(**residual_options(model, common)),
-    )
-
-
 FAMILY = Family(
-    build=_build,
-    shared={"latent_dim": 64},
-    encoder={"conv_features": 64},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=faults_of_sizes,
+    INADEEncoder,
+    INADEGenerator,
+    shared_keys=("latent_dim",),
     variational=lambda model: True,
+    faults=faults_of_sizes,
 )

@@ -1,18 +1,11 @@
-"""SEAN: a code for each label, by pooling over its region (Zhu et al. 2020)."""
-
-from functools import partial
+"""SEAN (Zhu et al. 2020): one code per label, pooled over the label's region."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import (
-    ResidualGenerator,
-    faults_of_sizes,
-    residual_options,
-)
-from scam_jax.models.family import Common, Family
+from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
+from scam_jax.models.family import Family
 from scam_jax.models.layers import convolution
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import (
@@ -37,7 +30,7 @@ from scam_jax.models.layers.primitives import (
 
 
 class UpConv(nn.Module):
-    """Transposed 3×3 convolution that doubles a map: `[B, h, w, C] -> [B, 2h, 2w, features]`."""
+    """Transposed 3×3 convolution that doubles the size: `[B, h, w, C] -> [B, 2h, 2w, features]`."""
 
     features: int
     layer: LayerSpec = LayerSpec()
@@ -55,13 +48,14 @@ class UpConv(nn.Module):
 
 
 class SEANEncoder(nn.Module):
-    """Image `[B, H, W, 3]` in [-1, 1] and labels to codes `[B, L, latent_dim]`, absent labels' 0.
+    """Encodes each label's region of an image as one code.
 
     Attributes:
-      num_labels: labels L.
+      num_labels: number of labels L.
       latent_dim: width of a label's code.
       conv_features: channels after the first convolution.
-      use_vae: return a `Gaussian`, a linear layer of the codes.
+      use_vae: whether a linear layer turns the codes into a `Gaussian`.
+      layer: how the layers compute.
     """
 
     num_labels: int
@@ -72,6 +66,18 @@ class SEANEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, labels: Array, keys: Array | None = None) -> Array | Gaussian:
+        """Encodes images.
+
+        Args:
+          image: `[B, H, W, 3]` in [-1, 1].
+          labels: `[B, H, W]`.
+          keys: not used.
+
+        Returns:
+          Codes `[B, L, latent_dim]`, or a `Gaussian` of them. The pooled code of an absent label
+          is 0.
+        """
+
         def reflected(name, features, x):
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
             return instance_norm(Conv(features, padding=0, layer=self.layer, name=name)(x))
@@ -92,15 +98,19 @@ class SEANEncoder(nn.Module):
         return Gaussian(*jnp.split(both.astype(jnp.float32), 2, axis=-1))
 
     def mix(self, from_subject: Array, subject: Array, target: Array) -> Array:
-        """Codes of the labels that are taken, bool `[L]`, from the subject, others the target's."""
+        """Mixes two images' codes: labels in `from_subject`, bool `[L]`, take the subject's."""
         return jnp.where(from_subject[:, None], subject, target)
 
 
 class SEANModulation(nn.Module):
-    """(1 + γ)·BN(x + noise) + β, γ and β a blend of the codes' and the label map's.
+    """Computes (1 + γ)·BN(x + noise) + β, with γ and β from the codes and the label map.
 
     Attributes:
-      use_codes: False: γ and β are the label map's alone.
+      num_labels: number of labels L.
+      use_codes: whether γ and β blend those of the codes and of the label map. If False, they come
+        from the label map alone.
+      batch_axis: mesh axis over which batch norm shares its statistics.
+      layer: how the layers compute.
     """
 
     num_labels: int
@@ -124,12 +134,12 @@ class SEANModulation(nn.Module):
     def _with_noise(self, x: Array, keys: Array | None) -> Array:
         amount = self.param("noise_scale", declare, (x.shape[-1],))
         if keys is None:
-            raise ValueError("SEAN's noise needs `keys`, one PRNG key an example")
+            raise ValueError("SEAN's noise needs `keys`, one PRNG key per example")
         noise = jax.vmap(lambda key: jax.random.normal(key, (*x.shape[1:3], 1)))(keys)
         return x + (amount * noise).astype(x.dtype)
 
     def of_label_map(self, one_hot: Array, x: Array) -> tuple[Array, Array]:
-        """γ and β, like `x`, of the label map."""
+        """Returns the label map's γ and β, each of the shape of `x`."""
         encoder = LabelMapEncoder(x.shape[-1], layer=self.layer, name="label_map_encoder")
         return encoder(one_hot)
 
@@ -141,7 +151,7 @@ class SEANModulation(nn.Module):
 
 
 class SEANGenerator(ResidualGenerator):
-    """Labels and codes `[B, L, S]` to an image; see `ResidualGenerator`."""
+    """Generates an image from labels and codes `[B, L, S]`, see `ResidualGenerator`."""
 
     activates_modulations = False
     modulation_class = SEANModulation
@@ -155,24 +165,11 @@ class SEANGenerator(ResidualGenerator):
         return module(self.num_labels, use_codes, self.batch_axis, self.layer, name=name)
 
 
-def build_with(
-    generator: type[ResidualGenerator], model: ConfigDict, common: Common
-) -> tuple[nn.Module, nn.Module]:
-    """SEAN's encoder, and a generator that takes its codes."""
-    return (
-        SEANEncoder(
-            common.num_labels, model.latent_dim, layer=common.encoder_layer, **model.encoder
-        ),
-        generator(**residual_options(model, common)),
-    )
-
-
 FAMILY = Family(
-    build=partial(build_with, SEANGenerator),
-    shared={"latent_dim": 512},
-    encoder={"conv_features": 32, "use_vae": False},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=faults_of_sizes,
+    SEANEncoder,
+    SEANGenerator,
+    shared_keys=("latent_dim",),
     variational=lambda model: model.encoder.use_vae,
+    faults=faults_of_sizes,
     batch_norm=lambda model: True,
 )

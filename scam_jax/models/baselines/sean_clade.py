@@ -1,6 +1,4 @@
-"""SEAN-CLADE: SEAN with CLADE's tables in place of the label-map encoders (Tan et al. 2021)."""
-
-from functools import partial
+"""SEAN-CLADE (Tan et al. 2021): SEAN with CLADE's tables in place of the label-map encoders."""
 
 from scam_jax.models.baselines import sean
 from scam_jax.models.layers.label_maps import LabelTable, laid_out
@@ -8,7 +6,7 @@ from scam_jax.models.layers.primitives import Array
 
 
 class SEANCLADEModulation(sean.SEANModulation):
-    """As `SEANModulation`, what it takes from the label map looked up by label."""
+    """`SEANModulation` that looks up the label map's γ and β in a table of labels."""
 
     def of_label_map(self, one_hot: Array, x: Array) -> tuple[Array, Array]:
         table = LabelTable(self.num_labels, (x.shape[-1],), name="label_table")
@@ -17,9 +15,9 @@ class SEANCLADEModulation(sean.SEANModulation):
 
 
 class SEANCLADEGenerator(sean.SEANGenerator):
-    """As `SEANGenerator`, with tables."""
+    """`SEANGenerator` with tables in place of the label-map encoders."""
 
     modulation_class = SEANCLADEModulation
 
 
-FAMILY = sean.FAMILY._replace(build=partial(sean.build_with, SEANCLADEGenerator))
+FAMILY = sean.FAMILY._replace(generator_class=SEANCLADEGenerator)

@@ -1,18 +1,11 @@
-"""SPADE: γ and β from the label map, one code for the whole image (Park et al. 2019)."""
-
-from functools import partial
+"""SPADE (Park et al. 2019): γ and β from the label map, one code for the whole image."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from scam_jax.models.baselines.residual_generator import (
-    ResidualGenerator,
-    faults_of_sizes,
-    residual_options,
-)
-from scam_jax.models.family import Common, Family
+from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
+from scam_jax.models.family import Family
 from scam_jax.models.layers.label_maps import LabelMapEncoder
 from scam_jax.models.layers.latents import Gaussian, Latents
 from scam_jax.models.layers.primitives import (
@@ -32,8 +25,9 @@ class StridedConvs(nn.Module):
     """Six stride-2 convolutions with spectral norm, instance norm and LeakyReLU.
 
     Attributes:
-      features: channels after the first; then 2, 4, 8, 8, 8 times as many.
-      groups: of all of them.
+      features: channels after the first convolution; the others have 2, 4, 8, 8, 8 times as many.
+      groups: number of groups of every convolution.
+      layer: how the layers compute.
     """
 
     features: int
@@ -56,12 +50,13 @@ class StridedConvs(nn.Module):
 
 
 class SPADEEncoder(nn.Module):
-    """Image `[B, H, W, 3]` in [-1, 1] to a `Gaussian` of `[B, latent_dim]`; labels are not used.
+    """Encodes a whole image as one Gaussian code.
 
     Attributes:
       latent_dim: width of the code.
       conv_features: channels after the first convolution.
-      use_vae: False: there is no code, the generator starts from the label map.
+      use_vae: whether there is a code. Without one, the generator starts from the label map.
+      layer: how the layers compute.
     """
 
     latent_dim: int = 256
@@ -73,6 +68,16 @@ class SPADEEncoder(nn.Module):
     def __call__(
         self, image: Array, labels: Array, keys: Array | None = None
     ) -> Gaussian | tuple[()]:
+        """Encodes images.
+
+        Args:
+          image: `[B, H, W, 3]` in [-1, 1].
+          labels: not used.
+          keys: not used.
+
+        Returns:
+          A `Gaussian` of `[B, latent_dim]`, or an empty tuple if `use_vae` is False.
+        """
         if not self.use_vae:
             return ()
         if image.shape[1:3] != (ENCODER_SIZE, ENCODER_SIZE):
@@ -81,19 +86,19 @@ class SPADEEncoder(nn.Module):
         convs = StridedConvs(self.conv_features, layer=self.layer)
         nn.share_scope(self, convs)
         x = convs(image)
-        # channels first, as the weights of PyTorch's linear layers lie
+        # channels first, as PyTorch flattens a map
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
         layers = (Linear(self.latent_dim, self.layer, name=n) for n in ("mean", "log_variance"))
         return Gaussian(*(layer(x).astype(jnp.float32) for layer in layers))
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """The whole code is the subject's if any label, of bool `[L]`, is taken from it."""
+        """Picks the subject's code if `from_subject`, bool `[L]`, has a label, or the target's."""
         take = from_subject.any()
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 
 
 class SPADEModulation(nn.Module):
-    """(1 + γ)·BN(x) + β."""
+    """Computes (1 + γ)·BN(x) + β, with γ and β from a `LabelMapEncoder`."""
 
     num_labels: int
     batch_axis: str | None
@@ -109,7 +114,10 @@ class SPADEModulation(nn.Module):
 
 
 class SPADEGenerator(ResidualGenerator):
-    """Labels and a code `[B, latent_dim]`, or none, to an image; see `ResidualGenerator`."""
+    """Generates an image from labels and a code `[B, latent_dim]`, or from labels alone.
+
+    See `ResidualGenerator`.
+    """
 
     def start(self, labels: Array, latents: Latents, keys: Array | None) -> Array:
         if isinstance(latents, tuple):
@@ -121,31 +129,12 @@ class SPADEGenerator(ResidualGenerator):
         return module(self.num_labels, self.batch_axis, self.layer, name=name)
 
 
-def build_with(
-    generator: type[ResidualGenerator], model: ConfigDict, common: Common
-) -> tuple[nn.Module, nn.Module]:
-    """SPADE's encoder, and a generator that takes its code."""
-    return (
-        SPADEEncoder(model.latent_dim, layer=common.encoder_layer, **model.encoder),
-        generator(**residual_options(model, common)),
-    )
-
-
-def _faults(config: ConfigDict) -> list[tuple[str, str]]:
-    faults = faults_of_sizes(config)
-    swapped = config.losses.swapped
-    if not config.model.encoder.use_vae and max(swapped.start, swapped.end) > 0:
-        remedy = "without model.encoder.use_vae there are no latents to swap: use 0"
-        faults.append(("losses.swapped.end", remedy))
-    return faults
-
-
 FAMILY = Family(
-    build=partial(build_with, SPADEGenerator),
-    shared={"latent_dim": 256},
-    encoder={"conv_features": 64, "use_vae": True},
-    generator={"features": 64, "num_up_layers": 7, "spectral_norm": True},
-    faults=_faults,
+    SPADEEncoder,
+    SPADEGenerator,
+    shared_keys=("latent_dim",),
     variational=lambda model: model.encoder.use_vae,
+    faults=faults_of_sizes,
     batch_norm=lambda model: True,
+    has_latents=lambda model: model.encoder.use_vae,
 )

@@ -1,0 +1,1 @@
+"""The discriminators: multi-scale PatchGAN, StyleGAN2-style and OASIS."""

@@ -1,4 +1,4 @@
-"""A discriminator at several scales, whatever it is at one."""
+"""Multi-scale discriminators: the same kind of discriminator at several image sizes."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,25 +7,43 @@ from scam_jax.models.layers.primitives import Array, average_pool, nearest_resiz
 
 
 class MultiScale(nn.Module):
-    """Image `[B, H, W, 3]` and one-hot labels `[B, H, W, L]` to feature maps, `[scale][layer]`.
+    """Applies one discriminator per scale, each with its own weights.
 
-    Every scale has its own weights; each sees the image of the one before, average-pooled by two,
-    and the labels at that size, nearest. A kind of discriminator adds `num_scales` and `of_scale`.
+    Scale 0 sees the full-size image. Every further scale sees the image of the previous scale,
+    average-pooled by two, and the labels resized to it by nearest neighbour. A subclass defines the
+    field `num_scales` and the method `of_scale`.
     """
 
     def of_scale(self, scale: int) -> nn.Module:
-        """The discriminator of a scale, called `scale_N`: `[B, h, w, 3 + L]` to its maps."""
+        """Returns the discriminator of a scale.
+
+        Args:
+          scale: index of the scale, from 0.
+
+        Returns:
+          A module named `scale_N` that maps `[B, h, w, 3 + L]` to its list of feature maps.
+        """
         raise NotImplementedError
 
     def setup(self):
         self.scales = [self.of_scale(scale) for scale in range(self.num_scales)]
 
     def at_scale(self, image: Array, one_hot: Array, scale: int) -> list[Array]:
-        """Feature maps of one scale, of the full-size image and labels."""
+        """Computes the feature maps of one scale.
+
+        Args:
+          image: `[B, H, W, 3]` at full size.
+          one_hot: one-hot labels `[B, H, W, L]` at full size.
+          scale: index of the scale, from 0.
+
+        Returns:
+          Feature maps `[B, h, w, C]`, one per layer, the logits last.
+        """
         for _ in range(scale):
             image = average_pool(image)
         small = nearest_resize(one_hot, image.shape[1:3]).astype(image.dtype)
         return self.scales[scale](jnp.concatenate([image, small], axis=-1))
 
     def __call__(self, image: Array, one_hot: Array) -> list[list[Array]]:
+        """Computes the feature maps of every scale, indexed `[scale][layer]`; see `at_scale`."""
         return [self.at_scale(image, one_hot, scale) for scale in range(self.num_scales)]

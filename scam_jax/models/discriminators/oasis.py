@@ -1,6 +1,7 @@
-"""OASIS: a discriminator that tells each pixel's label, or that it is generated.
+"""OASIS (Schönfeld et al. 2021): a discriminator that segments the image.
 
-Schönfeld et al. 2021. It sees the image alone, and is trained with `losses.gan_kind='oasis'`.
+It classifies each pixel as one of the labels or as generated. It sees the image alone and is
+trained with `losses.gan_kind='oasis'`.
 """
 
 import flax.linen as nn
@@ -13,12 +14,12 @@ BLOCKS = 6
 
 
 class OASISDiscriminator(nn.Module):
-    """Image `[B, H, W, 3]` and one-hot labels, of which only the number counts, to `[[logits]]`.
-
-    The logits are `[B, H, W, 1 + L]`, the first of 'generated'. H and W are divisible by 64.
+    """A U-Net that classifies each pixel as generated or as one of the labels.
 
     Attributes:
       features: channels of the first block; the others have 1, 2, 2, 4, 4 times as many.
+      spectral_norm: whether all convolutions but the last have spectral norm.
+      layer: how the layers compute.
     """
 
     num_scales = 1
@@ -28,11 +29,20 @@ class OASISDiscriminator(nn.Module):
     layer: LayerSpec = LayerSpec()
 
     def at_scale(self, image: Array, one_hot: Array, scale: int) -> list[Array]:
-        """The logits; there is one scale, 0."""
+        """Computes the maps of one scale, like `MultiScale.at_scale`; there is only scale 0."""
         return self(image, one_hot)[scale]
 
     @nn.compact
     def __call__(self, image: Array, one_hot: Array) -> list[list[Array]]:
+        """Classifies the pixels of images.
+
+        Args:
+          image: `[B, H, W, 3]`, with H and W divisible by 64.
+          one_hot: one-hot labels `[B, H, W, L]`; only L is used.
+
+        Returns:
+          `[[logits]]`: one scale with one map `[B, H, W, 1 + L]`, whose channel 0 is 'generated'.
+        """
         widths = [times * self.features for times in (1, 1, 2, 2, 4, 4)]
         maps, x = [], image
         for i, width in enumerate(widths):
@@ -53,7 +63,7 @@ class OASISDiscriminator(nn.Module):
         return x if x.shape[-1] == features else self._conv(f"{name}_conv_res", x, features, 1)
 
     def _down(self, i: int, x: Array, features: int) -> Array:
-        """A residual block that halves the map; the first has no activation ahead of it."""
+        """Applies a residual block that halves the size; the first has no activation before it."""
         name, first = f"down_{i}", i == 0
         y = self._conv(f"{name}_conv_1", x if first else leaky_relu(x), features)
         y = self._conv(f"{name}_conv_2", leaky_relu(y), features)
@@ -62,7 +72,7 @@ class OASISDiscriminator(nn.Module):
         return _halved(self._shortcut(name, x, features)) + _halved(y)
 
     def _up(self, i: int, x: Array, features: int) -> Array:
-        """A residual block that doubles the map."""
+        """Applies a residual block that doubles the size."""
         name, size = f"up_{i}", (2 * x.shape[1], 2 * x.shape[2])
         y = self._conv(f"{name}_conv_1", nearest_resize(leaky_relu(x), size), features)
         y = self._conv(f"{name}_conv_2", leaky_relu(y), features)
@@ -70,6 +80,6 @@ class OASISDiscriminator(nn.Module):
 
 
 def _halved(x: Array) -> Array:
-    """2×2 average pool."""
+    """Average-pools 2×2 pixels."""
     window = (1, 2, 2, 1)
     return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, window, "VALID") / 4

@@ -8,12 +8,13 @@ from scam_jax.models.layers.primitives import Array, Conv, LayerSpec, instance_n
 
 
 class PatchGAN(nn.Module):
-    """`[B, H, W, C]` to its feature maps; the last is the logit map `[B, h, w, 1]`.
+    """PatchGAN at one scale: one logit per image patch.
 
     Attributes:
-      features: channels after the first convolution, doubled by each up to 512.
-      num_layers: convolutions but the last.
-      spectral_norm: of all convolutions but the first and the last.
+      features: channels after the first convolution; each further one doubles them, up to 512.
+      num_layers: number of convolutions before the one that computes the logits.
+      spectral_norm: whether all convolutions but the first and the last have spectral norm.
+      layer: how the layers compute.
     """
 
     features: int = 64
@@ -23,6 +24,7 @@ class PatchGAN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> list[Array]:
+        """Maps `[B, H, W, C]` to feature maps; the last holds the logits `[B, h, w, 1]`."""
         maps = []
         for i in range(self.num_layers):
             width = min(self.features * 2**i, 512)
@@ -37,12 +39,17 @@ class PatchGAN(nn.Module):
 
 
 class MultiScaleDiscriminator(MultiScale):
-    """A `PatchGAN` at every scale."""
+    """A `PatchGAN` at every scale.
+
+    Attributes:
+      num_scales: number of scales.
+      features, num_layers, spectral_norm, layer: see `PatchGAN`.
+    """
 
     num_scales: int = 2
-    features: int = 64
-    num_layers: int = 4
-    spectral_norm: bool = False
+    features: int = PatchGAN.features
+    num_layers: int = PatchGAN.num_layers
+    spectral_norm: bool = PatchGAN.spectral_norm
     layer: LayerSpec = LayerSpec()
 
     def of_scale(self, scale: int) -> nn.Module:

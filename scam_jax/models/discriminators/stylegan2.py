@@ -1,6 +1,6 @@
-"""A discriminator of residual blocks with one logit an image, in the manner of StyleGAN2's.
+"""The StyleGAN2-style discriminator of the SCAM authors: residual blocks, one logit per image.
 
-As the authors of SCAM have it (Karras et al. 2020 without blur and minibatch statistics).
+It is the discriminator of Karras et al. 2020 without blur and minibatch statistics.
 """
 
 import flax.linen as nn
@@ -12,11 +12,14 @@ from scam_jax.models.layers.primitives import Array, Conv, LayerSpec, Linear, le
 
 
 class StyleGAN2Discriminator(nn.Module):
-    """`[B, H, W, C]` to its blocks' maps and the logit, `[B, 1, 1, 1]`.
+    """StyleGAN2-style discriminator at one scale.
 
     Attributes:
-      features: channels after the first block, doubled by each up to max_features.
-      num_layers: blocks that halve the map; one more does not.
+      features: channels after the first block; each further block doubles them.
+      num_layers: number of blocks that halve the size; one more block keeps it.
+      max_features: upper limit of the channels.
+      spectral_norm: whether the convolutions of the blocks have spectral norm.
+      layer: how the layers compute.
     """
 
     features: int = 64
@@ -27,13 +30,14 @@ class StyleGAN2Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> list[Array]:
+        """Maps `[B, H, W, C]` to the feature maps of the blocks and the logit `[B, 1, 1, 1]`."""
         maps = []
         for i in range(self.num_layers + 1):
             features = min(self.features * 2**i, self.max_features)
             x = self._block(i, x, features, halves=i < self.num_layers)
             maps.append(x)
         x = Conv(x.shape[-1], layer=self.layer, name="final_conv")(x)
-        # channels first, as the weights of PyTorch's linear layers lie
+        # channels first, as PyTorch flattens a map
         flat = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
         logit = Linear(1, self.layer, name="final_linear")(flat).astype(jnp.float32)
         return [*maps, logit[:, None, None]]
@@ -53,13 +57,19 @@ class StyleGAN2Discriminator(nn.Module):
 
 
 class MultiScaleStyleGAN2Discriminator(MultiScale):
-    """A `StyleGAN2Discriminator` at every scale, each with a layer less than the one before."""
+    """A `StyleGAN2Discriminator` at every scale, with one layer fewer at each further scale.
+
+    Attributes:
+      num_scales: number of scales.
+      num_layers: layers of the discriminator at scale 0.
+      features, max_features, spectral_norm, layer: see `StyleGAN2Discriminator`.
+    """
 
     num_scales: int = 1
-    features: int = 64
-    num_layers: int = 7
-    max_features: int = 512
-    spectral_norm: bool = False
+    features: int = StyleGAN2Discriminator.features
+    num_layers: int = StyleGAN2Discriminator.num_layers
+    max_features: int = StyleGAN2Discriminator.max_features
+    spectral_norm: bool = StyleGAN2Discriminator.spectral_norm
     layer: LayerSpec = LayerSpec()
 
     def of_scale(self, scale: int) -> nn.Module:

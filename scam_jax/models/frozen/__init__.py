@@ -1,0 +1,1 @@
+"""Frozen pretrained networks: VGG19, Inception v3, LPIPS and the re-identification ResNet."""

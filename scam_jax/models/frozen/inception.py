@@ -1,8 +1,8 @@
-"""Inception v3 as FID has it, frozen.
+"""The frozen Inception v3 of FID.
 
-The network of the TensorFlow graph of 2015-12-05, the one that torch-fidelity calls
-`inception-v3-compat`: Szegedy et al. 2016 (arXiv:1512.00567) but for its pools, see `_average` and
-the last block, and its images, which go through TensorFlow 1's resize.
+This is the network of the TensorFlow graph of 2015-12-05, which torch-fidelity calls
+`inception-v3-compat`. It differs from Szegedy et al. 2016 (arXiv:1512.00567) in its pools, see
+`_average` and the last block, and in its image resize, which is TensorFlow 1's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ IMAGE_SIZE = 299
 
 
 class _Unit(NamedTuple):
-    """Convolution, batch norm, ReLU. With padding the size stays (at stride 1)."""
+    """Convolution, batch norm, ReLU. At stride 1, padding keeps the size."""
 
     features: int
     size: tuple[int, int] = (1, 1)
@@ -29,13 +29,13 @@ class _Unit(NamedTuple):
     padded: bool = True
 
 
-# A branch is units and pools one after another; of a pair of units both take the same input.
+# A branch is a sequence of units and pools. The two units of a pair take the same input.
 _Step = _Unit | tuple[_Unit, _Unit] | Callable[[Array], Array]
 _Branches = Mapping[str, Sequence[_Step]]
 
 
 def _average(x: Array) -> Array:
-    """3×3 average that does not count the padding."""
+    """3×3 average pool that does not count the padding."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
@@ -114,16 +114,24 @@ _BLOCKS: Mapping[str, _Branches] = {
         "pool": [_half],
     },
     "mixed_7b": _at_8(_average),
-    # the graph of FID has a maximum here, unlike the paper
+    # FID's graph has a maximum pool here, unlike the paper
     "mixed_7c": _at_8(_maximum),
 }
 
 
 class InceptionV3(nn.Module):
-    """Images `[B, H, W, 3]`, whole numbers 0…255, to FID's features `[B, 2048]`, in fp32."""
+    """Inception v3 with FID's features as output."""
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
+        """Computes the features of images.
+
+        Args:
+          images: `[B, H, W, 3]`, integer values 0 … 255 of any type.
+
+        Returns:
+          Features `[B, 2048]`, float32.
+        """
         x = (resize(images.astype(jnp.float32), IMAGE_SIZE) - 128) / 128
         with jax.default_matmul_precision("float32"):
             x = _apply(_down(32), "conv_1a_3x3", x)
@@ -138,7 +146,7 @@ class InceptionV3(nn.Module):
 
 
 def _branch(name: str, steps: Sequence[_Step], x: Array) -> Array:
-    """Units are numbered where a branch has several, and lettered in a pair."""
+    """Applies a branch. Units have numbers if there are several, and letters in a pair."""
     several = sum(not callable(step) for step in steps) > 1
     number = 0
     for step in steps:
@@ -162,10 +170,17 @@ def _apply(unit: _Unit, name: str, x: Array) -> Array:
 
 
 def resize(images: Array, size: int) -> Array:
-    """TensorFlow 1's bilinear resize of `[B, H, W, C]` to `[B, size, size, C]`.
+    """Resizes images as TensorFlow 1's bilinear resize does.
 
-    Pixel i comes from position i·H/size, so that the first pixels coincide rather than the centres;
-    no antialiasing; beyond the last pixel its value goes on.
+    Pixel i is sampled at position i·H/size, without a half-pixel offset. There is no antialiasing.
+    Positions beyond the last pixel take its value.
+
+    Args:
+      images: `[B, H, W, C]`, float.
+      size: height and width of the result.
+
+    Returns:
+      `[B, size, size, C]`.
     """
     for axis in (2, 1):
         old = images.shape[axis]

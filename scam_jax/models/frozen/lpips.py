@@ -1,4 +1,4 @@
-"""LPIPS, the perceptual distance of Zhang et al. 2018 (arXiv:1801.03924), version 0.1, AlexNet."""
+"""LPIPS 0.1 with AlexNet: the perceptual distance of Zhang et al. 2018 (arXiv:1801.03924)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from scam_jax.models.layers.primitives import Conv
 
 Array = jax.Array
 
-# What takes [-1, 1] to the mean and deviation that AlexNet was trained on.
+# Mean and standard deviation of AlexNet's training images, for values in [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _EPS = 1e-10
@@ -22,10 +22,11 @@ _POOLED_BEFORE = (1, 2)
 
 
 class AlexNet(nn.Module):
-    """Image `[B, H, W, 3]`, normalized, to the activations after each of the five ReLUs."""
+    """The convolutions of AlexNet."""
 
     @nn.compact
     def __call__(self, x: Array) -> list[Array]:
+        """Maps normalized images `[B, H, W, 3]` to the activations after each of the five ReLUs."""
         activations = []
         for i, (width, size) in enumerate(zip(WIDTHS, _SIZES, strict=True)):
             if i in _POOLED_BEFORE:
@@ -37,10 +38,11 @@ class AlexNet(nn.Module):
 
 
 class ChannelWeights(nn.Module):
-    """Maps `[B, H, W, C]` of the five layers to `[B]`: weighted over C, averaged, summed."""
+    """Learned weights of the channels of the five layers."""
 
     @nn.compact
     def __call__(self, maps: Sequence[Array]) -> Array:
+        """Maps layers `[B, H, W, C]` to `[B]`: weighted over C, averaged over H×W, summed."""
         layers = [
             Conv(1, size=1, padding=0, use_bias=False, name=f"layer_{i}")(x).mean((1, 2, 3))
             for i, x in enumerate(maps, 1)
@@ -49,13 +51,18 @@ class ChannelWeights(nn.Module):
 
 
 class LPIPS(nn.Module):
-    """Distances `[B]` of two batches of images `[B, H, W, 3]` in [-1, 1], in fp32.
-
-    Its parameters are those of the two networks, `alexnet` and `lpips_alex`.
-    """
+    """The distance LPIPS, with the parameters of its two networks, `alexnet` and `lpips_alex`."""
 
     @nn.compact
     def __call__(self, a: Array, b: Array) -> Array:
+        """Computes distances between two batches of images.
+
+        Args:
+          a, b: `[B, H, W, 3]` in [-1, 1].
+
+        Returns:
+          Distances `[B]`, float32.
+        """
         images = jnp.concatenate([a, b]).astype(jnp.float32)
         images = (images - np.float32(_SHIFT)) / np.float32(_SCALE)
         with jax.default_matmul_precision("float32"):

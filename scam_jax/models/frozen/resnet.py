@@ -1,7 +1,8 @@
-"""ResNet-50 of person re-identification, frozen: features that tell persons apart.
+"""The frozen ResNet-50 of person re-identification, whose features identify people.
 
-As fastreid builds it (He et al. 2020, arXiv:2006.02631) for the weights of LUPerson (Fu et al.,
-CVPR 2021): plain batch norm, stride 1 in the last stage, a stem pool padded by one pixel.
+It is built as fastreid (He et al. 2020, arXiv:2006.02631) builds it for the weights of LUPerson
+(Fu et al., CVPR 2021): plain batch norm, stride 1 in the last stage, and one pixel of padding in
+the pool of the stem.
 """
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ from scam_jax.models.layers.initialization import declare
 
 Array = jax.Array
 
-# Of LUPerson's images, in 0…255 RGB, as its configs for these weights have them.
+# Statistics of LUPerson's images, RGB 0 … 255, from its configs for these weights.
 PIXEL_MEAN = (89.896, 79.200, 80.073)
 PIXEL_STD = (63.872, 64.305, 63.839)
 CROP_SIZE = (256, 128)
@@ -24,7 +25,7 @@ _EXPANSION = 4
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm by stored statistics, all four vectors parameters."""
+    """Batch norm with stored statistics; scale, bias, mean and variance are parameters."""
 
     eps: float = 1e-5
 
@@ -37,7 +38,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, zero padding, then frozen batch norm: `[B, H, W, C]`."""
+    """Zero-padded convolution without bias, then frozen batch norm, of `[B, H, W, C]`."""
 
     features: int
     size: tuple[int, int] = (1, 1)
@@ -60,7 +61,7 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 with the stride, 1×1 to four times the width, added to the input."""
+    """Residual block: convolutions 1×1, 3×3 with the stride, and 1×1 to four times the width."""
 
     features: int
     stride: int = 1
@@ -77,13 +78,18 @@ class Bottleneck(nn.Module):
 
 
 class ReIDResNet50(nn.Module):
-    """Crops `[B, 256, 128, 3]` of persons, 0…255 RGB, to features `[B, 2048]`, in fp32.
-
-    The features are the spatial mean of the last stage.
-    """
+    """ResNet-50 whose features are the spatial mean of the last stage."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Computes the features of crops of people.
+
+        Args:
+          x: `[B, 256, 128, 3]`, RGB 0 … 255 of any type.
+
+        Returns:
+          Features `[B, 2048]`, float32.
+        """
         x = (x.astype(jnp.float32) - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_STD)
         with jax.default_matmul_precision("float32"):
             x = nn.relu(ConvNorm(64, (7, 7), 2, (3, 3), name="unit_1")(x))
@@ -96,14 +102,15 @@ class ReIDResNet50(nn.Module):
 
 
 def person_crops(images: Array, labels: Array) -> Array:
-    """The bounding boxes of the persons, resized for `ReIDResNet50`.
+    """Crops images to the bounding box of the foreground and resizes them for `ReIDResNet50`.
 
-    Bilinear between pixel centres, no antialiasing, as PyTorch's `interpolate` with
-    `align_corners=False`.
+    The resize is that of PyTorch's `interpolate` with `align_corners=False`: bilinear between pixel
+    centres, without antialiasing.
 
     Args:
       images: `[B, H, W, 3]`, of any range and type.
-      labels: `[B, H, W]` label maps, 0 the background. Without any other, the whole image is taken.
+      labels: `[B, H, W]` label maps, where 0 is the background. If an image is all background, the
+        whole image is used.
 
     Returns:
       `[B, 256, 128, 3]` float32, in the range of the images.
@@ -121,13 +128,13 @@ def _crop(image: Array, foreground: Array) -> Array:
 
 
 def _extent(occupied: Array) -> tuple[Array, Array]:
-    """First of the positions that are occupied and the one after the last; all, if none is."""
+    """Returns the range (start, stop) of the occupied positions; all positions if none is."""
     stop = occupied.size - occupied[::-1].argmax()
     return occupied.argmax(), stop
 
 
 def _samples(start: Array, stop: Array, size: int) -> tuple[Array, Array, Array]:
-    """Of `size` positions over start … stop: the pixels below and above, and the upper's weight."""
+    """Spreads `size` samples over start … stop: pixel below, pixel above, weight of the latter."""
     scale = (stop - start).astype(jnp.float32) / size
     position = jnp.maximum((jnp.arange(size) + 0.5) * scale - 0.5, 0)
     low = jnp.minimum(position.astype(jnp.int32), stop - start - 1)

@@ -1,4 +1,4 @@
-"""VGG19 up to relu5_1, frozen, for the perceptual loss. Layer widths come from the weights."""
+"""The frozen VGG19 of the perceptual loss, up to relu5_1."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,18 @@ import flax.linen as nn
 
 from scam_jax.models.layers.primitives import Array, Conv, LayerSpec
 
-# Convolutions of each block, up to and including the first of the fifth.
+# Convolutions per block; the fifth block ends after its first convolution.
 _BLOCKS = (2, 2, 4, 4, 1)
 LAYERS = tuple(f"relu{b}_{i}" for b, n in enumerate(_BLOCKS, 1) for i in range(1, n + 1))
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512)
 
 
 class VGG19(nn.Module):
-    """Image `[B, H, W, 3]` to the activations after relu1_1, 2_1, 3_1, 4_1 and 5_1.
+    """VGG19 up to relu5_1.
 
-    The image goes in as it is, in [-1, 1] (the authors' perceptual loss does not rescale).
+    Attributes:
+      widths: output channels of each layer of `LAYERS`, see `widths_of`.
+      layer: how the layers compute.
     """
 
     widths: tuple[int, ...] = WIDTHS
@@ -23,6 +25,14 @@ class VGG19(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> list[Array]:
+        """Computes the activations of the perceptual loss.
+
+        Args:
+          x: images `[B, H, W, 3]` in [-1, 1]. Like the authors' loss, this does not rescale them.
+
+        Returns:
+          The activations after relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, `[B, h, w, C]` each.
+        """
         activations = []
         for name, width in zip(LAYERS, self.widths, strict=True):
             if name.endswith("_1") and name != "relu1_1":
@@ -34,5 +44,5 @@ class VGG19(nn.Module):
 
 
 def widths_of(params: Mapping) -> tuple[int, ...]:
-    """Layer widths of a tree of parameters."""
+    """Returns the layer widths of a VGG19 from its parameters, for `VGG19.widths`."""
     return tuple(params[name]["kernel"].shape[-1] for name in LAYERS)

@@ -1,0 +1,1 @@
+"""Layers, array functions and weight initialization that the networks share."""

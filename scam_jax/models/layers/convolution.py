@@ -1,9 +1,10 @@
-"""2-D convolution whose gradients, of any order, are quick on CPUs too.
+"""2-D convolution whose gradients, of any order, are fast on CPUs too.
 
-The value, the gradient in the image and the gradient in the kernel are three bilinear maps, and
-every derivative of one is another of them. Differentiated so, gradients of gradients are made of
-these three alone; XLA's derivatives of derivatives fall to convolutions that its CPU backend runs
-as plain loops. Reverse mode only: `jax.jvp` of a convolution is an error.
+The value, the gradient with respect to the image and the gradient with respect to the kernel are
+three bilinear maps, and the derivatives of each are again among the three. Custom derivatives here
+express gradients of gradients by these three maps alone. Without them, XLA's second derivatives are
+convolutions that its CPU backend runs as plain loops. Only reverse mode is supported: `jax.jvp` of
+a convolution raises an error.
 """
 
 import itertools
@@ -17,12 +18,20 @@ import numpy as np
 Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
+# Limits up to which a faster algorithm is used on CPUs, see `_to_image` and `_grouped`.
 _SMALL_CHANNELS = 16
 _FEW_GROUPS = 16
 
 
 class _Geometry(NamedTuple):
-    """What the operands' shapes do not tell."""
+    """The parameters of a convolution that the shapes of two operands do not determine.
+
+    Attributes:
+      size: height and width of the kernel.
+      stride: stride in both directions.
+      padding: pixels of padding on each side.
+      height, width: size of the image.
+    """
 
     size: int
     stride: int
@@ -35,12 +44,23 @@ class _Geometry(NamedTuple):
         return ((self.padding, self.padding),) * 2
 
     def span(self, positions: int) -> int:
-        """The extent that so many kernel positions reach over."""
+        """Returns the number of pixels that `positions` consecutive kernel positions cover."""
         return (positions - 1) * self.stride + self.size
 
 
 def conv2d(x: Array, kernel: Array, *, stride: int, padding: int, groups: int = 1) -> Array:
-    """`[B, H, W, C]` with kernel `[k, k, C/groups, D]`, zero padding, to `[B, H', W', D]`."""
+    """Convolves images with zero padding.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[k, k, C/groups, D]`.
+      stride: stride in both directions.
+      padding: pixels of padding on each side.
+      groups: number of groups of channels that are convolved separately.
+
+    Returns:
+      `[B, H', W', D]`.
+    """
     if groups > 1:
         return _grouped(x, kernel, stride, padding, groups)
     return _convolve(_Geometry(kernel.shape[0], stride, padding, *x.shape[1:3]), x, kernel)
@@ -49,14 +69,26 @@ def conv2d(x: Array, kernel: Array, *, stride: int, padding: int, groups: int = 
 def conv2d_transpose(
     x: Array, kernel: Array, *, stride: int, padding: int, size: tuple[int, int]
 ) -> Array:
-    """`[B, h, w, D]` to `[B, *size, C]`: the transpose of `conv2d` with kernel `[k, k, C, D]`."""
+    """Applies the transpose of `conv2d`.
+
+    Args:
+      x: `[B, h, w, D]`.
+      kernel: the kernel of `conv2d`, `[k, k, C, D]`.
+      stride: stride of `conv2d`.
+      padding: padding of `conv2d`.
+      size: height and width of the result.
+
+    Returns:
+      `[B, *size, C]`.
+    """
     return _to_image(_Geometry(kernel.shape[0], stride, padding, *size), x, kernel)
 
 
 def _grouped(x: Array, kernel: Array, stride: int, padding: int, groups: int) -> Array:
-    """XLA's, which on a CPU is a plain loop.
+    """Convolves groups of channels separately.
 
-    There, few groups are one convolution with zeros in its kernel, many a product for each kernel
+    XLA's grouped convolution is a plain loop on CPUs. There, a few groups are computed by one
+    convolution whose kernel is 0 between groups, and many groups by one product per kernel
     position.
     """
 
@@ -95,17 +127,18 @@ def _grouped(x: Array, kernel: Array, stride: int, padding: int, groups: int) ->
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=by_xla)
 
 
-# The three bilinear maps, of x [B, H, W, C], kernel [k, k, C, D] and a cotangent g [B, H', W', D].
+# The three bilinear maps of image x [B, H, W, C], kernel [k, k, C, D], cotangent g [B, H', W', D].
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolve(geometry: _Geometry, x: Array, kernel: Array) -> Array:
+    """Maps x and kernel to `[B, H', W', D]`."""
     return _xla(x, kernel, geometry.stride, geometry.pads)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _to_image(geometry: _Geometry, g: Array, kernel: Array) -> Array:
-    """The transpose in x: `[B, H, W, C]`."""
+    """Maps g and kernel to `[B, H, W, C]`: the transpose of `_convolve` in x."""
     shape = (g.shape[0], geometry.height, geometry.width, kernel.shape[2])
     phased = (
         geometry.stride > 1
@@ -123,9 +156,9 @@ def _to_image(geometry: _Geometry, g: Array, kernel: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _to_kernel(geometry: _Geometry, x: Array, g: Array) -> Array:
-    """The transpose in the kernel: `[k, k, C, D]`."""
+    """Maps x and g to `[k, k, C, D]`: the transpose of `_convolve` in the kernel."""
     shape = (geometry.size, geometry.size, x.shape[3], g.shape[3])
-    # patches smaller than the cotangent cost less than the transposed cotangent of a convolution
+    # where patches are smaller than the cotangent, they cost less than transposing it
     by_patches = geometry.stride == 1 and (geometry.size == 1 or np.prod(shape[:3]) <= shape[3])
 
     def by_xla(x, g):
@@ -154,16 +187,16 @@ _to_kernel.defvjp(
 )
 
 
-# How they are computed.
+# Algorithms for the three maps.
 
 
 def _xla(
     x: Array, kernel: Array, stride: int, pads: Pads, x_step: int = 1, kernel_step: int = 1
 ) -> Array:
-    """XLA's convolution, operands spread out with steps between their pixels.
+    """Calls XLA's convolution; `x_step` and `kernel_step` dilate its operands.
 
-    Only in these dimension numbers is it quick wherever it stands in a program on a CPU: XLA
-    brings others to them in the entry computation, but not in branches and loops.
+    On CPUs, only these dimension numbers are fast everywhere. XLA converts others to them in the
+    entry computation of a program, but not in branches and loops.
     """
     return jax.lax.conv_general_dilated(
         x,
@@ -177,7 +210,7 @@ def _xla(
 
 
 def _to_image_dilated(geometry: _Geometry, g: Array, kernel: Array) -> Array:
-    """The cotangent spread by the stride, convolved with the turned kernel."""
+    """Convolves the cotangent, dilated by the stride, with the flipped kernel."""
     size, stride, padding, *image = geometry
     before = size - 1 - padding
     pads = tuple(
@@ -188,7 +221,10 @@ def _to_image_dilated(geometry: _Geometry, g: Array, kernel: Array) -> Array:
 
 
 def _to_image_in_phases(geometry: _Geometry, g: Array, kernel: Array) -> Array:
-    """The s² pixels of a step as channels, at the cotangent's resolution: no zeros multiplied."""
+    """Computes the s² pixels of a stride s as channels at the cotangent's size.
+
+    Unlike the dilated convolution, this multiplies no zeros.
+    """
     size, stride, padding, height, width = geometry
     channels, features = kernel.shape[2:]
     taps = size // stride
@@ -203,12 +239,12 @@ def _to_image_in_phases(geometry: _Geometry, g: Array, kernel: Array) -> Array:
 
 
 def _to_kernel_convolved(geometry: _Geometry, x: Array, g: Array) -> Array:
-    """The image convolved with the cotangent, channels and samples exchanged."""
-    # the larger is the image: XLA exchanges a larger kernel with it, which no quick routine takes
+    """Convolves the image with the cotangent, with channels and examples exchanged."""
+    # the larger operand is the image: XLA would swap a larger kernel with it and lose the fast path
     if geometry.stride == 1 and g.shape[1] * g.shape[2] > x.shape[1] * x.shape[2]:
         pads = ((geometry.size - 1 - geometry.padding,) * 2,) * 2
-        turned = _xla(g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3), 1, pads)
-        return turned[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+        flipped = _xla(g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3), 1, pads)
+        return flipped[:, ::-1, ::-1].transpose(1, 2, 3, 0)
     y = _xla(
         x.transpose(3, 1, 2, 0),
         g.transpose(1, 2, 0, 3),
@@ -220,7 +256,7 @@ def _to_kernel_convolved(geometry: _Geometry, x: Array, g: Array) -> Array:
 
 
 def _to_kernel_by_patches(geometry: _Geometry, x: Array, g: Array) -> Array:
-    """One product of all k×k patches with the cotangent, at stride 1."""
+    """Multiplies all k×k patches of the image by the cotangent in one product, at stride 1."""
     size, rows, columns = geometry.size, *g.shape[1:3]
     x = _zero_pad(x, _pads_to_span(geometry, g))
     for axis, length in ((2, columns), (1, rows)):
@@ -231,7 +267,7 @@ def _to_kernel_by_patches(geometry: _Geometry, x: Array, g: Array) -> Array:
 
 
 def _pads_to_span(geometry: _Geometry, g: Array) -> Pads:
-    """Padding of x to what its kernel positions reach over; negative where that ends before it."""
+    """Returns the padding of x to the pixels that the kernel covers; negative values crop x."""
     image = (geometry.height, geometry.width)
     return tuple(
         (geometry.padding, geometry.span(m) - n - geometry.padding)

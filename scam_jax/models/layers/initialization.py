@@ -1,7 +1,7 @@
-"""How the weights of a network start.
+"""Weight initialization.
 
-The modules only declare their parameters' shapes (as zeros); the values are drawn here, on the
-host, all from one seed. A draw depends on the seed and the parameter's path alone.
+Modules only declare the shapes of their parameters, as zeros. The values are drawn here, on the
+host, from one seed. A draw depends only on the seed and on the names of network and parameter.
 """
 
 import zlib
@@ -19,21 +19,28 @@ KINDS = ("pytorch", "xavier")
 def initialize(
     shapes: Any, seed: int, name: str, equalized: bool = False, kind: str = "pytorch"
 ) -> Any:
-    """Variables of the given shapes.
+    """Draws initial variables of the given shapes.
 
-    By 'pytorch', weights and biases of linear layers and convolutions are uniform in ±1/√fan_in, as
-    PyTorch has them by default; by 'xavier', weights are normal with a deviation of
-    0.02·√(2/(fan_in + fan_out)) (Glorot and Bengio 2010, with SPADE's gain). Learned latents are
-    standard normal, norm scales one, tables of labels uniform in 0 … 1, estimates of singular
-    vectors random directions, everything else zero. Equalized: weights standard normal and biases
-    zero (Karras et al. 2018, section 4.1).
+    Linear layers and convolutions depend on `kind` and `equalized`:
+
+    - 'pytorch': weights and biases are uniform in ±1/√fan_in, PyTorch's default.
+    - 'xavier': weights are normal with standard deviation 0.02·√(2/(fan_in + fan_out)) (Glorot and
+      Bengio 2010, with SPADE's gain); biases are uniform in ±1/√fan_in.
+    - equalized: weights are standard normal and biases zero (Karras et al. 2018, section 4.1).
+
+    Learned latents are standard normal, scales of norms are one, weights of label tables are
+    uniform in 0 … 1, and estimates of singular vectors are random directions. Everything else is
+    zero.
 
     Args:
-      shapes: `{collection: tree}` of arrays or shapes, as `module.init` gives.
-      seed: of the run.
-      name: of the network: two networks of one seed get different draws.
-      equalized: as the network's `LayerSpec`.
+      shapes: `{collection: tree}` of arrays or shapes, as `module.init` returns.
+      seed: the run's seed.
+      name: the network's name, so that two networks with the same seed get different draws.
+      equalized: whether the network's layers are equalized, as in `LayerSpec`.
       kind: 'pytorch' or 'xavier'.
+
+    Returns:
+      `{collection: tree}` of float32 arrays.
     """
 
     def draw(keys, leaf):
@@ -53,7 +60,7 @@ def _siblings(tree: Any, path: list[str]) -> Mapping[str, Any]:
 
 
 def _draw(random, name: str, siblings, leaf, equalized: bool, kind: str) -> np.ndarray:
-    """One parameter; `siblings` are its module's own, by name."""
+    """Draws one variable; `siblings` are the variables of the same module, by name."""
     if name in ("scale", "variance"):
         return np.ones(leaf.shape)
     if name == "label_weight":
@@ -73,6 +80,6 @@ def _draw(random, name: str, siblings, leaf, equalized: bool, kind: str) -> np.n
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Of a kernel; a stack of linear layers, `[N, in, out]`, has fans of its own each."""
+    """Returns (fan_in, fan_out) of a kernel, or of each layer of a stack `[N, in, out]`."""
     taps = int(np.prod(shape[:-2])) if len(shape) != 3 else 1
     return taps * shape[-2], taps * shape[-1]

@@ -1,4 +1,4 @@
-"""What a generator's modulations make of a label map and of codes of its labels."""
+"""Layers that turn label maps and per-label codes into modulations γ and β."""
 
 import flax.linen as nn
 import jax
@@ -7,18 +7,19 @@ import jax.numpy as jnp
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.primitives import Array, Conv, LayerSpec
 
-# One-hot maps select: on accelerators too, to the last digit.
+# Products with one-hot maps select values, which must be exact on accelerators too.
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 class LabelMapEncoder(nn.Module):
-    """γ and β, each `[B, h, w, C]`, from a map of label channels `[B, h, w, L]` (SPADE's).
+    """SPADE's network from a label map to γ and β.
 
     Attributes:
-      features: C.
-      hidden: channels between.
-      hidden_groups: groups of the convolution to them.
-      groups: groups of the two convolutions from them.
+      features: channels C of γ and β.
+      hidden: channels of the hidden layer.
+      hidden_groups: groups of the convolution that computes the hidden layer.
+      groups: groups of the convolutions that compute γ and β.
+      layer: how the layers compute.
     """
 
     features: int
@@ -29,6 +30,7 @@ class LabelMapEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, label_map: Array) -> tuple[Array, Array]:
+        """Maps one-hot labels `[B, h, w, L]` to γ and β, each `[B, h, w, C]`."""
         shared = Conv(self.hidden, groups=self.hidden_groups, layer=self.layer, name="shared")
         hidden = nn.relu(shared(label_map))
 
@@ -39,19 +41,25 @@ class LabelMapEncoder(nn.Module):
 
 
 class LabelTable(nn.Module):
-    """Two learned numbers, weight and bias, for each label and channel: `[L, *shape]` each."""
+    """A table of learned weights and biases of each label.
+
+    Attributes:
+      num_labels: number of labels L.
+      shape: shape of a label's weights and of its biases.
+    """
 
     num_labels: int
     shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self) -> tuple[Array, Array]:
+        """Returns the weights and the biases, each `[L, *shape]`."""
         shape = (self.num_labels, *self.shape)
         return self.param("label_weight", declare, shape), self.param("label_bias", declare, shape)
 
 
 class Blend(nn.Module):
-    """γ and β of two sources, mixed by a learned share for each: σ(a)·first + (1 − σ(a))·second."""
+    """Blends γ and β of two sources with learned weights: σ(a)·first + (1 − σ(a))·second."""
 
     @nn.compact
     def __call__(
@@ -65,7 +73,7 @@ class Blend(nn.Module):
 
 
 class LabelLinear(nn.Module):
-    """A linear layer for each label or latent of its own: `[B, N, S]` to `[B, N, features]`."""
+    """A separate linear layer for each label or latent: `[B, N, S]` to `[B, N, features]`."""
 
     features: int
     layer: LayerSpec = LayerSpec()
@@ -81,11 +89,15 @@ class LabelLinear(nn.Module):
 
 
 class CodeConv(nn.Module):
-    """A 3×3 convolution of codes laid out over their labels, without laying them out.
+    """A 3×3 convolution of a map of codes, computed without the map.
 
-    Such a map has only as many values as there are labels, so the kernel is applied to the codes,
-    and each pixel adds up what the labels of its nine neighbours give: the same sums for a fraction
-    of the products.
+    Each pixel of the map holds the code of its label, so the map has only L different values. The
+    kernel is applied to these L codes, and each pixel sums the results for the labels of its 3×3
+    neighbourhood: the same sums with a fraction of the products.
+
+    Attributes:
+      features: output channels.
+      layer: how the layer computes.
     """
 
     features: int
@@ -93,7 +105,15 @@ class CodeConv(nn.Module):
 
     @nn.compact
     def __call__(self, neighbours: Array, codes: Array) -> Array:
-        """`neighbours_of` the labels, and codes `[B, L, S]`, to `[B, h, w, features]`."""
+        """Convolves the map of codes.
+
+        Args:
+          neighbours: labels around each pixel, `[B, h, w, 9L]`, from `neighbours_of`.
+          codes: `[B, L, S]`.
+
+        Returns:
+          `[B, h, w, features]`.
+        """
         width = codes.shape[-1]
         kernel = self.param("kernel", declare, (3, 3, width, self.features))
         bias = self.param("bias", declare, (self.features,)).astype(self.layer.dtype)
@@ -104,7 +124,14 @@ class CodeConv(nn.Module):
 
 
 def neighbours_of(one_hot: Array) -> Array:
-    """The labels of each pixel's 3×3 surroundings, none outside: `[B, h, w, L]` to `[…, 9L]`."""
+    """Returns the labels in the 3×3 neighbourhood of each pixel.
+
+    Args:
+      one_hot: one-hot labels `[B, h, w, L]`.
+
+    Returns:
+      `[B, h, w, 9L]`, zero for neighbours outside the map.
+    """
     height, width = one_hot.shape[1:3]
     padded = jnp.pad(one_hot, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifts = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -112,13 +139,29 @@ def neighbours_of(one_hot: Array) -> Array:
 
 
 def laid_out(one_hot: Array, table: Array) -> Array:
-    """Each pixel's label's entry of `[L, C]` or `[B, L, C]`: `[B, h, w, C]`, of table's type."""
+    """Looks up each pixel's label in a table.
+
+    Args:
+      one_hot: one-hot labels `[B, h, w, L]`.
+      table: `[L, C]`, or `[B, L, C]` for a table per example.
+
+    Returns:
+      `[B, h, w, C]` of the table's type.
+    """
     one_hot = one_hot.astype(table.dtype)
     indices = "bhwl,lc->bhwc" if table.ndim == 2 else "bhwl,blc->bhwc"
     return jnp.einsum(indices, one_hot, table, precision=_EXACT)
 
 
 def region_means(one_hot: Array, x: Array) -> Array:
-    """Means of x `[B, h, w, C]` over each label's pixels, 0 for an absent label: `[B, L, C]`."""
+    """Averages a map over the pixels of each label.
+
+    Args:
+      one_hot: one-hot labels `[B, h, w, L]`.
+      x: `[B, h, w, C]`.
+
+    Returns:
+      Means `[B, L, C]`, float32; 0 for an absent label.
+    """
     sums = jnp.einsum("bhwl,bhwc->blc", one_hot, x.astype(jnp.float32), precision=_EXACT)
     return sums / jnp.maximum(one_hot.sum((1, 2)), 1)[..., None]

@@ -1,4 +1,4 @@
-"""What encoders give generators: arrays, or the Gaussians that those are drawn from."""
+"""Latents, the output of encoders: arrays, or Gaussians to sample arrays from."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ Latents = Any
 
 
 class Gaussian(NamedTuple):
-    """A variational encoder's latents: mean and log variance, each `[B, ...]`."""
+    """The latents of a variational encoder: mean and log variance, each `[B, ...]`."""
 
     mean: Array
     log_variance: Array
@@ -22,14 +22,19 @@ def _is_gaussian(tree: Any) -> bool:
 
 
 def gaussians(latents: Latents) -> list[Gaussian]:
-    """The Gaussians among latents, in order."""
+    """Returns the Gaussians among latents, in the order of the pytree."""
     return [x for x in jax.tree.leaves(latents, is_leaf=_is_gaussian) if _is_gaussian(x)]
 
 
 def sample(latents: Latents, keys: Array | None) -> Latents:
-    """Latents to generate from: every `Gaussian` drawn with `keys [B]`, arrays as they are.
+    """Replaces every `Gaussian` by a sample of it, as generators expect.
 
-    Without keys a `Gaussian` gives its mean.
+    Args:
+      latents: an encoder's output.
+      keys: PRNG keys `[B]`, one per example, or None to use the means.
+
+    Returns:
+      Latents without Gaussians; arrays are returned unchanged.
     """
     leaves, structure = jax.tree.flatten(latents, is_leaf=_is_gaussian)
     drawn = [_draw(leaf, keys, i) if _is_gaussian(leaf) else leaf for i, leaf in enumerate(leaves)]

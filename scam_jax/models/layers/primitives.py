@@ -1,4 +1,4 @@
-"""Layers and array functions that every network here is made of, equal to PyTorch's in fp32."""
+"""Basic layers and array functions of all networks, equal to PyTorch's in fp32."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,36 +16,39 @@ Array = jax.Array
 
 
 def leaky_relu(x: Array) -> Array:
-    """LeakyReLU of slope 0.2, the only one in SCAM."""
+    """LeakyReLU with slope 0.2, the slope of every LeakyReLU here."""
     return nn.leaky_relu(x, 0.2)
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
-    """How every affine layer of a network computes.
+    """How the affine layers of a network compute.
 
     Attributes:
-      dtype: compute type of products; parameters are always fp32.
-      equalized: weights are scaled by 1/sqrt(fan_in) at run time (Karras et al. 2018, section 4.1).
+      dtype: type in which products are computed; parameters are always float32.
+      equalized: whether weights are scaled by 1/√fan_in at run time (Karras et al. 2018, section
+        4.1).
     """
 
     dtype: jnp.dtype = jnp.float32
     equalized: bool = False
 
     def scale(self, kernel: Array, fan_in: int) -> Array:
+        """Returns the kernel, divided by √fan_in if layers are equalized."""
         return kernel / np.float32(np.sqrt(fan_in)) if self.equalized else kernel
 
 
 class AffineParams(nn.Module):
-    """The kernel `[in_features, features]` and bias `[features]` of a linear layer, unapplied.
+    """The parameters of a linear layer, without its product.
 
-    For callers that fold several linear layers into one product before touching many pixels.
+    Callers use them to fold several linear layers into one product before applying it to pixels.
     """
 
     layer: LayerSpec = LayerSpec()
 
     @nn.compact
     def __call__(self, in_features: int, features: int) -> tuple[Array, Array]:
+        """Returns the kernel `[in_features, features]` and the bias `[features]`."""
         kernel = self.param("kernel", declare, (in_features, features))
         bias = self.param("bias", declare, (features,))
         kernel = self.layer.scale(kernel, in_features)
@@ -53,7 +56,7 @@ class AffineParams(nn.Module):
 
 
 class Linear(nn.Module):
-    """`[..., in] -> [..., features]`."""
+    """Linear layer `[..., in] -> [..., features]`."""
 
     features: int
     layer: LayerSpec = LayerSpec()
@@ -70,8 +73,14 @@ class Conv(nn.Module):
     """2-D convolution `[B, H, W, C] -> [B, H', W', features]` with zero padding.
 
     Attributes:
-      groups: parts of the channels that do not see each other, in and out.
-      spectral: the kernel is divided by its spectral norm.
+      features: output channels.
+      size: height and width of the kernel.
+      stride: stride in both directions.
+      padding: pixels of padding on each side.
+      use_bias: whether there is a bias.
+      groups: number of groups of channels that are convolved separately.
+      spectral: whether the kernel is divided by its spectral norm.
+      layer: how the layer computes.
     """
 
     features: int
@@ -104,10 +113,17 @@ class Conv(nn.Module):
 
 
 def nearest_indices(size: int, new_size: int) -> np.ndarray:
-    """Source index of each of `new_size` positions: floor(i * size / new_size), in fp32.
+    """Returns the source index of each position of a nearest-neighbour resize.
 
-    PyTorch's nearest interpolation does this product in fp32; the rare sizes at which that differs
-    from exact arithmetic follow PyTorch.
+    The index is floor(i · size / new_size). As in PyTorch, the product is computed in fp32, which
+    differs from exact arithmetic at a few sizes.
+
+    Args:
+      size: number of source positions.
+      new_size: number of positions of the result.
+
+    Returns:
+      Source indices `[new_size]`, int32.
     """
     scale = np.float32(size) / np.float32(new_size)
     indices = np.floor(np.arange(new_size, dtype=np.float32) * scale).astype(np.int32)
@@ -115,7 +131,7 @@ def nearest_indices(size: int, new_size: int) -> np.ndarray:
 
 
 def nearest_resize(x: Array, size: tuple[int, int]) -> Array:
-    """Nearest resize of axes 1 and 2 (`[B, H, W, ...]`) to `size`, PyTorch's source indices."""
+    """Resizes `[B, H, W, ...]` to `[B, *size, ...]` by nearest neighbour, as PyTorch does."""
     for axis, new in zip((1, 2), size, strict=True):
         old = x.shape[axis]
         if new == old:
@@ -128,7 +144,11 @@ def nearest_resize(x: Array, size: tuple[int, int]) -> Array:
 
 
 def start_size(height: int, width: int, doublings: int) -> tuple[int, int]:
-    """Size of a generator's first map: the shorter side over 2^doublings, and in proportion."""
+    """Returns the size (height, width) of a generator's first map.
+
+    The shorter side of the image is divided by 2^doublings, rounded down. The longer side follows
+    in proportion, rounded.
+    """
     if width < height:
         w = width // 2**doublings
         return round(w * height / width), w
@@ -137,13 +157,21 @@ def start_size(height: int, width: int, doublings: int) -> tuple[int, int]:
 
 
 def sinusoidal_position(height: int, width: int, channels: int) -> np.ndarray:
-    """`[height, width, channels]` sinusoidal embedding of x and y in [-1, 1].
+    """Returns the sinusoidal embedding of pixel positions x and y in [-1, 1].
+
+    Args:
+      height: height of the map.
+      width: width of the map.
+      channels: channels of the embedding, divisible by 4.
+
+    Returns:
+      `[height, width, channels]`, float32.
 
     Raises:
       ValueError: channels is not divisible by 4.
     """
     if channels % 4:
-        raise ValueError(f"a position needs channels divisible by 4, got {channels}")
+        raise ValueError(f"a position embedding needs channels divisible by 4, got {channels}")
     frequency = 10000 ** (-np.arange(0, channels // 2, 2, dtype=np.float32) / (channels // 2))
     x = np.linspace(-1, 1, width, dtype=np.float32)[:, None] * frequency
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * frequency
@@ -155,7 +183,7 @@ def sinusoidal_position(height: int, width: int, channels: int) -> np.ndarray:
 
 
 def _normalize(x: Array, axes: Sequence[int]) -> Array:
-    """Zero mean, unit biased variance over `axes`, in fp32, eps 1e-5."""
+    """Normalizes to zero mean and unit (biased) variance over `axes`, in fp32 with eps 1e-5."""
     x32 = x.astype(jnp.float32)
     mean = x32.mean(axes, keepdims=True)
     centred = x32 - mean
@@ -164,25 +192,39 @@ def _normalize(x: Array, axes: Sequence[int]) -> Array:
 
 
 def instance_norm(x: Array) -> Array:
-    """Per sample and channel over H×W of `[B, H, W, C]`, no parameters."""
+    """Normalizes `[B, H, W, C]` over H and W, without parameters."""
     return _normalize(x, (1, 2))
 
 
 def layer_norm(x: Array) -> Array:
-    """Per sample over every other axis, no parameters."""
+    """Normalizes `[B, ...]` over all axes but the first, without parameters."""
     return _normalize(x, tuple(range(1, x.ndim)))
 
 
 class BatchNorm(nn.Module):
-    """Batch norm without affine parameters, statistics shared over the devices of `axis_name`.
+    """Batch norm without affine parameters.
 
-    As PyTorch's: eps 1e-5, running average weight 0.1, unbiased running variance.
+    As in PyTorch, eps is 1e-5, the running averages have momentum 0.1, and the running variance is
+    unbiased.
+
+    Attributes:
+      axis_name: mesh axis over which devices share their statistics, or None.
     """
 
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Normalizes a map.
+
+        Args:
+          x: `[B, H, W, C]`.
+          train: whether to use the statistics of the batch and to update the running averages.
+            Otherwise, the running averages are used.
+
+        Returns:
+          `[B, H, W, C]`.
+        """
         shape = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "variance", jnp.ones, shape)
@@ -204,10 +246,11 @@ class BatchNorm(nn.Module):
 
 
 def materialize(x: Array) -> Array:
-    """`x [..., D]` itself, computed once.
+    """Returns x `[..., D]` unchanged, and makes XLA compute it only once on CPUs.
 
-    XLA's CPU fusion recomputes cheap elementwise work in every consumer: through a chain of norms
-    that makes programs quadratic in depth, and slow to compile. A product ends the fusion.
+    XLA's CPU fusion recomputes cheap elementwise work in every consumer. Along a chain of norms,
+    the size of the program then grows with the square of the depth, and it is slow to compile. A
+    matrix product with the identity ends the fusion.
     """
     return jax.lax.platform_dependent(
         x, cpu=lambda x: x @ jnp.eye(x.shape[-1], dtype=x.dtype), default=lambda x: x
@@ -215,7 +258,7 @@ def materialize(x: Array) -> Array:
 
 
 class TokenNorm(nn.Module):
-    """Layer norm over tokens *and* channels of `[B, N, D]`, with `[N, D]` scale and bias."""
+    """Layer norm over both tokens and channels of `[B, N, D]`, with scale and bias `[N, D]`."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -226,7 +269,7 @@ class TokenNorm(nn.Module):
 
 
 def average_pool(image: Array) -> Array:
-    """3×3 average pool of `[B, H, W, C]`, stride 2, padding 1, padding not counted."""
+    """Average-pools `[B, H, W, C]`: 3×3, stride 2, padding 1, the padding not counted."""
     window, strides, padding = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
     total = jax.lax.reduce_window(image, 0.0, jax.lax.add, window, strides, padding)
     ones = np.ones((1, *image.shape[1:3], 1), np.float32)

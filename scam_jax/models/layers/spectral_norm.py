@@ -1,8 +1,8 @@
-"""Spectral norm: kernels divided by their greatest singular value (Miyato et al. 2018).
+"""Spectral norm: kernels divided by their largest singular value (Miyato et al. 2018).
 
-The estimates of the singular vectors are the collection `spectral`. Layers only read them: as they
-depend on the kernels alone, a training step advances those of a network all at once, before its
-passes, and evaluation leaves them as they are.
+The estimates of the singular vectors form the collection `spectral`. Layers only read them. They
+depend on the kernels alone, so a training step advances all estimates of a network at once, before
+its forward passes. Evaluation does not change them.
 """
 
 from collections.abc import Mapping
@@ -17,19 +17,30 @@ COLLECTION = "spectral"
 
 
 def normalized(module: nn.Module, kernel: Array) -> Array:
-    """The module's kernel `[k, k, C, D]` over σ = uᵀWv; u and v are its variables."""
+    """Divides a module's kernel by the estimate of its largest singular value, σ = uᵀWv.
+
+    Args:
+      module: the module that holds the variables u and v.
+      kernel: its kernel W, `[k, k, C, D]`.
+
+    Returns:
+      The normalized kernel, `[k, k, C, D]`.
+    """
     u = module.variable(COLLECTION, "u", jnp.zeros, kernel.shape[3:]).value
     v = module.variable(COLLECTION, "v", jnp.zeros, kernel.shape[:3]).value
-    # a sum of products, not a matrix product: those are less than fp32 on accelerators
+    # not a matrix product, which is less precise than fp32 on accelerators
     return kernel / jnp.sum(kernel * v[..., None] * u)
 
 
 def advance(params: Mapping[str, Any], spectral: Mapping[str, Any]) -> dict[str, Any]:
-    """One power iteration of every pair of vectors of a network.
+    """Runs one power iteration for every kernel of a network.
 
     Args:
-      params: of the network.
+      params: the network's parameters.
       spectral: its collection `spectral`.
+
+    Returns:
+      The new collection `spectral`.
     """
     if "u" not in spectral:
         return {name: advance(params[name], tree) for name, tree in spectral.items()}

@@ -1,7 +1,8 @@
 """Masked attention between pixels and latents (paper, sections 3.1 and 3.2).
 
-Where a map has more pixels than there are latents, all linear layers are folded into the latents:
-exact, and no pixel is ever projected. Pixels and latents of different labels never meet.
+Pixels and latents of different labels never interact. If a map has more pixels than there are
+latents, all linear layers are folded into the latents, so no pixel is projected. The result is the
+same.
 """
 
 from collections.abc import Sequence
@@ -12,23 +13,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from scam_jax.models.layers.primitives import AffineParams, Array, LayerSpec, TokenNorm, leaky_relu
-from scam_jax.models.scam import regions as by_label
-from scam_jax.models.scam.regions import LatentLayout, Regions
+from scam_jax.models.scam import regions as region_ops
+from scam_jax.models.scam.latent_layout import LatentLayout
+from scam_jax.models.scam.regions import Regions
 
 MASKED_LOGIT = -1e4
 
 
 def same_label(to_labels: Array, from_labels: Array) -> Array:
-    """Attention mask `[B, T, F]` of label numbers `[B, T]` (or `[1, T]`) and `[B, F]`."""
+    """Returns the attention mask between tokens of the same label.
+
+    Args:
+      to_labels: labels of the tokens that attend, `[B, T]` or `[1, T]`.
+      from_labels: labels of the tokens that they attend to, `[B, F]` or `[1, F]`.
+
+    Returns:
+      bool `[B, T, F]`.
+    """
     return to_labels[:, :, None] == from_labels[:, None, :]
 
 
 class MaskedAttention(nn.Module):
-    """Attention of some tokens over others where a mask or their labels allow.
+    """Multi-head attention restricted by a mask or by the labels of the tokens.
 
     Attributes:
       width: attention width A, split among the heads.
-      num_heads: heads.
+      num_heads: number of heads H.
+      layer: how the layers compute.
     """
 
     width: int
@@ -42,10 +53,11 @@ class MaskedAttention(nn.Module):
         self.out = AffineParams(self.layer)
 
     def _heads(self, x: Array) -> Array:
+        """Splits the last axis among the heads: `[..., A]` to `[..., H, A/H]`."""
         return x.reshape(*x.shape[:-1], self.num_heads, self.width // self.num_heads)
 
     def _params(self, to: Array, from_: Array):
-        """Kernels and biases of query, key, value and out."""
+        """Returns the (kernel, bias) pairs of query, key, value and out."""
         to, from_ = to.shape[-1], from_.shape[-1]
         return (
             self.query(to, self.width),
@@ -55,22 +67,31 @@ class MaskedAttention(nn.Module):
         )
 
     def _scale(self, x: Array) -> Array:
+        """Divides by the square root of the width of a head."""
         return x / np.float32(np.sqrt(self.width // self.num_heads)).astype(x.dtype)
 
     def _is_recorded(self) -> bool:
-        """Whether the weights between pixels and latents are asked for, to be drawn."""
+        """Returns whether the caller collects the attention weights, in order to draw them."""
         return self.is_mutable_collection("intermediates")
 
     def _record(self, regions: Regions, weights: Array) -> None:
-        """Keeps weights `[B, P, K·H]` as `[B, h, w, K]`, the mean over heads."""
+        """Stores weights `[B, P, K·H]` as `[B, h, w, K]`, averaged over the heads."""
         maps = weights.astype(jnp.float32).reshape(len(weights), *regions.size, -1, self.num_heads)
         self.sow("intermediates", "weights", maps.mean(-1))
 
     def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
-        """As written down: `to [B, T, D_to]`, `from [B, F, D_from]` to `[B, T, D_to]`.
+        """Computes attention with an explicit mask, as in the paper.
 
-        A logit that `mask [B, T, F]` forbids *becomes* -10⁴: a row with nothing allowed attends
-        uniformly to everything. The softmax is in fp32.
+        Forbidden logits are replaced by -10⁴, so a token that may attend to nothing attends
+        uniformly to everything. The softmax is computed in fp32.
+
+        Args:
+          to: tokens that attend, `[B, T, D_to]`.
+          from_: tokens that they attend to, `[B, F, D_from]`.
+          mask: bool `[B, T, F]`, True where attention is allowed.
+
+        Returns:
+          `[B, T, D_to]`.
         """
         to, from_ = to.astype(self.layer.dtype), from_.astype(self.layer.dtype)
         query, key, value, (out_kernel, out_bias) = self._params(to, from_)
@@ -82,7 +103,15 @@ class MaskedAttention(nn.Module):
         return averages.reshape(*averages.shape[:2], self.width) @ out_kernel + out_bias
 
     def among_latents(self, latents: Array, layout: LatentLayout) -> Array:
-        """Latents `[B, N, S]` attend to those of their own label: `[B, N, S]`."""
+        """Lets each latent attend to the latents of its label.
+
+        Args:
+          latents: `[B, N, S]`.
+          layout: the order of the latents.
+
+        Returns:
+          `[B, N, S]`.
+        """
         slots = layout.to_slots(latents)
         batch, labels, count = slots.shape[:3]
         mask = np.broadcast_to(layout.filled[:, None], (batch, labels, count, count))
@@ -93,35 +122,44 @@ class MaskedAttention(nn.Module):
     def gather(
         self, latents: Array, pixels: Array, regions: Regions, layout: LatentLayout
     ) -> Array:
-        """Latents `[B, N, S]` attend to their label's `pixels [B, P, C]`: `[B, N, S]`.
+        """Lets each latent attend to the pixels of its label.
 
-        The latents of a label without pixels attend uniformly to all.
+        The latents of a label without pixels attend uniformly to all pixels.
+
+        Args:
+          latents: `[B, N, S]`.
+          pixels: `[B, P, C]`.
+          regions: regions of the pixels.
+          layout: the order of the latents.
+
+        Returns:
+          `[B, N, S]`.
         """
         if pixels.shape[1] <= latents.shape[1] and not self._is_recorded():
             return self(latents, pixels, same_label(layout.owners[None], regions.labels))
         latents, pixels = latents.astype(self.layer.dtype), pixels.astype(self.layer.dtype)
         query, (key_kernel, _), (kernel, bias), out = self._params(latents, pixels)
         queries = self._scale(self._heads(_affine(latents, query)))
-        # the key's bias adds the same to all of a latent's logits, and so nothing to its softmax
+        # the key's bias shifts all logits of a latent equally, which the softmax ignores
         folded = jnp.einsum("bnhd,chd->bnhc", queries, self._heads(key_kernel))
         averages = self._averages(pixels, regions, layout, folded)
         values = jnp.einsum("bnhc,chd->bnhd", averages, self._heads(kernel)) + self._heads(bias)
         return _affine(values.reshape(*values.shape[:2], self.width), out)
 
     def _averages(self, pixels, regions, layout, queries) -> Array:
-        """Pixels averaged by the softmax over a label's pixels, for each `queries [B, N, H, C]`."""
+        """Averages the pixels of a label by softmax, for each of the queries `[B, N, H, C]`."""
         slots = layout.to_slots(queries)
-        logits = by_label.scores(
+        logits = region_ops.scores(
             regions, pixels, slots.reshape(*slots.shape[:2], -1, slots.shape[-1])
         )
-        top = by_label.highest(regions, logits)
+        top = region_ops.highest(regions, logits)
         top = jnp.where(jnp.isfinite(top), top, 0)
-        weights = jnp.exp(logits - by_label.spread(regions, top)).astype(pixels.dtype)
-        sums = by_label.collect(regions, weights, pixels)
-        counts = by_label.total(regions, weights)[..., None]
+        weights = jnp.exp(logits - region_ops.spread(regions, top)).astype(pixels.dtype)
+        sums = region_ops.collect(regions, weights, pixels)
+        counts = region_ops.total(regions, weights)[..., None]
         present = counts > 0
         if self._is_recorded():
-            share = by_label.spread(regions, 1 / jnp.where(present, counts, 1)[..., 0])
+            share = region_ops.spread(regions, 1 / jnp.where(present, counts, 1)[..., 0])
             self._record(regions, weights * share)
         uniform = pixels.mean(1, dtype=jnp.float32)[:, None, None]
         averages = jnp.where(present, sums / jnp.where(present, counts, 1), uniform)
@@ -135,9 +173,17 @@ class MaskedAttention(nn.Module):
         layout: LatentLayout,
         then: Sequence[tuple[Array, Array]],
     ) -> list[Array]:
-        """`pixels [B, P, C]` attend to the latents `[B, N, S]` of their label: each `[B, P, E]`.
+        """Lets each pixel attend to the latents of its label, then applies linear layers.
 
-        `then` has the kernel `[C, E]` and bias `[E]` of each linear layer that the output goes to.
+        Args:
+          pixels: `[B, P, C]`.
+          latents: `[B, N, S]`.
+          regions: regions of the pixels.
+          layout: the order of the latents.
+          then: kernel `[C, E]` and bias `[E]` of each linear layer to apply to the result.
+
+        Returns:
+          The output of each layer in `then`, `[B, P, E]`.
         """
         if pixels.shape[1] <= latents.shape[1] and not self._is_recorded():
             mask = same_label(regions.labels, layout.owners[None])
@@ -149,7 +195,7 @@ class MaskedAttention(nn.Module):
         folded = jnp.einsum("bnhd,chd->bnhc", keys, self._heads(query_kernel))
         constant = jnp.einsum("bnhd,hd->bnh", keys, self._heads(query_bias))
         weights = self._weights(pixels, regions, layout, folded, constant)
-        # each head's weights sum to one: every head's values carry their share of the biases
+        # the weights of each head sum to one, so the values of each head carry 1/H of the biases
         share = 1 / self.num_heads
         values = self._heads(_affine(latents, value))
         out_kernel = out[0].reshape(*values.shape[-2:], -1)
@@ -158,18 +204,18 @@ class MaskedAttention(nn.Module):
         def mixed(kernel, bias):
             table = layout.to_slots(values @ kernel + share * bias)
             table = table.reshape(*table.shape[:2], -1, table.shape[-1])
-            return by_label.mix(regions, weights, table)
+            return region_ops.mix(regions, weights, table)
 
         return [mixed(*layer) for layer in then]
 
     def _weights(self, pixels, regions, layout, keys, constant) -> Array:
-        """Softmax of pixels over the latents of their label, `[B, P, K·H]` in fp32."""
+        """Returns the softmax over the latents of each pixel's label, `[B, P, K·H]`, float32."""
         slots = layout.to_slots(keys)
         constant = layout.to_slots(constant.astype(jnp.float32))
         constant = jnp.where(layout.filled[..., None], constant, MASKED_LOGIT)
         flat = (*slots.shape[:2], -1)
-        logits = by_label.scores(regions, pixels, slots.reshape(*flat, slots.shape[-1]))
-        logits = logits + by_label.spread(regions, constant.reshape(flat))
+        logits = region_ops.scores(regions, pixels, slots.reshape(*flat, slots.shape[-1]))
+        logits = logits + region_ops.spread(regions, constant.reshape(flat))
         per_head = logits.reshape(*logits.shape[:2], -1, self.num_heads)
         weights = jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
         if self._is_recorded():
@@ -183,10 +229,15 @@ def _affine(x: Array, params: tuple[Array, Array]) -> Array:
 
 
 class MaskedTransformer(nn.Module):
-    """Masked attention and a two-layer MLP, each added to its input and normalised.
+    """Masked attention, then a two-layer MLP, each added to its input and normalized.
 
-    `[B, N, D]` to `[B, N, D]`. The norms are over tokens and channels together; the MLP ends in an
-    activation.
+    The norms are over tokens and channels together. The MLP ends in an activation. All methods map
+    `[B, N, D]` to `[B, N, D]`.
+
+    Attributes:
+      width: attention width A, split among the heads.
+      num_heads: number of heads H.
+      layer: how the layers compute.
     """
 
     width: int
@@ -199,17 +250,17 @@ class MaskedTransformer(nn.Module):
         self.mlp_1, self.mlp_2 = AffineParams(self.layer), AffineParams(self.layer)
 
     def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
-        """`to [B, N, D]` attends to `from [B, F, D_from]` where `mask [B, N, F]` allows."""
+        """Applies attention with an explicit mask, see `MaskedAttention`."""
         return self._finish(to, self.attention(to, from_, mask))
 
     def among_latents(self, latents: Array, layout: LatentLayout) -> Array:
-        """Latents attend to those of their own label."""
+        """Lets each latent attend to the latents of its label, see `MaskedAttention`."""
         return self._finish(latents, self.attention.among_latents(latents, layout))
 
     def gather(
         self, latents: Array, pixels: Array, regions: Regions, layout: LatentLayout
     ) -> Array:
-        """Latents attend to the pixels `[B, P, C]` of their label."""
+        """Lets each latent attend to the pixels of its label, see `MaskedAttention`."""
         return self._finish(latents, self.attention.gather(latents, pixels, regions, layout))
 
     def _finish(self, to: Array, attended: Array) -> Array:

@@ -18,31 +18,35 @@ from scam_jax.models.layers.primitives import (
     sinusoidal_position,
 )
 from scam_jax.models.scam.attention import MaskedTransformer
-from scam_jax.models.scam.regions import LatentLayout, find_regions
+from scam_jax.models.scam.latent_layout import LatentLayout
+from scam_jax.models.scam.regions import find_regions
 
 
 class SATEncoder(nn.Module):
-    """Image `[B, H, W, 3]` in [-1, 1] and labels `[B, H, W]` to latents `[B, N, S]`.
+    """Encodes an image and its label map as several latents per label.
 
-    N is background_latents + (num_labels - 1) * latents_per_label, the background's first, then
-    each label's. A latent sees only its label's pixels and, in self-attention, latents.
+    There are N = background_latents + (num_labels - 1) · latents_per_label latents: those of the
+    background first, then those of each further label. A latent attends only to the pixels of its
+    label and, in self-attention, to the latents of its label.
 
     Attributes:
-      num_labels: labels L, 0 is the background.
-      latents_per_label: latents k of each label but the background.
-      background_latents: latents k0 of label 0.
-      latent_dim: latent width S.
+      num_labels: number of labels L; label 0 is the background.
+      latents_per_label: number of latents k of each label but the background.
+      background_latents: number of latents k0 of the background.
+      latent_dim: width S of a latent.
       attention_dim: attention width A.
-      num_blocks: blocks; block i ≥ 1 sees the image at 1/2^i of its size.
-      num_heads: attention heads.
-      position_dim: channels of the position that is concatenated to the image.
+      num_blocks: number of blocks. Block i ≥ 1 sees the image at 1/2^i of its size.
+      num_heads: number of attention heads.
+      position_dim: channels of the position embedding that is concatenated to the image.
       conv_features: nf; the map of block i has nf·2^i channels.
-      use_self_attention: latents attend to each other after every block.
-      image_conv: False: every block attends to the image itself.
-      reverse_conv: the blocks take the maps coarse to fine.
-      use_vae: return a `Gaussian`, a linear layer per latent, instead of an array.
-      latents: 'learned'; 'fixed_random', drawn once; or 'random', drawn for every example from
-        `keys`.
+      use_self_attention: whether latents attend to each other after every block.
+      image_conv: whether the blocks attend to maps of a convolutional network. If False, every
+        block attends to the image itself.
+      reverse_conv: whether the blocks take the maps from coarse to fine.
+      use_vae: whether a linear layer per latent turns the result into a `Gaussian`.
+      latents: initial latents: 'learned', 'fixed_random' (drawn once) or 'random' (drawn from
+        `keys` for every example).
+      layer: how the layers compute.
     """
 
     num_labels: int
@@ -63,6 +67,16 @@ class SATEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, labels: Array, keys: Array | None = None) -> Array | Gaussian:
+        """Encodes images.
+
+        Args:
+          image: `[B, H, W, 3]` in [-1, 1].
+          labels: `[B, H, W]` integers below num_labels.
+          keys: PRNG keys `[B]`, needed if `latents` is 'random'.
+
+        Returns:
+          Latents `[B, N, S]`, or a `Gaussian` of them.
+        """
         layout = self._layout()
         latents = self._initial_latents(image.shape[0], len(layout.owners), keys)
         maps = self._maps(image)
@@ -83,7 +97,7 @@ class SATEncoder(nn.Module):
         shape = (count, self.latent_dim)
         if self.latents == "random":
             if keys is None:
-                raise ValueError("latents='random' needs `keys`, one PRNG key an example")
+                raise ValueError("latents='random' needs `keys`, one PRNG key per example")
             return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         if self.latents == "learned":
             value = self.param("latents", declare, shape)
@@ -92,7 +106,7 @@ class SATEncoder(nn.Module):
         return jnp.broadcast_to(value, (batch, *shape))
 
     def _maps(self, image: Array) -> list[Array]:
-        """What each block attends to, each `[B, h, w, C]`, position included."""
+        """Returns one map `[B, h, w, C]` per block to attend to, with position embedding."""
         position = sinusoidal_position(*image.shape[1:3], self.position_dim)
         position = jnp.broadcast_to(position, (image.shape[0], *position.shape))
         maps = [jnp.concatenate([image, position.astype(image.dtype)], axis=-1)]
@@ -113,7 +127,7 @@ class SATEncoder(nn.Module):
         return Gaussian(*jnp.split(both, 2, axis=-1))
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Latents of the labels that are taken, bool `[L]`, from the subject, else the target's."""
+        """Mixes two images' latents: labels in `from_subject`, bool `[L]`, take the subject's."""
         take = from_subject[self._layout().owners][:, None]
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 

@@ -1,35 +1,15 @@
-"""SCAM: several latents a label, exchanged with the image by masked attention (ECCV 2022)."""
+"""SCAM (ECCV 2022): several latents per label, which exchange information with the image."""
 
-import flax.linen as nn
 from ml_collections import ConfigDict
 
-from scam_jax.models.family import Common, Family
+from scam_jax.models.family import Family
 from scam_jax.models.layers.primitives import start_size
 from scam_jax.models.scam.sat_encoder import SATEncoder
 from scam_jax.models.scam.scam_generator import SCAMGenerator
 
 
-def _build(model: ConfigDict, common: Common) -> tuple[nn.Module, nn.Module]:
-    shared = dict(
-        num_labels=common.num_labels,
-        latents_per_label=model.latents_per_label,
-        background_latents=model.background_latents,
-        attention_dim=model.attention_dim,
-    )
-    encoder = SATEncoder(
-        latent_dim=model.latent_dim, layer=common.encoder_layer, **shared, **model.encoder
-    )
-    generator = SCAMGenerator(
-        batch_axis=common.batch_axis,
-        rematerialize=common.rematerialize,
-        layer=common.generator_layer,
-        **shared,
-        **model.generator,
-    )
-    return encoder, generator
-
-
 def _faults(config: ConfigDict) -> list[tuple[str, str]]:
+    """Returns a (key, remedy) pair for each value that SCAM cannot use."""
     model, encoder, generator = config.model, config.model.encoder, config.model.generator
     size = config.data.height, config.data.width
     heads = f"must divide model.attention_dim = {model.attention_dim}"
@@ -40,15 +20,15 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
         "model.generator.num_heads": (model.attention_dim % generator.num_heads == 0, heads),
         "model.encoder.position_dim": (
             encoder.position_dim % 4 == 0,
-            "a position needs channels divisible by 4",
+            "a position embedding needs channels divisible by 4",
         ),
         "model.encoder.conv_features": (
             encoder.conv_features % 2 == 0 or not with_maps,
-            "its double carries a position: use an even number",
+            "a position embedding needs twice this number divisible by 4: use an even number",
         ),
         "model.generator.features": (
             generator.features % 4 == 0,
-            "every map carries a position: use a number divisible by 4",
+            "every map has a position embedding: use a number divisible by 4",
         ),
         "model.generator.num_up_layers": (
             min(start_size(*size, generator.num_up_layers)) >= 1,
@@ -63,34 +43,9 @@ def _faults(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 FAMILY = Family(
-    build=_build,
-    shared={
-        "latents_per_label": 8,
-        "background_latents": 8,
-        "latent_dim": 256,
-        "attention_dim": 256,
-    },
-    encoder={
-        "num_blocks": 7,
-        "num_heads": 1,
-        "position_dim": 40,
-        "conv_features": 16,
-        "use_self_attention": True,
-        "image_conv": True,
-        "reverse_conv": False,
-        "use_vae": False,
-        "latents": "learned",
-    },
-    generator={
-        "features": 64,
-        "num_up_layers": 6,
-        "num_heads": 1,
-        "attention": "duplex",
-        "architecture": "skip",
-        "norm": "instance",
-        "mask_adain_layers": 0,
-        "add_noise": True,
-    },
+    SATEncoder,
+    SCAMGenerator,
+    shared_keys=("latents_per_label", "background_latents", "latent_dim", "attention_dim"),
     variational=lambda model: model.encoder.use_vae,
     faults=_faults,
     batch_norm=lambda model: model.generator.norm == "batch",

@@ -1,4 +1,4 @@
-"""The SCAM generator: labels and latents to an image (paper, section 3.2)."""
+"""The SCAM generator, from labels and latents to an image (paper, section 3.2)."""
 
 import itertools
 
@@ -24,20 +24,28 @@ from scam_jax.models.layers.primitives import (
     start_size,
 )
 from scam_jax.models.scam.attention import MaskedAttention, MaskedTransformer, same_label
-from scam_jax.models.scam.regions import LatentLayout, Regions, find_regions
+from scam_jax.models.scam.latent_layout import LatentLayout
+from scam_jax.models.scam.regions import Regions, find_regions
 
 NORMS = ("instance", "layer", "batch")
 
 
 class Modulation(nn.Module):
-    """Resizes `x` to `[B, h, w, C]`, normalises, scales and shifts pixels by their label's latents.
+    """Modulates a map by the latents of each pixel's label.
 
-    With noise `[B, h·w]`, learned per-channel amounts of it are added. Returns the modulated map,
-    activated, and the latents: updated from the map if duplex.
+    Computes (1 + γ)·norm(x) + β, with γ and β from attention of the pixels to the latents.
 
     Attributes:
-      duplex: the latents first attend to the map; else they pass through two linear layers.
-      mask_adain: γ and β are blended with those of a `LabelMapEncoder` of the attention mask.
+      layout: the order of the latents.
+      attention_dim: attention width A.
+      num_heads: number of attention heads.
+      norm: 'instance', 'layer' or 'batch'.
+      duplex: whether the latents first attend to the map. If False, they pass through two linear
+        layers instead.
+      mask_adain: whether γ and β are blended with those that a `LabelMapEncoder` computes from the
+        attention mask.
+      batch_axis: mesh axis over which batch norm shares its statistics.
+      layer: how the layers compute.
     """
 
     layout: LatentLayout
@@ -59,6 +67,19 @@ class Modulation(nn.Module):
         noise: Array | None,
         train: bool,
     ) -> tuple[Array, Array]:
+        """Resizes and modulates a map.
+
+        Args:
+          x: map `[B, h', w', C]`.
+          size: height h and width w of the result.
+          latents: `[B, N, S]`.
+          regions: regions of the label maps at `size`.
+          noise: `[B, h·w]`, added with a learned scale per channel, or None.
+          train: whether batch norm uses and updates the statistics of the batch.
+
+        Returns:
+          The modulated and activated map `[B, h, w, C]`, and the updated latents `[B, N, S]`.
+        """
         normalized = self._norm(x, size, train)
         x = nearest_resize(x, size)
         batch, channels = x.shape[0], x.shape[-1]
@@ -76,6 +97,7 @@ class Modulation(nn.Module):
         return leaky_relu(y), latents
 
     def _update(self, latents: Array, pixels: Array, regions: Regions) -> Array:
+        """Updates the latents `[B, N, S]`, from the pixels if duplex."""
         if self.duplex:
             transformer = MaskedTransformer(
                 self.attention_dim, self.num_heads, self.layer, name="image_to_latent"
@@ -85,7 +107,7 @@ class Modulation(nn.Module):
         return Linear(latents.shape[-1], self.layer, name="latent_mlp_2")(hidden)
 
     def _gamma_beta(self, pixels: Array, latents: Array, regions: Regions) -> list[Array]:
-        """γ and β `[B, h·w, C]`."""
+        """Returns γ and β, each `[B, h·w, C]`, from attention of the pixels to the latents."""
         attention = MaskedAttention(
             self.attention_dim, self.num_heads, self.layer, name="latent_to_image"
         )
@@ -95,6 +117,7 @@ class Modulation(nn.Module):
         return attention.look_up(pixels, latents, regions, self.layout, then)
 
     def _blend(self, gamma: Array, beta: Array, regions: Regions) -> tuple[Array, Array]:
+        """Blends γ and β with those of the attention mask."""
         mask_map = same_label(regions.labels, self.layout.owners[None])
         mask_map = mask_map.reshape(*gamma.shape[:3], -1).astype(gamma.dtype)
         encoder = LabelMapEncoder(gamma.shape[-1], layer=self.layer, name="label_map_encoder")
@@ -103,38 +126,41 @@ class Modulation(nn.Module):
         return blend((gamma, beta), encoder(mask_map))
 
     def _norm(self, x: Array, size: tuple[int, int], train: bool) -> Array:
-        """The map at `size`, normalised."""
+        """Returns the map, resized to `size` and normalized."""
         if self.norm == "batch":
             return BatchNorm(self.batch_axis, name="batch_norm")(nearest_resize(x, size), train)
         norm = {"instance": instance_norm, "layer": layer_norm}[self.norm]
         if all(new % old == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
-            # every pixel repeated as often as any other: mean and variance stay
+            # each pixel is repeated equally often, so mean and variance stay the same
             return nearest_resize(norm(x), size)
         return norm(nearest_resize(x, size))
 
 
 class SCAMGenerator(nn.Module):
-    """Labels `[B, H, W]` and latents `[B, N, S]` to an image `[B, H, W, 3]` in [-1, 1].
+    """Generates an image from labels and latents.
 
     Attributes:
-      num_labels, latents_per_label, background_latents: as the encoder's.
+      num_labels, latents_per_label, background_latents: see `SATEncoder`.
       attention_dim: attention width A.
       features: nf, channels after the last block.
-      num_up_layers: U, doublings; at least 4.
-      num_heads: attention heads.
-      attention: 'duplex', the latents that a modulation returns go to the next one; or 'simplex'.
-      architecture: 'skip', every block adds to a running image; or 'resnet'.
+      num_up_layers: U, number of blocks, at least 4. Each doubles the size.
+      num_heads: number of attention heads.
+      attention: 'duplex' lets the latents attend to the map in each modulation and passes them from
+        block to block; 'simplex' starts every block with the encoder's latents.
+      architecture: 'skip' adds the output of every block to a running image; 'resnet' gives the
+        blocks residual connections and makes an image of the last output alone.
       norm: 'instance', 'layer' or 'batch'.
-      mask_adain_layers: up layers whose γ, β are blended with a conv encoder's of the mask.
-      add_noise: noise in the modulations, drawn from `keys` at test time too.
+      mask_adain_layers: number of blocks, from the first, with `Modulation.mask_adain` set.
+      add_noise: whether modulations add noise, drawn from `keys`, at test time too.
       batch_axis: mesh axis over which batch norm shares its statistics.
-      rematerialize: the backward pass computes modulations anew, instead of having them kept.
+      rematerialize: whether the backward pass recomputes the modulations instead of storing them.
+      layer: how the layers compute.
     """
 
     num_labels: int
-    latents_per_label: int = 8
-    background_latents: int = 8
-    attention_dim: int = 256
+    latents_per_label: int
+    background_latents: int
+    attention_dim: int
     features: int = 64
     num_up_layers: int = 6
     num_heads: int = 1
@@ -149,13 +175,24 @@ class SCAMGenerator(nn.Module):
 
     @property
     def last_layer(self) -> str:
-        """The layer whose gradients balance the losses, see `losses.adaptive_gan`."""
+        """Name of the layer where the adaptive GAN weight compares gradients."""
         return f"block_{self.num_up_layers - 1}_rgb_conv"
 
     @nn.compact
     def __call__(
         self, labels: Array, latents: Array, keys: Array | None = None, train: bool = False
     ) -> Array:
+        """Generates images.
+
+        Args:
+          labels: `[B, H, W]` integers below num_labels.
+          latents: `[B, N, S]`.
+          keys: PRNG keys `[B]`, needed if `add_noise` is set.
+          train: whether batch norm uses and updates the statistics of the batch.
+
+        Returns:
+          Images `[B, H, W, 3]` in [-1, 1], float32.
+        """
         sizes = self._sizes(*labels.shape[1:3])
         regions = [find_regions(nearest_resize(labels, size), self.num_labels) for size in sizes]
         noise = self._noise(keys, sizes)
@@ -175,21 +212,22 @@ class SCAMGenerator(nn.Module):
         return jnp.tanh(running.astype(jnp.float32))
 
     def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Size of the first map and of each block's output; the last is the image's."""
+        """Returns the sizes of the first map and of every block's output, the image's last."""
         h, w = start_size(height, width, self.num_up_layers)
         doubled = [(h * 2**i, w * 2**i) for i in range(self.num_up_layers)]
         return [*doubled, (height, width)]
 
     def _noise(self, keys: Array | None, sizes: list[tuple[int, int]]) -> list[list[Array | None]]:
-        """Noise `[B, h·w]` of each block's modulations: one draw an example, cut in pieces.
+        """Draws the noise `[B, h·w]` of each block's modulations.
 
-        An example's draw depends neither on its batch nor on the number of devices.
+        There is one draw per example, which is cut into pieces. It depends neither on the batch nor
+        on the number of devices.
         """
         modulations = 3 if self.architecture == "resnet" else 2
         if not self.add_noise:
             return [[None] * modulations] * self.num_up_layers
         if keys is None:
-            raise ValueError("add_noise needs `keys`, one PRNG key an example")
+            raise ValueError("add_noise needs `keys`, one PRNG key per example")
         pixels = [h * w for h, w in sizes]
         counts = [[a] + [b] * (modulations - 1) for a, b in itertools.pairwise(pixels)]
         flat = [count for block in counts for count in block]
@@ -201,7 +239,7 @@ class SCAMGenerator(nn.Module):
         return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
 
     def _modulation(self, name: str, i: int, *, duplex: bool) -> Modulation:
-        # size and train are static
+        # arguments 2 and 6, size and train, are static
         cls = nn.remat(Modulation, static_argnums=(2, 6)) if self.rematerialize else Modulation
         return cls(
             layout=self._layout(),
@@ -216,7 +254,7 @@ class SCAMGenerator(nn.Module):
         )
 
     def _block(self, i, x, new_size, latents, regions, noise, train) -> tuple[Array, Array]:
-        """Block i: a map `[B, h, w, C]` to `[B, *new_size, C']`, and the latents after it."""
+        """Applies block i: maps `[B, h, w, C]` to `[B, *new_size, C']` and updates the latents."""
         channels = self.features * 2 ** min(4, max(0, self.num_up_layers - 1 - i))
         small, large = regions[i], regions[i + 1]
 
@@ -239,6 +277,7 @@ class SCAMGenerator(nn.Module):
         return d, new_latents
 
     def _to_rgb(self, i, x, latents, regions, train, *, plain: bool) -> Array:
+        """Maps the output of block i to RGB, modulated first unless it is plain."""
         if not plain:
             modulation = self._modulation("rgb_mod", i, duplex=False)
             x, _ = modulation(x, x.shape[1:3], latents, regions, None, train)

@@ -1,41 +1,33 @@
-"""Checks photos and label maps of one's own before training: what there is, and all its faults.
+"""The text and the picture of a report."""
 
-    python -m data.check DIRECTORY [--label_map='0|1,2|*'] [--num_labels=N] [--output=check.png]
-
-DIRECTORY is laid out as data/folder.py says. A report goes to standard output, a picture of samples
-to --output. The exit status is 0 without faults, 1 with faults, 2 if nothing could be checked.
-"""
-
-import argparse
 import collections
 import os
-import pathlib
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data.checker.findings import Report, Split, check, flags
+from data.checker.findings import Report, Split, label_flags
 from scam_jax import images
 from scam_jax.inference import photos
 
+# Sizes in pixels.
 _TILE, _GAP, _LINE, _LEGEND_ENTRY = 192, 4, 20, 56
-_SHOWN = 5
+_SIZES_SHOWN = 5
 
 
 def draw(report: Report) -> np.ndarray:
-    """Samples as photo, labels and both, each with its number, and the labels' colours.
+    """Draws the numbered samples (photo, labels and both blended) and the colours of the labels.
 
     Args:
-        report: what a check found, with at least one sample.
+      report: the report of a check, with at least one sample.
 
     Returns:
-        The picture, uint8 `[H, W, 3]`.
+      The picture, uint8 `[H, W, 3]`.
 
     Raises:
-        ValueError: a sample cannot be read any more.
+      ValueError: a sample can no longer be read.
     """
     num_labels, strips, occurring = report.label_map.num_labels, [], set()
     for number, (split, name) in enumerate(report.samples, start=1):
@@ -43,7 +35,7 @@ def draw(report: Report) -> np.ndarray:
         image, labels = photos.read_pair(*pair, report.label_map)
         occurring |= set(np.unique(labels))
         strip = images.grid([_tiles(image, labels, num_labels)], _GAP)
-        # The font has ASCII alone; the report has the names as they are.
+        # The font has only ASCII characters; the text of the report shows the full name.
         title = f"{number}  {split}/{name}".encode("ascii", "replace").decode()
         strips.append(np.concatenate([_text_line(title, strip.shape[1]), strip]))
     columns = min(2, len(strips))
@@ -87,17 +79,22 @@ def _legend(labels: Sequence[int], num_labels: int, width: int) -> np.ndarray:
 
 
 def describe(report: Report, output: os.PathLike) -> str:
-    """The report as text; `output` is where the picture of its samples lies, if it has any."""
+    """Returns the report as text.
+
+    Args:
+      report: the report of a check.
+      output: path of the picture, which exists if the report has samples.
+    """
     splits = report.splits
     lines = ["Pairs"]
     for name, split in splits.items():
         lines.append(f"  {name:12}{split.num_pairs:>8} ({len(split.usable)} usable)")
     sizes = sum((split.sizes for split in splits.values()), collections.Counter())
     lines += ["", "Sizes of photos, height×width"]
-    lines += [f"  {h}×{w}: {count}" for (h, w), count in sizes.most_common(_SHOWN)]
-    if len(sizes) > _SHOWN:
-        others = sizes.total() - sum(count for _, count in sizes.most_common(_SHOWN))
-        lines.append(f"  {len(sizes) - _SHOWN} other sizes: {others}")
+    lines += [f"  {h}×{w}: {count}" for (h, w), count in sizes.most_common(_SIZES_SHOWN)]
+    if len(sizes) > _SIZES_SHOWN:
+        others = sizes.total() - sum(count for _, count in sizes.most_common(_SIZES_SHOWN))
+        lines.append(f"  {len(sizes) - _SIZES_SHOWN} other sizes: {others}")
     lines += ["", "Labels of usable pairs: share of pixels, photos that contain it"]
     lines += _label_table(splits)
     for title, entries in (("Warnings", report.warnings), ("Faults", report.faults)):
@@ -123,51 +120,11 @@ def _verdict(report: Report) -> str:
     if report.faults:
         count = f"{len(report.faults)} fault{'s' * (len(report.faults) > 1)}"
         if all(split.num_pairs == len(split.usable) for split in report.splits.values()):
-            return f"{count}: mend them."
+            return f"{count}: fix them."
         return (
-            f"{count}: mend them, or set --config.data.skip_bad_files=True to train without the "
+            f"{count}: fix them, or set --config.data.skip_bad_files=True to train without the "
             "files that cannot be read."
         )
-    labels = flags(report.label_map.text, report.label_map.num_labels)
+    flags = label_flags(report.label_map.text, report.label_map.num_labels)
     directory = shlex.quote(str(report.directory))
-    return f"No faults: train with --config.data.directory={directory} {labels}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Checks the folder that the command line names; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m data.check", description=__doc__.splitlines()[0])
-    parser.add_argument("directory", help="folder of train, test and maybe validation")
-    parser.add_argument("--label_map", default="", help="as config.data.label_map")
-    parser.add_argument("--num_labels", type=int, help="as config.data.num_labels")
-    parser.add_argument("--output", type=pathlib.Path, default="check.png", help="picture, PNG")
-    arguments = parser.parse_args(argv)
-    try:
-        _require_writable(arguments.output)
-        report = check(arguments.directory, arguments.label_map, arguments.num_labels)
-        if report.samples:
-            images.save(arguments.output, draw(report))
-    except (OSError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    print(describe(report, arguments.output))
-    return 1 if report.faults else 0
-
-
-def _require_writable(output: pathlib.Path) -> None:
-    """Raises before anything is read, not after."""
-    if output.suffix.lower() != ".png":
-        raise ValueError(f"--output={output}: must end in .png")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not output.exists()
-        output.open("ab").close()
-        if is_new:
-            output.unlink()
-    except OSError as error:
-        raise OSError(f"cannot write --output={output} ({error.strerror}): name another") from error
-
-
-if __name__ == "__main__":
-    # File names need not be text.
-    sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(main())
+    return f"No faults: train with --config.data.directory={directory} {flags}"

@@ -1,4 +1,4 @@
-"""What the TFDS builders have in common that prepare photos and label maps the user downloaded."""
+"""The base class of TFDS builders of photos and label maps that the user has downloaded."""
 
 import abc
 import collections
@@ -11,61 +11,54 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 from PIL import Image
 
+from data.array_record_builder import ArrayRecordBuilder, log_progress
+from data.folder import first_names
 from scam_jax.inference import photos
 
 # TFDS keeps the examples of a shard in memory while it writes the shard.
 SHARD_BYTES = 1 << 27
 UNPACK_AGAIN = "unpack the download again"
 
-_NAMES_SHOWN = 5
-_LOOK_AHEAD = 2  # items a thread
+_LOOK_AHEAD = 2  # items per thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Example = dict[str, Any]
 
 
-class ArrayRecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Turns files in the user's `manual_dir` into array_record files, in the order of the items.
+class ManualDownloadBuilder(
+    ArrayRecordBuilder, tfds.core.ShardBasedBuilder, skip_registration=True
+):
+    """Converts the files in `manual_dir` to array_record files, in the order of the items.
 
-    Not a GeneratorBasedBuilder: that one needs TensorFlow for a split of more than 1000 MiB, and
-    then loads the whole split to sort it.
+    An item is anything that one example can be read from. A subclass lists the items, reads them,
+    and sets `MANUAL_DOWNLOAD_INSTRUCTIONS` and `disable_shuffling`.
 
-    A subclass sets `MANUAL_DOWNLOAD_INSTRUCTIONS` and `disable_shuffling`, and says what its items
-    are: anything that one example each can be read from.
+    TFDS's `GeneratorBasedBuilder` would not do: for a split of more than 1000 MiB it needs
+    TensorFlow, and it sorts the whole split in memory.
     """
-
-    def __init__(self, **kwargs: Any):
-        """Takes what TFDS's builders take: `config`, `data_dir` and so on.
-
-        Args:
-            **kwargs: of `tfds.core.DatasetBuilder`.
-        """
-        # Random access needs array_record; TFDS's own default cannot be read without TensorFlow.
-        super().__init__(**{"file_format": "array_record", **kwargs})
 
     @abc.abstractmethod
     def _list_items(self, manual_dir: epath.Path) -> dict[str, Sequence[Any]]:
-        """Returns the items of each split, in order; raises if any file is missing."""
+        """Returns the items of each split, in order; raises an error if a file is missing."""
 
     @abc.abstractmethod
     def _read_example(self, item: Any) -> Example:
-        """Returns the features of an item, `id` among them; several threads call this."""
+        """Returns the features of an item, including `id`. Several threads call this."""
 
     @abc.abstractmethod
     def _bytes_per_example(self) -> int:
-        """Returns about how large an example is."""
+        """Returns the approximate size of an example."""
 
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Iterator[tuple[str, Example]]]]]:
         try:
             manual_dir = dl_manager.manual_dir
-        except AssertionError as error:  # its message holds the folder and the instructions
+        except AssertionError as error:  # the message has the folder and the instructions
             raise FileNotFoundError(str(error)) from error
         size = max(1, SHARD_BYTES // self._bytes_per_example())
         return {
@@ -79,16 +72,16 @@ class ArrayRecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _read_shard(
         self, split: str, items: Sequence[Any], start: int, stop: int
     ) -> Iterator[tuple[str, Example]]:
-        """Yields the examples of items `start` to `stop` (or the last), each with its key."""
-        logging.info("preparing %s: %s from %d of %d on", self.name, split, start, len(items))
-        for example in ordered_map(self._read_example, items[start:stop]):
+        """Yields (key, example) of the items from `start` to `stop` or to the last item."""
+        examples = ordered_map(self._read_example, items[start:stop])
+        for example in log_progress(examples, f"preparing {self.name}: {split}", len(items), start):
             yield example["id"], example
 
     def _list_names(self, folder: epath.Path) -> list[str]:
-        """Returns the names in a folder, sorted, without those that operating systems leave there.
+        """Returns the sorted file names of a folder, except files that operating systems add.
 
         Raises:
-            FileNotFoundError: if there is no such folder.
+          FileNotFoundError: the folder does not exist.
         """
         if not folder.is_dir():
             raise FileNotFoundError(
@@ -101,20 +94,21 @@ class ArrayRecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], num_threads: int | None = None
 ) -> Iterator[Result]:
-    """Applies a function to items in threads, which suffice as Pillow decodes outside the GIL.
+    """Applies a function to items in threads and yields the results in order.
 
-    At most `num_threads` items are at work and as many results wait.
+    Threads are enough because Pillow releases the GIL while it decodes. At most `num_threads` items
+    are processed at a time, and at most as many results wait.
 
     Args:
-        function: what to apply; thread-safe.
-        items: what to apply it to.
-        num_threads: how many at once, by default as many as there are CPUs.
+      function: the function; it must be thread-safe.
+      items: the items.
+      num_threads: number of threads; by default the number of CPUs.
 
     Yields:
-        The results, in the order of the items.
+      The results, in the order of the items.
 
     Raises:
-        BaseException: the function's, in the place of the result; later items are given up.
+      BaseException: an error of the function, in place of the result. Later items are dropped.
     """
     num_threads = num_threads or os.cpu_count() or 1
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
@@ -131,33 +125,33 @@ def ordered_map(
 
 
 def raise_if_any(
-    names: Collection[str], fault: str, error: type[Exception] = FileNotFoundError
+    names: Sequence[str], fault: str, error: type[Exception] = FileNotFoundError
 ) -> None:
-    """Raises an error about files, if there are any: how many, the first five and the remedy.
+    """Raises an error about files, unless there are none.
+
+    The message has the number of files, the fault, the first five names and the remedy.
 
     Args:
-        names: of the files, in order.
-        fault: what is wrong with them, to follow their number.
-        error: what to raise.
+      names: names of the files, in order.
+      fault: description of the fault; it follows the number of files.
+      error: type of the error.
     """
     if names:
-        shown = ", ".join(list(names)[:_NAMES_SHOWN])
-        more = ", …" if len(names) > _NAMES_SHOWN else ""
-        raise error(f"{len(names)} {fault}: {shown}{more}; {UNPACK_AGAIN}")
+        raise error(f"{len(names)} {fault}: {first_names(names)}; {UNPACK_AGAIN}")
 
 
 def decode(data: bytes, file: epath.Path) -> Image.Image:
-    """Decodes a picture.
+    """Decodes an image.
 
     Args:
-        data: the bytes of a file.
-        file: its path, to be named in errors.
+      data: the bytes of the file.
+      file: path of the file, for error messages.
 
     Returns:
-        The whole picture, in its own mode.
+      The fully loaded image, in the mode of the file.
 
     Raises:
-        ValueError: names the file, if it is damaged.
+      ValueError: the file is damaged. The message names it.
     """
     return photos.decode(io.BytesIO(data), file, UNPACK_AGAIN)
 
@@ -165,19 +159,20 @@ def decode(data: bytes, file: epath.Path) -> Image.Image:
 def to_numbers(
     picture: Image.Image, file: epath.Path, modes: Collection[str], num_labels: int
 ) -> np.ndarray:
-    """Takes the label numbers out of a decoded label map.
+    """Converts a decoded label map to an array of label numbers.
 
     Args:
-        picture: a single-channel picture whose values, or indices of a palette, are label numbers.
-        file: its path, to be named in errors.
-        modes: Pillow's names of the single-channel modes that it may have.
-        num_labels: how many labels there are, 0 among them.
+      picture: a single-channel image whose values or palette indices are label numbers.
+      file: path of the file, for error messages.
+      modes: the accepted single-channel modes, as Pillow names them.
+      num_labels: number of labels, including label 0.
 
     Returns:
-        uint8 `[H, W]`, values below `num_labels`.
+      uint8 `[H, W]`, values below `num_labels`.
 
     Raises:
-        ValueError: names the file, if it has another mode or a higher value.
+      ValueError: the image has another mode, or a value of at least `num_labels`. The message
+        names the file.
     """
     if picture.mode not in modes:
         raise ValueError(

@@ -1,0 +1,1 @@
+"""What each command of main.py does: one file a command."""

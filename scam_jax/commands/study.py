@@ -1,0 +1,44 @@
+"""Trains and evaluates variants: `python main.py --mode=study --config=configs/NAME.py`."""
+
+import pathlib
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from scam_jax import report
+from scam_jax.commands.evaluate import evaluate
+from scam_jax.commands.feed import OpenFeed
+from scam_jax.commands.train import train
+from scam_jax.devices.processes import StopRequest
+from scam_jax.evaluation.results import FILE, Evaluation
+from scam_jax.runs import run_folder, study
+
+
+def run_study(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) -> None:
+    """Trains and evaluates every variant with every seed, then writes the report of all.
+
+    Runs that are finished are neither trained nor evaluated again.
+
+    Args:
+      config: with `study.variants` and `study.num_seeds`.
+      workdir: folder for VARIANT/seed_N and report/.
+      open_feed: opens a run's data.
+
+    Raises:
+      ValueError: names a variant that is impossible; or as `train` and `evaluate`.
+    """
+    stop = StopRequest()
+    for name, variant in study.runs_of(config, jax.device_count()).items():
+        folder = workdir / name
+        logging.info("study: %s", folder)
+        train(variant, folder, open_feed, stop)
+        if not _is_evaluated(run_folder.evaluation(folder, "test"), variant.train.num_steps):
+            evaluate(variant, folder, open_feed, "test")
+    if jax.process_index() == 0:
+        print(f"wrote {report.write([workdir], workdir / 'report')}")
+
+
+def _is_evaluated(folder: pathlib.Path, step: int) -> bool:
+    """Whether the figures in `folder` are of `step`: a study may be run again with more steps."""
+    return (folder / FILE).is_file() and Evaluation.load(folder).step == step

@@ -1,0 +1,44 @@
+"""What a person sees of a command: log lines worth reading, and one line for an error."""
+
+import logging as python_logging
+import pathlib
+from collections.abc import Callable
+
+import jax
+from absl import logging
+
+from scam_jax.devices import processes
+from scam_jax.training.checkpoints import CheckpointError
+from scam_jax.training.loop import TrainingDiverged
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def show_own_log() -> None:
+    """Logs what this project says, and warnings of all: Orbax and Grain log every detail."""
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_worth_reading)
+
+
+def _is_worth_reading(record: python_logging.LogRecord) -> bool:
+    path = pathlib.Path(record.pathname)
+    ours = path.is_relative_to(_ROOT) and "site-packages" not in path.parts
+    return ours or record.levelno >= python_logging.WARNING
+
+
+def run(command: Callable[[], None]) -> None:
+    """Runs a command; an error that a user can mend ends it with one line, not a traceback.
+
+    One of several processes ends at once by any error, for the others cannot go on without it.
+    """
+    try:
+        command()
+    except (ValueError, OSError, CheckpointError, TrainingDiverged) as error:
+        logging.error("%s", error)
+        logging.debug("where it happened", exc_info=error)
+        processes.end_by_error()
+    except Exception as error:
+        if not jax.distributed.is_initialized():
+            raise
+        logging.error("%s", error, exc_info=error)
+        processes.end_by_error()

@@ -1,0 +1,32 @@
+"""Compiles the training step for a TPU pod that need not exist, and reports what it needs.
+
+  python -m scam_jax.cost --config=configs/celeba.py --topology=v5e:16x16 \\
+      --config.train.batch_size=4096 --config.model.dtype=bfloat16
+
+Prints memory, operations, the shortest possible time and the traffic between chips. The exit status
+is 1 if something is wrong.
+"""
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from scam_jax.cost import aot, aot_report
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) > 1 or _CONFIG.value is None or _TOPOLOGY.value is None:
+        raise app.UsageError("give --config=configs/NAME.py and --topology=v5e:16x16 or another")
+    try:
+        report = aot.compile_for(_CONFIG.value, _TOPOLOGY.value)
+    except (ValueError, ImportError) as error:
+        logging.error("%s", error)
+        return 1
+    print(aot_report.details(report), flush=True)
+    return 1 if aot_report.problems(report) else 0
+
+
+if __name__ == "__main__":
+    aot.restart_prepared()
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, as for main.py.")
+    _TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips: {aot.EXAMPLES}.")
+    app.run(main)

@@ -1,0 +1,102 @@
+"""Turns pictures of any size into pictures of the model's size, without randomness.
+
+Evaluation, the command line and notebooks all fit pictures here, so the same photo gives the same
+result everywhere. Training cuts random boxes with the same `cut` (data/augment.py).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from scam_jax.examples import Picture
+from scam_jax.inference.resizing import resize_bilinear, resize_nearest
+
+
+class Box(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def whole(picture: Picture) -> Box:
+    """The box that holds the whole picture."""
+    return Box(0, 0, *picture.image.shape[:2])
+
+
+def central_box(height: int, width: int, ratio: float) -> Box:
+    """The largest central box with the aspect ratio width / height = `ratio`."""
+    box_height = min(height, max(1, round(width / ratio)))
+    box_width = min(width, max(1, round(height * ratio)))
+    return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+
+
+def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = False) -> Picture:
+    """Cuts a box out of a picture, mirrors it if asked to, and resizes it.
+
+    The image is resized bilinearly with antialiasing, the label map to the nearest pixel.
+
+    Args:
+      picture: image and label map of the same size.
+      box: the part to keep.
+      height: rows of the result.
+      width: columns of the result.
+      flipped: whether to mirror left and right.
+
+    Returns:
+      image `uint8 [height, width, 3]` and labels `uint8 [height, width]`.
+
+    Raises:
+      ValueError: image and label map differ in size.
+    """
+    image, labels = picture
+    if labels.shape != image.shape[:2]:
+        raise ValueError(
+            f"label map of shape {labels.shape}, image of shape {image.shape}: make both of one "
+            "size before they are cut"
+        )
+    part = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
+    image, labels = resize_bilinear(image[part], height, width), labels[part]
+    if flipped:
+        # The result is that of mirroring first. Bilinear resizing commutes with mirroring, and the
+        # resized image is cheaper to mirror; nearest resizing rounds down, so it does not commute.
+        image, labels = image.take(np.arange(width)[::-1], axis=1), labels[:, ::-1]
+    return Picture(image, resize_nearest(labels, height, width))
+
+
+def resize(picture: Picture, height: int, width: int) -> Picture:
+    """Resizes a picture without keeping its aspect ratio. Raises as `cut`."""
+    return cut(picture, whole(picture), height, width)
+
+
+def center_crop(picture: Picture, height: int, width: int) -> Picture:
+    """Cuts the largest central box of the aspect ratio of height×width, and resizes it.
+
+    Up to rounding, this scales the image until it just covers height×width and keeps the centre.
+    Raises as `cut`.
+    """
+    box = central_box(*picture.image.shape[:2], width / height)
+    return cut(picture, box, height, width)
+
+
+# How pictures are fitted for evaluation, by `config.data.augmentation`.
+FITTING = {"none": resize, "basic": resize, "crop": center_crop}
+
+
+def fit(picture: Picture, data: ConfigDict) -> Picture:
+    """Fits a picture to the size of a model.
+
+    Args:
+      picture: an image and a label map that holds the model's labels. If their sizes differ, the
+        label map is resized to the image's, nearest.
+      data: `config.data` of the model.
+
+    Returns:
+      image `uint8 [data.height, data.width, 3]` and labels `uint8 [data.height, data.width]`.
+    """
+    labels = resize_nearest(picture.labels, *picture.image.shape[:2])
+    function = FITTING[data.augmentation]
+    return function(Picture(picture.image, labels), data.height, data.width)

@@ -1,0 +1,60 @@
+"""Converts PyTorch's weights. Needs PyTorch, once.
+
+  python -m scam_jax.weights frozen vgg19-dcbb9e9d.pth [--output=weights/vgg19.npz]
+  python -m scam_jax.weights checkpoint MODEL.ckpt --config=configs/celeba.py --workdir=runs/celeba
+
+`frozen` converts the published file of a network that a loss or a metric needs; `checkpoint`
+converts a checkpoint of the authors' system to a run that main.py can use.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from absl import app
+from absl.flags import argparse_flags
+from ml_collections import config_flags
+
+from scam_jax.weights import convert
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the checkpoint's model.")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The command line's arguments."""
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m scam_jax.weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    frozen = commands.add_parser("frozen", help="a network of a loss or a metric")
+    frozen.add_argument("file", type=pathlib.Path, help="PyTorch's file, under its published name")
+    frozen.add_argument("--output", type=pathlib.Path, help="weights/NAME.npz by default")
+    checkpoint = commands.add_parser("checkpoint", help="a checkpoint of the authors' system")
+    checkpoint.add_argument("file", type=pathlib.Path, help="the Lightning checkpoint")
+    checkpoint.add_argument("--workdir", type=pathlib.Path, required=True, help="the run to write")
+    return parser.parse_args(argv[1:])
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Converts; returns the exit status."""
+    try:
+        if arguments.command == "frozen":
+            print(f"wrote {convert.convert_frozen_file(arguments.file, arguments.output)}")
+        elif _CONFIG.value is None:
+            raise ValueError("--config=configs/NAME.py is needed: which model the checkpoint is of")
+        else:
+            convert.convert_checkpoint_file(arguments.file, _CONFIG.value, arguments.workdir)
+            print(
+                f"wrote {arguments.workdir}\nNext: python main.py --mode=transfer "
+                f"--workdir={arguments.workdir} --subject=… --target=… --output=…"
+            )
+    except (ValueError, OSError, ImportError) as error:
+        print(f"python -m scam_jax.weights: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,36 @@
+"""The training loop on random batches, in this process."""
+
+import jax
+import numpy as np
+
+from helpers import small
+from scam_jax.devices import sharding
+from scam_jax.training import loop
+from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.writer import Writer
+
+
+def mesh_of(num_devices):
+    return jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), (sharding.DATA,))
+
+
+def run_loop(config, workdir, batches=None, num_devices=1, **options):
+    config.train.checkpoint_every = 2
+
+    def batches_from(step):
+        while True:
+            yield small.batch(config, step)
+            step += 1
+
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        return loop.train(
+            config,
+            mesh=mesh_of(num_devices),
+            batches_from=batches or batches_from,
+            checkpoints=checkpoints,
+            writer_from=lambda step: Writer(workdir, step),
+            **options,
+        )
+    finally:
+        checkpoints.close()
