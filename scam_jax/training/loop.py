@@ -1,6 +1,5 @@
 """The training loop: what it reads, writes and runs on is given to it."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -41,7 +40,8 @@ def restore_or_create(
         logging.info("resuming from step %d (%s)", int(restored.step), checkpoints.directory)
         return restored
     fresh = jax.device_put(state.create(config, networks), everywhere)
-    parameter_overview.log_parameter_overview(fresh.params, include_stats=False, msg="parameters:")
+    table = parameter_overview.get_parameter_overview(fresh.params, include_stats=False)
+    logging.info("parameters:\n%s", table)
     return fresh
 
 
@@ -136,9 +136,15 @@ def train(
 
 
 def _progress(start: int, end: int) -> tqdm:
-    """A bar on a terminal; elsewhere its text goes to the log, a line a report."""
-    file = sys.stderr if sys.stderr.isatty() else open(os.devnull, "w")  # noqa: SIM115
-    return tqdm(total=end, initial=start, unit="step", file=file, mininterval=1, smoothing=0.05)
+    """A bar on a terminal; elsewhere reports go to the log, one line each."""
+    return tqdm(
+        total=end,
+        initial=start,
+        unit="step",
+        mininterval=1,
+        smoothing=0.05,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 class _Loop:
@@ -184,8 +190,9 @@ class _Loop:
             if "time/model_flops_utilization" in timings:
                 speed["of peak FLOPs"] = f"{timings['time/model_flops_utilization']:.1%}"
             progress.set_postfix({**speed, **shown})
-            if not sys.stderr.isatty():
-                logging.info("%s", progress)
+            if progress.disable:
+                report = ", ".join(f"{name} {value}" for name, value in {**shown, **speed}.items())
+                logging.info("step %d of %d: %s", step, train.num_steps, report)
             if self.writer:
                 self.writer.scalars(step, values)
                 self.writer.timings(step, timings)
