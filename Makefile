@@ -31,6 +31,7 @@ full: .venv/ready
 lint: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 # The training step, compiled for TPU pods without a TPU; writes benchmarks/pod.md: some 20 minutes.
 pod-check: .venv-pod/ready

@@ -7,9 +7,9 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
-from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
 from scam_jax.evaluation.results import number
@@ -22,7 +22,7 @@ from scam_jax.runs import run_folder
 _VALIDATION = "eval/"
 # Longer curves of training are drawn as means of consecutive values.
 MOST_POINTS = 200
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -69,7 +69,7 @@ def curve_of(model: Model, metric: str) -> np.ndarray | None:
 
 def curves(models: Sequence[Model]) -> list[Gallery]:
     """Returns, per data set, plots of validation metrics, of losses, and of the rest."""
-    galleries = []
+    galleries: list[Gallery] = []
     lines = dict(zip((model.name for model in models), _LINES(), strict=False))
     for data in dict.fromkeys(model.data for model in models):
         same = [model for model in models if model.data == data]
@@ -92,10 +92,12 @@ def _plots(
     name: str, models: Sequence[Model], metrics: Sequence[str], lines: _Lines
 ) -> tuple[str, list[Picture]]:
     """Returns a sentence that lists constant metrics, and plots with the key to their lines."""
-    plots, constants, drawn = [], [], {}
+    plots: list[Picture] = []
+    constants: list[str] = []
+    drawn: dict[str, Mapping[str, Any]] = {}
     for metric in metrics:
         found = {m.name: c for m in models if (c := curve_of(m, metric)) is not None}
-        values = np.concatenate([curve[2:].ravel() for curve in found.values()] or [[]])
+        values = np.concatenate([np.empty(0), *(curve[2:].ravel() for curve in found.values())])
         if values.size and np.ptp(values) == 0:
             constants.append(f"{metric} = {number(values[0])}")
         elif values.size:
@@ -141,10 +143,10 @@ def panels(groups: Sequence[Group]) -> list[Gallery]:
     Raises:
       ValueError: names a file that is no picture.
     """
-    galleries = []
+    galleries: list[Gallery] = []
     for group in groups:
         for kind, (title, about) in _PANELS.items():
-            pictures = []
+            pictures: list[Picture] = []
             for model in group.models:
                 name = f"{kind}-{len(galleries)}-{len(pictures)}"
                 pictures += _panel(model, group.split, kind, name)

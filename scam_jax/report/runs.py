@@ -104,7 +104,7 @@ def _read_run(folder: pathlib.Path) -> Run:
             if key not in start:
                 raise ValueError(f"{where}: {key!r} is missing")
         starts.append(start)
-    curves = collections.defaultdict(dict)
+    curves: dict[str, dict[int, float]] = collections.defaultdict(dict)
     for where, line in _lines(folder / "metrics.jsonl"):
         for key, value in {"step": None, **line}.items():
             if not isinstance(value, int | float):

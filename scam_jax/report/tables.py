@@ -50,7 +50,9 @@ class Group(NamedTuple):
 
     def figures(self) -> dict[tuple[_Kind, str], list[_Found]]:
         """Returns the figures of each model, by kind and part."""
-        found = collections.defaultdict(lambda: [[] for _ in self.models])
+        found: dict[tuple[_Kind, str], list[_Found]] = collections.defaultdict(
+            lambda: [[] for _ in self.models]
+        )
         for i, model in enumerate(self.models):
             for run in model.evaluated(self.split):
                 for f in run.evaluations[self.split].figures:
@@ -82,7 +84,7 @@ def main_table(group: Group, of_folders: str | None) -> Table:
 
 def spread_table(group: Group) -> Table | None:
     """Standard deviations over images, averaged over runs; None if no metric has one."""
-    columns = {}
+    columns: dict[_Kind, list[Cell]] = {}
     for (kind, part), found in group.figures().items():
         spreads = [[f.spread for _, f in some if f.spread is not None] for some in found]
         if not part and any(spreads):
@@ -94,7 +96,8 @@ def spread_table(group: Group) -> Table | None:
 
 def transfer_table(group: Group) -> Table | None:
     """Transfers against the truth, with methods that need no model; None if no truth is known."""
-    columns, references = {}, collections.defaultdict(dict)
+    columns: dict[_Kind, list[Cell]] = {}
+    references: dict[str, dict[_Kind, str]] = collections.defaultdict(dict)
     for (kind, part), found in group.figures().items():
         if kind[1] in _TRANSFERS and part:
             # Equal for all evaluations of the same images.
@@ -122,7 +125,7 @@ def region_tables(group: Group) -> list[Table]:
             if part.startswith(_REGION):
                 label = int(part.removeprefix(_REGION))
                 name = f"{label} {names[label]}" if label < len(names) else part
-                counts = {f.count for figures in found for _, f in figures} - {None}
+                counts = {f.count for figures in found for _, f in figures if f.count is not None}
                 rows[label] = [Cell(name), Cell(_either(counts)), *_cells(some, kind, found)]
         title = f"{group.title} · {num_labels} labels" + (f" by {label_map!r}" * bool(label_map))
         heads = [Column("region"), Column("images")]
@@ -139,9 +142,11 @@ def _table(
 ) -> Table:
     """A table with one row per model of the columns' cells, and rows that are no models."""
     references = references or {}
-    kinds = {*columns}.union(*references.values())
     order = {metric: i for i, metric in enumerate(_DECIMALS)}
-    kinds = sorted(kinds, key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]))
+    kinds = sorted(
+        {*columns}.union(*references.values()),
+        key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]),
+    )
     heads = [Column("model"), Column("seeds")]
     for protocol, metric, unit, higher_is_better in kinds:
         text = (f"{metric}, {unit}" if unit else metric) + _ARROWS[higher_is_better]
