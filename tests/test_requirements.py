@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import pytest
 
+import scam_jax
+
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = ("scam_jax", "data", "configs", "tests", "benchmarks")
 # Only the scripts that write golden numbers import these. They are run by hand.
@@ -68,3 +70,15 @@ def test_only_exact_versions_are_pinned():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [line for line in pins if not re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", line)] == []
+
+
+def test_pre_commit_runs_the_pinned_ruff():
+    (version,) = re.findall(r"ruff==(\S+)", (ROOT / "requirements.txt").read_text())
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"ruff-pre-commit\n +rev: v(\S+)", hooks) == [version]
+
+
+def test_one_version():
+    (version,) = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert version == scam_jax.__version__
+    assert f"## {version} " in (ROOT / "CHANGELOG.md").read_text()
