@@ -1,11 +1,12 @@
-# The first of these that has a version to go with requirements.txt, or `make PYTHON=...`.
-PYTHONS := python3 python3.13 python3.12 python3.11
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+# The first of some commands that runs a supported Python: $(call find,COMMANDS).
+SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+find = $(shell for p in $(1); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(call find,python3 python3.13 python3.12 python3.11)
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
+RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo reproduce baselines test lint full pod-check pod-check-quick
+.PHONY: demo reproduce baselines test test-newest lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: 12 to 15 minutes on 2 cores.
 demo: .venv/ready
@@ -23,6 +24,16 @@ baselines: .venv/ready
 
 test: .venv/ready
 	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
+
+# Parity, a loss, training steps and a checkpoint, with the newest Python and packages there are.
+test-newest: PYTHON = $(call find,python3.13 python3.12 python3.11 python3)
+test-newest:
+	$(call create,.venv-newest)
+	$(RUN_NEWEST) -m pip install $(QUIET) --upgrade --upgrade-strategy=eager -e '.[train,dev]'
+	$(RUN_NEWEST) -m pip list --format=freeze 2>/dev/null | grep -E '^(flax|grain|jax|numpy|orbax-checkpoint)='
+	$(RUN_NEWEST) -m pytest -n 2 --dist=loadfile -m 'not full' tests/test_models.py tests/test_losses.py \
+		tests/test_steps.py::test_four_steps \
+		tests/test_train.py::test_a_damaged_checkpoint_falls_back_to_the_one_before
 
 # Full-size networks against the authors' numbers: some gigabytes of memory.
 full: .venv/ready
@@ -45,18 +56,22 @@ pod-check-quick: .venv-pod/ready
 		--config.model.generator.num_up_layers=4 --config.model.generator.features=8 \
 		--config.model.discriminator.features=8
 
-# A virtual environment with a list of requirements: $(call install,FOLDER,FILE).
-define install
-@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed, and" \
-	"$(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1):" \
+QUIET := -qq --disable-pip-version-check
+
+# A virtual environment: $(call create,FOLDER).
+define create
+@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 with venv is needed," \
+	"and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1):" \
 	"install one of them, or name it by make PYTHON=/path/to/python" >&2; exit 1; }
 $(PYTHON) -m venv $(1)
-$(1)/bin/pip install -qq --disable-pip-version-check -r $(2)
-touch $(1)/ready
 endef
 
 .venv/ready: requirements.txt
-	$(call install,.venv,requirements.txt)
+	$(call create,.venv)
+	$(RUN) -m pip install $(QUIET) -r requirements.txt
+	touch $@
 
 .venv-pod/ready: requirements.txt requirements-pod.txt
-	$(call install,.venv-pod,requirements-pod.txt)
+	$(call create,.venv-pod)
+	$(RUN_POD) -m pip install $(QUIET) -r requirements-pod.txt
+	touch $@
