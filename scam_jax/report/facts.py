@@ -18,7 +18,7 @@ def facts_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
     """
     pairs = [(model, run) for model in models for run in model.runs]
     packages = dict.fromkeys(p for _, run in pairs for s in run.starts for p in s["versions"])
-    found = collections.defaultdict(list)
+    found: dict[str, list[tuple[str, Run]]] = collections.defaultdict(list)
     for model, run in pairs:
         starts, planned, last = run.starts, run.config["train.num_steps"], run.last_step
         values = {
@@ -35,8 +35,8 @@ def facts_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
         for title, some in values.items():
             found[title] += [(value, run) for value in some or ["not recorded"]]
     facts = {title: _names_by(some, models) for title, some in found.items()}
-    same = [package for package in packages if len(facts[package]) == 1]
-    same = ", ".join(f"{package} {next(iter(facts.pop(package)))}" for package in same)
+    agreed = [package for package in packages if len(facts[package]) == 1]
+    same = ", ".join(f"{package} {next(iter(facts.pop(package)))}" for package in agreed)
     count = f"{len(pairs)} runs of {len(models)} models" if len(pairs) > 1 else "one run"
     compared = f"{count}: {', '.join(model.name for model in models)}"
     return {"compared": {compared: ""}, **facts, **({"packages": {same: ""}} if same else {})}

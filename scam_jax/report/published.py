@@ -53,7 +53,7 @@ def rows_beside(
     """
     name = config["data.name"].removesuffix("_sean")  # SEAN's version: same images
     key = of_folders if name == "folder" else name
-    if key not in DATA_SETS or split != "test":
+    if key is None or key not in DATA_SETS or split != "test":
         return {}, ""
     title, size = DATA_SETS[key]
     given = f"{config['data.height']}×{config['data.width']}"

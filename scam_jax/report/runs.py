@@ -110,7 +110,7 @@ def _read_run(folder: pathlib.Path) -> Run:
     for where, start in _lines(folder / run_folder.RUNS_FILE):
         _check_keys(_START_KEYS, start, where)
         starts.append(start)
-    curves = collections.defaultdict(dict)
+    curves: dict[str, dict[int, float]] = collections.defaultdict(dict)
     for where, line in _lines(folder / "metrics.jsonl"):
         for key, value in {"step": None, **line}.items():
             if not isinstance(value, int | float):
