@@ -91,7 +91,7 @@ def chip_of(mesh: Mesh) -> chips.Chip:
     chip = chips.of_device(device)
     if chip is None:
         raise ValueError(
-            f"the peaks of {device.device_kind!r} are not known: add it to scam_jax/chips.py, or "
+            f"the peaks of {device.device_kind!r} are not known: add it to scam_jax/cost/chips.py, or "
             f"use a topology like {EXAMPLES}"
         )
     return chip
