@@ -144,7 +144,7 @@ def test_a_chip_without_known_peaks_is_refused():
 
 def test_the_compiled_step_is_the_one_that_trains():
     """For a mesh that is there: the shapes are the state's own, and only sums cross devices."""
-    config = small.config()
+    config = small.shallow()
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), (sharding.DATA,))
     lowered = aot.lower(config, mesh)
     (train_state, batch, vgg), _ = lowered.in_avals

@@ -56,14 +56,14 @@ def run(config, workdir, num_devices):
 
 def test_what_saves_memory_does_not_count():
     """Neither a second computation nor the parts of a batch, of which XLA would count one."""
-    config = small.config()
-    thrifty = small.config(train__rematerialize=True, train__accumulation_steps=2)
+    config = small.shallow()
+    thrifty = small.shallow(train__rematerialize=True, train__accumulation_steps=2)
     assert counted(thrifty) == counted(config)
-    assert counted(small.config(train__batch_size=8)) == pytest.approx(2 * counted(config), rel=0.1)
+    assert counted(small.shallow(train__batch_size=8)) == pytest.approx(2 * counted(config), rel=0.1)
 
 
 def test_the_loop_reports_the_share_of_all_devices_peak(monkeypatch, tmp_path):
-    config = small.config()
+    config = small.shallow()
     monkeypatch.setattr(chips, "CHIPS", {"cpu": CHIP})
     reports = run(config, tmp_path, num_devices=2)
     assert len(reports) == 2
@@ -74,7 +74,7 @@ def test_the_loop_reports_the_share_of_all_devices_peak(monkeypatch, tmp_path):
 
 
 def test_no_share_is_reported_of_a_peak_that_is_not_known():
-    config, mesh = small.config(), sharding.make_mesh()
+    config, mesh = small.shallow(), sharding.make_mesh()
     seconds = utilization.seconds_at_peak(config, mesh)
     progress = loop._Loop(config, mesh, None, None, None, 0, seconds)
     progress.since = 0.0

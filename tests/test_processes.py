@@ -220,7 +220,7 @@ def of_two(photos, tmp_path_factory):
     at_stop = max(int(f.name) for f in (workdir / "checkpoints").iterdir() if f.name.isdigit())
     assert 1 <= at_stop < 8, "the run was to be stopped in the middle"
     logs = [log for _, log in wait_for(start_two(arguments))]
-    assert all(f"going on from step {at_stop}" in log for log in logs)
+    assert all(f"resuming from step {at_stop}" in log for log in logs)
     assert "process 1 of 2, 1 local of 2 devices (cpu)" in logs[1]
     return workdir
 
