@@ -1,8 +1,12 @@
-PYTHON ?= python3.11
+# The first of some commands that runs a supported Python: $(call find,COMMANDS).
+SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+find = $(shell for p in $(1); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(call find,python3 python3.13 python3.12 python3.11)
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
+RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo reproduce baselines test lint full pod-check pod-check-quick
+.PHONY: demo reproduce baselines test test-newest lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: 12 to 15 minutes on 2 cores.
 demo: .venv/ready
@@ -21,6 +25,16 @@ baselines: .venv/ready
 test: .venv/ready
 	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
+# Parity, a loss, training steps and a checkpoint, with the newest Python and packages there are.
+test-newest: PYTHON = $(call find,python3.13 python3.12 python3.11 python3)
+test-newest:
+	$(call create,.venv-newest)
+	$(RUN_NEWEST) -m pip install $(QUIET) --upgrade --upgrade-strategy=eager -e '.[train,dev]'
+	$(RUN_NEWEST) -m pip list --format=freeze 2>/dev/null | grep -E '^(flax|grain|jax|numpy|orbax-checkpoint)='
+	$(RUN_NEWEST) -m pytest -n 2 --dist=loadfile -m 'not full' tests/test_models.py tests/test_losses.py \
+		tests/test_steps.py::test_four_steps \
+		tests/test_train.py::test_a_damaged_checkpoint_falls_back_to_the_one_before
+
 # Full-size networks against the authors' numbers: some gigabytes of memory.
 full: .venv/ready
 	$(RUN) -m pytest -m full
@@ -28,6 +42,7 @@ full: .venv/ready
 lint: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 # The training step, compiled for TPU pods without a TPU; writes benchmarks/pod.md: some 20 minutes.
 pod-check: .venv-pod/ready
@@ -41,12 +56,22 @@ pod-check-quick: .venv-pod/ready
 		--config.model.generator.num_up_layers=4 --config.model.generator.features=8 \
 		--config.model.discriminator.features=8
 
+QUIET := -qq --disable-pip-version-check
+
+# A virtual environment: $(call create,FOLDER).
+define create
+@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 with venv is needed," \
+	"and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1):" \
+	"install one of them, or name it by make PYTHON=/path/to/python" >&2; exit 1; }
+$(PYTHON) -m venv $(1)
+endef
+
 .venv/ready: requirements.txt
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(call create,.venv)
+	$(RUN) -m pip install $(QUIET) -r requirements.txt
 	touch $@
 
 .venv-pod/ready: requirements.txt requirements-pod.txt
-	$(PYTHON) -m venv .venv-pod
-	.venv-pod/bin/pip install --quiet --disable-pip-version-check -r requirements-pod.txt
+	$(call create,.venv-pod)
+	$(RUN_POD) -m pip install $(QUIET) -r requirements-pod.txt
 	touch $@

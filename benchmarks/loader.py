@@ -149,7 +149,7 @@ def decoding(source: Source) -> None:
         "PNG (Pillow)": lambda i: np.asarray(Image.open(encoded["PNG"])),
         "JPEG (Pillow), not lossless": lambda i: np.asarray(Image.open(encoded["JPEG"])),
     }
-    times = {kind: [] for kind in reads}
+    times: dict[str, list[float]] = {kind: [] for kind in reads}
     for _ in range(ROUNDS):
         for kind, read in reads.items():
             start = time.perf_counter()
@@ -176,7 +176,7 @@ def main(argv: list[str]) -> None:
             *itertools.product(["prepared"], ["none", "basic", "crop"], [0, 1, 2]),
             *itertools.product(["folder"], ["none"], [0, 1, 2]),
         ]
-        results = {setting: [] for setting in settings}
+        results: dict[tuple, list[tuple[float, float]]] = {setting: [] for setting in settings}
         for _ in range(ROUNDS):
             for setting in settings:
                 name, augmentation, num_workers = setting

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from benchmarks import timing
 from configs import celeba
 from scam_jax import models
+from scam_jax.models.layers import latents
 from scam_jax.training import state
 
 
@@ -28,7 +29,7 @@ def flops(config: ConfigDict, variables) -> float:
 
     def reconstruct(variables, image, labels, keys):
         encoded = networks.encoder.apply(variables["encoder"], image, labels, keys)
-        codes = models.latents.sample(encoded, keys)
+        codes = latents.sample(encoded, keys)
         return networks.generator.apply(variables["generator"], labels, codes, keys)
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))

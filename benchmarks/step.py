@@ -76,14 +76,16 @@ def row(name: str, run: Run, seconds: float, first: float) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def utilization(run: Run, seconds: float) -> str:
+def utilization(seconds: float) -> str:
     """Model FLOPs utilization of our step, where the chip's peak is known."""
     device = jax.devices()[0]
     chip = chips.of_device(device)
     if chip is None:
         return ""
     platform = "cuda" if device.platform == "gpu" else device.platform
-    count = flops.model_flops(config_of({}), platform, run.state, *run.rest)
+    count = flops.model_flops(config_of({}), platform)
+    if count is None:
+        return ""
     share = count / (seconds * chip.flops_per_second * jax.device_count())
     return f"\nModel FLOPs utilization: {share:.1%}"
 
@@ -102,7 +104,7 @@ def main(argv: list[str]) -> None:
     print("|---|---|---|---|---|---|")
     for name, run in runs.items():
         print(row(name, run, seconds[name], seconds[first]))
-    print(utilization(runs[first], seconds[first]))
+    print(utilization(seconds[first]))
     for device in jax.local_devices():
         if device.memory_stats():
             print(

@@ -22,7 +22,7 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     """Median seconds of each run: all are warmed up, then timed one after the other, in rounds."""
     for run in runs.values():
         jax.block_until_ready(run())
-    seconds = {name: [] for name in runs}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.perf_counter()
@@ -36,7 +36,7 @@ def top_kernels(trace: str, count: int = 10) -> list[tuple[str, float, float]]:
     file = max(pathlib.Path(trace).rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
     planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
     on_devices = [plane for plane in planes if plane.name.startswith("/device:")]
-    milliseconds = collections.Counter()
+    milliseconds: collections.Counter[str] = collections.Counter()
     for plane in on_devices or planes:
         for line in plane.lines:
             if line.name in ("Steps", "XLA Modules", "Framework Ops"):

@@ -33,8 +33,10 @@ def program(config: ConfigDict, variables: dict, context, *pair: np.ndarray):
     networks = models.build(config)
 
     def transfer(variables, image, labels, other_image, other_labels):
-        subject = networks.encoder.apply(variables["encoder"], to_float(image), labels)
-        target = networks.encoder.apply(variables["encoder"], to_float(other_image), other_labels)
+        def encode(image, labels):
+            return networks.encoder.apply(variables["encoder"], to_float(image), labels)
+
+        subject, target = encode(image, labels), encode(other_image, other_labels)
         latents = subject.at[:, : config.model.background_latents].set(
             target[:, : config.model.background_latents]
         )

@@ -19,7 +19,7 @@ _NEEDLESS_WARNINGS = (
 Item = TypeVar("Item")
 
 
-class ArrayRecordBuilder(tfds.core.DatasetBuilder, skip_registration=True):
+class ArrayRecordBuilder(tfds.core.DatasetBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes array_record files and reports its progress in plain log lines.
 
     Inherit from this class before one of TFDS's base classes.

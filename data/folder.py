@@ -130,7 +130,7 @@ def find_pairs(
             return {}, [FileNotFoundError(message)]
     image_files, image_faults = _files_by_name(images, _IMAGE_SUFFIXES)
     label_files, label_faults = _files_by_name(labels, _LABEL_SUFFIXES)
-    faults = image_faults + label_faults
+    faults: list[FileNotFoundError | ValueError] = [*image_faults, *label_faults]
     if not image_files:
         message = f"{images} holds no images; expected {LAYOUT} in {root}"
         return {}, [*faults, FileNotFoundError(message)]

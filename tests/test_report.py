@@ -10,8 +10,8 @@ from helpers.small_report import COMMIT, Page, evaluate, fid, psnr, rows, write_
 from scam_jax import report
 from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing
 from scam_jax.inference import label_map as labels
-from scam_jax.report import curves, runs
-from scam_jax.report.__main__ import main
+from scam_jax.report import pictures, runs
+from scam_jax.report.__main__ import main, parse
 
 
 @pytest.fixture
@@ -32,14 +32,15 @@ def test_mean_and_deviation_over_training_seeds(study, tmp_path):
     markdown, page = written([study], tmp_path / "out")
     found = rows(markdown, "folder, 16×16 · test split · 16 images")
     # Runs are of means 20.1, 21.1, 22.1: deviations are over them, not over all six values.
-    assert found["scam"] == ["3 (0–2)", "**20.00** ± 1.00", "30.00 ± 0.00", "**21.10** ± 1.00"]
-    assert found["one"] == ["3 (0–2)", "17.00 ± 0.00", "**26.00** ± 1.00", "18.00 ± 0.00"]
+    assert found["scam"] == ["3 (0, 1, 2)", "**20.00** ± 1.00", "30.00 ± 0.00", "**21.10** ± 1.00"]
+    assert found["one"] == ["3 (0, 1, 2)", "17.00 ± 0.00", "**26.00** ± 1.00", "18.00 ± 0.00"]
     assert found["model"] == [
         "seeds",
-        "PSNR, dB ↑<br>the authors' protocol",
-        "R-FID ↓<br>the authors' protocol",
-        "PSNR, dB ↑<br>our protocol",
+        "PSNR, dB ↑<br>authors",
+        "R-FID ↓<br>authors",
+        "PSNR, dB ↑<br>ours",
     ]
+    assert "Bold: best of a column" in page
     assert "<b>21.10</b>" in page
     assert "<b>26.00</b>" in page
     assert "<b>18.00</b>" not in page
@@ -51,9 +52,9 @@ def test_deviation_of_one_run_is_said_to_be_of_its_evaluation(tmp_path):
     run = evaluate(write_run(tmp_path / "demo"), psnr(20.0, 20.002), fid(30.0))
     markdown, page = written([run], tmp_path / "out")
     found = rows(markdown, "folder, 16×16 · test split")
-    assert found["demo"] == ["1 (0)", "30.00", "20.00 ± 0.001<sup>e</sup>"]
+    assert found["demo"] == ["1 (0)", "30.00", "20.00 ± 0.001ᵉ"]
     assert "over the evaluation's seeds of one run" in Page(page).text
-    assert "Bold is the best" not in page, "one model has nobody to be better than"
+    assert "Bold: best of a column" not in page, "one model has nobody to be better than"
 
 
 def test_runs_that_lack_a_figure_are_counted(study, tmp_path):
@@ -70,12 +71,15 @@ def test_without_evaluation_the_command_is_given(tmp_path):
     run = write_run(tmp_path / "my run", metrics=[{"step": 2, "l1": 0.5}, {"step": 4, "l1": 0.4}])
     markdown, page = written([run], tmp_path / "out")
     command = f"python main.py --mode=eval --workdir='{run}'"
-    assert f"| my run | 1 (0) | not evaluated<br>`{command}` |" in markdown
-    assert ">l1</text>" in page, "its curves are drawn"
+    assert "| my run | not evaluated |" in markdown
+    line = "- **every metric of the test split**: not evaluated (my run)"
+    assert f"{line}<br>`{command}`\n" in markdown
+    assert 'alt="l1"' in page, "its curves are drawn"
     other = evaluate(write_run(tmp_path / "b", train__batch_size=8), psnr(20.0), split="validation")
     markdown, _ = written([run, other], tmp_path / "out")
     title = "folder, 16×16 · validation split"
-    assert f"{command} --split=validation" in rows(markdown, title)["my run"][1]
+    assert rows(markdown, title)["my run"] == ["not evaluated", "–"]
+    assert f"`{command} --split=validation`\n" in markdown
 
 
 CELEBA = {"data__name": "celeba_mask_hq", "data__height": 256, "data__width": 256}
@@ -109,7 +113,7 @@ def test_a_folder_is_a_published_data_set_if_one_says_so(tmp_path):
     found = rows(markdown, "folder, 256×170 · test split")
     heads = dict(zip(found["model"], found["*SCAM (published)*"], strict=True))
     assert heads["REIDSim ↑<br>published"] == "0.81"
-    assert heads["REIDSim ↑<br>our protocol"] == "–"
+    assert heads["REIDSim ↑<br>ours"] == "–"
     assert dict(zip(found["model"], found["scam"], strict=True))["REIDSim ↑<br>published"] == "–"
 
 
@@ -135,8 +139,8 @@ def test_transfers_stand_beside_what_needs_no_model(study, tmp_path):
             evaluate(study / model / f"seed_{seed}", psnr(20.0), figure, painted)
     markdown, _ = written([study], tmp_path / "out")
     found = rows(markdown.split("## Transfers")[1], "folder, 16×16 · test split")
-    assert found["scam"] == ["3 (0–2)", "**17.00** ± 1.00"]
-    assert found["*mean colours*"] == ["no model", "18.00"], "it is no model, and wins nothing"
+    assert found["scam"] == ["3 (0, 1, 2)", "**17.00** ± 1.00"]
+    assert found["*mean colours (no model)*"] == ["", "18.00"], "it is no model, and wins nothing"
     assert "transfer PSNR" not in rows(markdown, "folder, 16×16 · test split")["model"]
 
 
@@ -172,9 +176,9 @@ def test_differences_of_code_are_flagged(tmp_path):
     assert f"  - {COMMIT}-dirty: a (seed 1)" in markdown
     assert "- **jax** (differs):" in markdown
     assert (
-        "changes that are in no commit: the commit alone is not this run (a (seed 1))" in markdown
+        "uncommitted changes: the commit alone does not reproduce the run (a (seed 1))" in markdown
     )
-    assert "test: the figures are of step 3, but the training is of 4 steps (a)" in markdown
+    assert "test: evaluated at step 3 of 4 (a)" in markdown
     assert page.count('class="flag"') == 2
 
 
@@ -182,7 +186,10 @@ def test_same_config_and_seed_by_two_names_stay_two_models(tmp_path):
     runs = [evaluate(write_run(tmp_path / n), psnr(v)) for n, v in (("old", 20.0), ("new", 21.0))]
     markdown, _ = written(runs, tmp_path / "out")
     assert rows(markdown, "folder, 16×16")["new"] == ["1 (0)", "**21.00**"]
-    assert "what they differ in is not in the config (old, new)" in markdown
+    assert (
+        "old and new have the same config and seeds: the config does not tell how they differ"
+        in markdown
+    )
 
 
 def test_curves(tmp_path):
@@ -192,14 +199,15 @@ def test_curves(tmp_path):
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (run / "metrics.jsonl").write_text(text + '{"step": 500, "l1"')
     (model,) = runs.read([tmp_path / "study"])
-    curve = curves.curve_of(model, "l1")
-    assert curve.points == 3, "401 steps that both have logged, on 200 points at most"
-    np.testing.assert_allclose(curve.steps[:2], [2, 5])
-    np.testing.assert_allclose([curve.low[0], curve.mean[0], curve.high[0]], [2, 2.5, 3])
-    assert curve.steps[-1] == 400.5
+    steps, mean, low, high = pictures.curve_of(model, "l1")
+    assert len(steps) == 134, "401 steps that both have logged, by threes: 200 points at most"
+    np.testing.assert_allclose(steps[:2], [2, 5])
+    np.testing.assert_allclose([low[0], mean[0], high[0]], [2, 2.5, 3])
+    assert steps[-1] == 400.5
     markdown, page = written([tmp_path / "study"], tmp_path / "out")
     assert "Constant, not drawn: weight/l1 = 10." in page
-    assert "![Training losses](pictures/curves_0.png)" in markdown
+    assert "**Training losses · folder, 16×16**" in markdown
+    assert "![l1](pictures/curves-0-0-l1.png)" in markdown
 
 
 def test_page_stands_alone_and_escapes(tmp_path):
@@ -213,7 +221,7 @@ def test_page_stands_alone_and_escapes(tmp_path):
     markdown, page = written([run], tmp_path / "out")
     parsed = Page(page)
     assert not {"script", "iframe", "link", "object"} & {*parsed.tags}
-    assert parsed.tags.count("img") == 2
+    assert parsed.tags.count("img") == 4
     assert parsed.targets
     assert [t for t in parsed.targets if not t.startswith(("data:image/png;base64,", "#"))] == []
     assert any(name.replace("/", ":") in cell for cell in parsed.cells)
@@ -230,7 +238,7 @@ def test_page_stands_alone_and_escapes(tmp_path):
     ("file", "text", "message"),
     [
         ("config.json", '{\n"seed": 0,\n', r"config\.json, line 3: not JSON"),
-        ("config.json", '{"seed": 0}', r"config\.json: data\.name is missing"),
+        ("config.json", '{"seed": 0}', r"config\.json: 'data\.name' is missing"),
         (
             "runs.jsonl",
             '{"commit": null}\n',
@@ -276,15 +284,19 @@ def test_impossible_published_data_sets(tmp_path, name, message):
     with pytest.raises(ValueError, match=message):
         report.write(runs, tmp_path / "out", name)
     synthetic = write_run(tmp_path / "z", data__name="synthetic_people")
-    with pytest.raises(ValueError, match=r"no run is of one \(data.name = 'folder'\)|no such data"):
+    with pytest.raises(ValueError, match=r"no run has data\.name = 'folder'|no such data"):
         report.write([synthetic], tmp_path / "out", name)
 
 
 def test_command(study, tmp_path, capsys):
-    assert main([str(study), f"--output={tmp_path / 'out'}"]) == 0
+    def run(*arguments):
+        main(parse(["report", *map(str, arguments)]))
+
+    run(study, f"--output={tmp_path / 'out'}")
     assert capsys.readouterr().out == f"wrote {tmp_path / 'out' / 'report.html'}\n"
     (tmp_path / "empty").mkdir()
-    assert main([str(study), str(tmp_path / "empty")]) == 1
-    assert "empty is no run and holds none: there is no config.json" in capsys.readouterr().err
-    assert main([str(tmp_path / "nowhere")]) == 1
-    assert "nowhere: there is no such folder" in capsys.readouterr().err
+    message = "empty is no run and holds none: there is no config.json"
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        run(study, tmp_path / "empty")
+    with pytest.raises(SystemExit, match="nowhere: there is no such folder"):
+        run(tmp_path / "nowhere")

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 Example = dict[str, Any]
 
 
-class ManualDownloadBuilder(
+class ManualDownloadBuilder(  # type: ignore[call-arg]
     ArrayRecordBuilder, tfds.core.ShardBasedBuilder, skip_registration=True
 ):
     """Converts the files in `manual_dir` to array_record files, in the order of the items.

@@ -8,6 +8,7 @@ could not be checked.
 """
 
 import argparse
+import io
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -61,5 +62,6 @@ def _require_writable(output: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     # File names need not be valid text.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app.run(main, flags_parser=parse)

@@ -75,7 +75,7 @@ class _Reading:
     """The result for one pair: its faults, or all other fields. Sizes are `(height, width)`."""
 
     faults: tuple[str, ...]
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_NUM_VALUES, int))
     photo_size: tuple[int, int] = (0, 0)
     labels_size: tuple[int, int] = (0, 0)
     digest: bytes = b""
@@ -139,7 +139,7 @@ def _read_all(pairs: Iterable[Pair], label_map: LabelMap) -> Iterator[_Reading]:
     """Yields the readings in order; threads read a few pairs ahead."""
     workers = os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        pending = collections.deque()
+        pending: collections.deque[concurrent.futures.Future[_Reading]] = collections.deque()
         for pair in pairs:
             pending.append(pool.submit(_read, *pair, label_map))
             if len(pending) > 2 * workers:
@@ -219,7 +219,7 @@ def _leaks(splits: dict[str, Split]) -> Iterator[str]:
 
 
 def _label_warnings(splits: dict[str, Split], label_map: LabelMap) -> Iterator[str]:
-    occurring = {name: set(np.flatnonzero(split.pixels)) for name, split in splits.items()}
+    occurring = {name: set(np.flatnonzero(split.pixels).tolist()) for name, split in splits.items()}
     for name, labels in occurring.items():
         unseen = labels - occurring["train"]
         if unseen:
@@ -248,7 +248,7 @@ def _samples(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
         growing = [name for name in splits if shares[name] < len(splits[name].usable)]
         if not growing:
             break
-        shares[min(growing, key=shares.get)] += 1
+        shares[min(growing, key=shares.__getitem__)] += 1
     for name, share in shares.items():
         usable = list(splits[name].usable)
         for index in np.linspace(0, len(usable) - 1, share).astype(int):

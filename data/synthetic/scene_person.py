@@ -195,7 +195,8 @@ def _draw_features(
         add(shapes.capsule(points, inner, outer, 0.009), appearance.brow)
     if appearance.glasses is not None:
         add(shapes.rounded_box(points, (0, _FACE + 0.005), (0.02, 0.006)), appearance.glasses)
-    shade = tuple(0.8 * c for c in appearance.skin)
+    red, green, blue = appearance.skin
+    shade = (0.8 * red, 0.8 * green, 0.8 * blue)
     add(shapes.ellipse(points, (0, _FACE + 0.05), (0.014, 0.011)), shade)
     _draw_mouth(add, points, appearance)
 

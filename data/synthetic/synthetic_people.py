@@ -109,7 +109,7 @@ class SyntheticPeople(ArrayRecordBuilder, tfds.core.GeneratorBasedBuilder):
         size = self.builder_config.height, self.builder_config.width
         subject, target = sample_scenes(split, index)
         image, label = scenes.draw(*subject, *size)
-        example = {"image": _png(image), "label": _png(label), "transfer": []}
+        example: dict[str, Any] = {"image": _png(image), "label": _png(label), "transfer": []}
         if split != "train":
             target_image, target_label = scenes.draw(*target, *size)
             transferred, _ = scenes.draw(target[0], target[1], subject[2], *size)

@@ -2,6 +2,7 @@
 
 import logging as python_logging
 import pathlib
+import time
 from collections.abc import Callable
 
 import jax
@@ -17,7 +18,18 @@ _ROOT = pathlib.Path(__file__).parents[2]
 def show_own_log() -> None:
     """Logs what this project says, and warnings of all: Orbax and Grain log every detail."""
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(_is_worth_reading)
+    handler = logging.get_absl_handler()
+    handler.addFilter(_is_worth_reading)
+    handler.setFormatter(_Formatter())
+
+
+class _Formatter(python_logging.Formatter):
+    """absl lines in local time, without microseconds and thread: 'I1126 08:31:39 loop.py:55] …'."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        when = time.strftime("%m%d %H:%M:%S", time.localtime(record.created))
+        text = super().format(record)
+        return f"{record.levelname[0]}{when} {record.filename}:{record.lineno}] {text}"
 
 
 def _is_worth_reading(record: python_logging.LogRecord) -> bool:

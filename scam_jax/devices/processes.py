@@ -44,12 +44,10 @@ def find_launcher(environment: Mapping[str, str], platforms: str | None) -> Laun
       ValueError: there are several processes, but JAX does not support their launcher.
     """
     # JAX's order of precedence, because srun may have started mpirun.
-    return (
-        _open_mpi(environment)
-        or _slurm(environment)
-        or _cloud_tpu(environment, platforms)
-        or _unknown(environment)
-    )
+    launcher = _open_mpi(environment) or _slurm(environment) or _cloud_tpu(environment, platforms)
+    if launcher is None:
+        _refuse_unknown(environment)
+    return launcher
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Launcher | None:
@@ -84,7 +82,7 @@ def _cloud_tpu(environment: Mapping[str, str], platforms: str | None) -> Launche
     return None if "TPU_SKIP_MDS_QUERY" in environment else Launcher("gcetpu", True)
 
 
-def _unknown(environment: Mapping[str, str]) -> None:
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
     if _number(environment, "PMI_SIZE") > 1:
         raise ValueError(
             f"PMI_SIZE = {environment['PMI_SIZE']}: started by an MPI that JAX does not know: "
@@ -128,7 +126,7 @@ def from_flags(
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):
         return None
-    if missing:
+    if coordinator is None or num_processes is None or process_id is None:
         raise ValueError(f"{' and '.join(missing)} missing: {_REMEDY}, or none of the three")
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdigit() and 0 < int(port) < 2**16):
@@ -170,7 +168,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         # Otherwise JAX would still take this process's devices from the launcher.
         jax.distributed.initialize(**arguments, cluster_detection_method="deactivate")
     else:
-        launcher = find_launcher(os.environ, jax.config.jax_platforms)
+        launcher = find_launcher(os.environ, jax.config.jax_platforms)  # type: ignore[attr-defined]
         if launcher is not None:
             _join_by(launcher)
     if jax.process_count() > 1 and not jax.distributed.is_initialized():

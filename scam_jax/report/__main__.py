@@ -5,14 +5,18 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from absl import app
+from absl.flags import argparse_flags
+
 from scam_jax.report import published, write
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses the command line; `argv[0]` is the program."""
+    parser = argparse_flags.ArgumentParser(
         prog="python -m scam_jax.report",
-        description="Reports runs side by side, as report.html and report.md.",
+        description="Compares runs in report.html and report.md.",
+        conflict_handler="resolve",  # Other modules may define flags of the same names.
     )
     parser.add_argument(
         "runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, or a folder of runs"
@@ -23,17 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--published",
         metavar="DATASET",
-        help="which published data set a folder of images is: " + ", ".join(published.DATA_SETS),
+        help="published data set in a folder of images: " + ", ".join(published.DATA_SETS),
     )
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv[1:])
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Writes the report."""
     try:
-        path = write(arguments.runs, arguments.output, arguments.published)
+        print(f"wrote {write(arguments.runs, arguments.output, arguments.published)}")
     except (OSError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {path}")
-    return 0
+        sys.exit(f"python -m scam_jax.report: {error}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app.run(main, flags_parser=parse)

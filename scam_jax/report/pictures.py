@@ -1,141 +1,164 @@
-"""Pictures of a report: each model's panels, to be looked at side by side."""
+"""Galleries: plots of logged metrics over steps, and the pictures that evaluations drew."""
 
-import base64
 import io
+import itertools
 import pathlib
 import re
-import shutil
-from collections.abc import Sequence
-from typing import NamedTuple
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import matplotlib
+import numpy as np
+from matplotlib import style
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
-from scam_jax.report.figure_tables import Group
-from scam_jax.report.runs import Model, Run
+from scam_jax.evaluation.results import number
+from scam_jax.report.document import Gallery, Picture, file_name
+from scam_jax.report.runs import Model
+from scam_jax.report.tables import Group
 from scam_jax.runs import run_folder
 
-# Title, and what its rows are, see `panels`; those of attention say it themselves.
-KINDS = {
-    "reconstruction": ("Reconstruction", "Rows: image, labels, reconstruction."),
-    "transfer": (
-        "Transfer",
-        "Rows: subject, target, the target's labels, the subject in the target's place.",
-    ),
-    "attention_encoder": (
-        "Attention of the encoder",
-        "By block: the latent that has the greatest weight at each pixel.",
-    ),
-    "attention_generator": (
-        "Attention of the generator",
-        "By modulation: the latent that has the greatest weight at each pixel.",
-    ),
+# Prefix of metrics that evaluations during training log.
+_VALIDATION = "eval/"
+# Longer curves of training are drawn as means of consecutive values.
+MOST_POINTS = 200
+_STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "font.size": 8.5,
+    "grid.color": "#dddddd",
+    "savefig.dpi": 160,
+    "text.parse_math": False,
 }
-# Pixels; wider pictures are reduced in the HTML, narrower ones enlarged by a whole factor.
-_WIDEST, _WIDE = 2400, 640
+# Six colours that the colour-blind can tell apart, then the same with other dashes.
+_LINES = cycler(linestyle=["-", "--", ":"]) * style.library["petroff6"]["axes.prop_cycle"]
+_Lines = Mapping[str, Mapping[str, Any]]
+# Titles of galleries by a pattern of the metrics in them.
+_CURVES = {
+    "Validation during training": _VALIDATION,
+    "Training losses": "[^/]*$",
+    "Gradient norms and weights": f"(?!{_VALIDATION}).*/",
+}
+# Explanation by file name; pictures of attention carry their own labels.
+_PANELS = {
+    "reconstruction": "Rows: image, labels, reconstruction.",
+    "transfer": "Rows: subject, target, its labels, subject in place of the target.",
+    "attention_encoder": "Per block: latent of most weight per pixel.",
+    "attention_generator": "Per modulation: latent of most weight per pixel.",
+}
+# Narrower pictures, in pixels, are enlarged without smoothing.
+_SMALL_WIDTH = 640
 
 
-class Shown(NamedTuple):
-    """A picture of a model.
+def curve_of(model: Model, metric: str) -> np.ndarray | None:
+    """Returns a metric of a model at the steps that all of its seeds logged.
 
-    Attributes:
-      number, model: which one.
-      run: whose picture it is.
-      file: the picture's.
+    Returns:
+      Steps, mean over the seeds, minimum, maximum: `[4, N]`; None if a seed lacks the metric.
     """
+    logged = [run.curves.get(metric, {}) for run in model.runs]
+    steps = sorted(set.intersection(*map(set, logged)))
+    if not steps:
+        return None
+    size = 1 if metric.startswith(_VALIDATION) else -(-len(steps) // MOST_POINTS)
+    values = np.array([steps, *([run[step] for step in steps] for run in logged)])
+    starts = np.arange(0, len(steps), size)
+    at, *means = np.add.reduceat(values, starts, axis=1) / np.diff(starts, append=len(steps))
+    return np.stack([at, np.mean(means, 0), np.min(means, 0), np.max(means, 0)])
 
-    number: int
-    model: Model
-    run: Run
-    file: pathlib.Path
 
+@matplotlib.rc_context(_STYLE)
+def curves(models: Sequence[Model]) -> list[Gallery]:
+    """Returns, per data set, plots of validation metrics, of losses, and of the rest.
 
-class Panel(NamedTuple):
-    """One kind of picture of all models, on one split.
-
-    Attributes:
-      kind: of KINDS.
-      group: data set and split.
-      shown: a picture a model.
+    A gallery of several models starts with the key to their lines. Constant metrics are listed.
     """
-
-    kind: str
-    group: Group
-    shown: Sequence[Shown]
-
-
-class Embedded(NamedTuple):
-    """A picture for HTML.
-
-    Attributes:
-      uri: the PNG itself, as a data URI.
-      width, height: to be shown at, in CSS pixels.
-      is_enlarged, is_reduced: it is shown larger than the file's; it is smaller.
-    """
-
-    uri: str
-    width: int
-    height: int
-    is_enlarged: bool
-    is_reduced: bool
-
-
-def panels_of(groups: Sequence[Group]) -> list[Panel]:
-    """All pictures; of each model those of its first seed that has any."""
-    panels = []
-    for group in groups:
-        chosen = [(number, model, _first(model, group.split)) for number, model in group.models]
-        for kind in KINDS:
-            shown = [
-                Shown(number, model, run, file)
-                for number, model, run in chosen
-                if run is not None and (file := _file(run, group.split, kind)).is_file()
-            ]
-            panels += [Panel(kind, group, shown)] if shown else []
-    return panels
+    galleries = []
+    lines = dict(zip((model.name for model in models), _LINES(), strict=False))
+    data_sets = dict.fromkeys(model.data for model in models)
+    for data, (title, pattern) in itertools.product(data_sets, _CURVES.items()):
+        same = [model for model in models if model.data == data]
+        names = {name for model in same for run in model.runs for name in run.curves}
+        plots, constants, drawn = [], [], {}
+        for metric in sorted(filter(re.compile(pattern).match, names)):
+            found = {m.name: c for m in same if (c := curve_of(m, metric)) is not None}
+            values = np.concatenate([curve[2:].ravel() for curve in found.values()] or [[]])
+            if values.size and np.ptp(values) == 0:
+                constants.append(f"{metric} = {number(values[0])}")
+            elif values.size:
+                drawn |= {model: lines[model] for model in found}
+                file = file_name("curves", len(galleries), len(plots), metric)
+                plots.append(Picture(file, _plot(metric, found, lines), metric))
+        if len(drawn) > 1:
+            file = file_name("curves", len(galleries), "key")
+            plots.insert(0, Picture(file, _key(drawn), f"Key: {', '.join(drawn)}"))
+        about = f"Constant, not drawn: {', '.join(constants)}." if constants else ""
+        if about or plots:
+            galleries.append(Gallery(f"{title} · {data}", about, plots))
+    return galleries
 
 
-def _first(model: Model, split: str) -> Run | None:
-    for run in model.runs:
-        if any(_file(run, split, kind).is_file() for kind in KINDS):
-            return run
-    return None
+def _plot(title: str, curves: Mapping[str, np.ndarray], lines: _Lines) -> bytes:
+    figure = Figure((3.6, 2.5), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="step")
+    for name, (steps, mean, low, high) in curves.items():
+        axes.plot(steps, mean, marker="." if len(steps) < 12 else "", **lines[name])
+        axes.fill_between(steps, low, high, color=lines[name]["color"], alpha=0.2, linewidth=0)
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    return _png(figure)
 
 
-def _file(run: Run, split: str, kind: str) -> pathlib.Path:
-    return run_folder.evaluation(run.folder, split) / f"{kind}.png"
+def _key(lines: _Lines) -> bytes:
+    labels = [textwrap.fill(name, 40) for name in lines]
+    figure = Figure((3.6, max(2.5, 0.25 * len("\n".join(labels).splitlines()))))
+    handles = [Line2D([], [], label=a, **b) for a, b in zip(labels, lines.values(), strict=True)]
+    figure.legend(handles=handles, loc="upper left", frameon=False)
+    return _png(figure)
 
 
-def embed(file: pathlib.Path) -> Embedded:
-    """A PNG as a data URI, reduced if very wide.
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def panels(groups: Sequence[Group]) -> list[Gallery]:
+    """Returns a gallery per kind of picture, with one picture per model.
 
     Raises:
       ValueError: names a file that is no picture.
     """
-    content = file.read_bytes()
+    galleries = []
+    for group, (kind, about) in itertools.product(groups, _PANELS.items()):
+        title = kind.replace("_", ": ").capitalize()
+        pictures = []
+        for model in group.models:
+            for run in model.runs:
+                file = run_folder.evaluation(run.folder, group.split) / f"{kind}.png"
+                if file.is_file():
+                    caption = f"{model.name}, seed {run.seed}"
+                    name = file_name(kind, len(galleries), len(pictures), caption)
+                    png, is_small = file.read_bytes(), _is_small(file)
+                    pictures.append(Picture(name, png, f"{title}, {caption}", caption, is_small))
+                    break
+        if pictures:
+            title = f"{title} · {group.data} · {group.split} split"
+            galleries.append(Gallery(title, about, pictures, kind.startswith("attention")))
+    return galleries
+
+
+def _is_small(file: pathlib.Path) -> bool:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            width, height = picture.size
-            if width > _WIDEST:
-                reduced = _WIDEST, round(height * _WIDEST / width)
-                content = _png(picture.convert("RGB").resize(reduced, Image.Resampling.LANCZOS))
+        with Image.open(file) as picture:
+            return picture.width < _SMALL_WIDTH
     except OSError as error:
         raise ValueError(
             f"{file} is damaged ({error}): draw it anew by main.py --mode=eval"
         ) from error
-    scale = max(1, _WIDE // width)
-    uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-    return Embedded(uri, width * scale, height * scale, scale > 1, width > _WIDEST)
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, format="png")
-    return file.getvalue()
-
-
-def copy(shown: Shown, panel: Panel, folder: pathlib.Path) -> pathlib.Path:
-    """Copies a picture as it is; returns its path. Names of models need not be those of files."""
-    plain = re.sub(r"[^A-Za-z0-9-]+", "_", shown.model.name)
-    name = f"{shown.number}_{plain}_seed_{shown.run.seed}_{panel.group.split}_{panel.kind}.png"
-    shutil.copyfile(shown.file, folder / name)
-    return folder / name

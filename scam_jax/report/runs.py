@@ -1,160 +1,149 @@
-"""Runs as their folders tell of them, and put together as models of several training seeds."""
+"""Reads runs from their folders and groups them into models: one model per config."""
 
-import dataclasses
-import functools
+import collections
+import glob
 import itertools
 import json
 import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from flax import traverse_util
 
 from scam_jax.evaluation.results import FILE, Evaluation
 from scam_jax.runs import run_folder
 
-METRICS_FILE = "metrics.jsonl"
 SPLITS = ("test", "validation")
-_NEEDED = (
+_CONFIG_KEYS = (
     *("seed", "data.name", "data.directory", "data.height", "data.width", "data.num_labels"),
     *("data.label_map", "train.num_steps", "train.batch_size"),
 )
-_OF_A_START = ("training_examples", "commit", "python", "versions", "devices", "processes")
-_SEED_FOLDER = re.compile(r"seed_\d+")
+_START_KEYS = ("training_examples", "commit", "python", "versions", "devices", "processes")
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class DataSet:
-    """What figures must share to be compared; `directory` is '' but for folders of one's own."""
-
-    name: str
-    directory: str
-    height: int
-    width: int
-
-    def __str__(self) -> str:
-        name = f"{self.name} {self.directory}".strip()
-        return f"{name}, {self.height}×{self.width}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run's folder.
+class Run(NamedTuple):
+    """A training run.
 
     Attributes:
-      folder: as it was given or found.
-      config: values by dotted key.
-      starts: what each start ran with: the lines of runs.jsonl.
-      curves: by metric, values by step; those that are not finite have no point.
-      evaluations: by split, of those that were evaluated.
+      folder: path as given or found.
+      name: the folder's name, or the parent's name for a folder `seed_N`.
+      seed: training seed.
+      config: values by dotted key, without the seed.
+      starts: one entry of runs.jsonl per start or resume.
+      curves: value by step, by metric; finite values only.
+      last_step: last logged step; 0 if nothing was logged.
+      evaluations: by split.
     """
 
     folder: pathlib.Path
+    name: str
+    seed: int
     config: Mapping[str, Any]
     starts: Sequence[Mapping[str, Any]]
     curves: Mapping[str, Mapping[int, float]]
+    last_step: int
     evaluations: Mapping[str, Evaluation]
 
-    @property
-    def name(self) -> str:
-        """The model's: the folder's own, or its parent's for `seed_N`."""
-        folder = self.folder.resolve()
-        return folder.parent.name if _SEED_FOLDER.fullmatch(folder.name) else folder.name
 
-    @property
-    def seed(self) -> int:
-        return self.config["seed"]
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """Equal for runs that differ in their seed alone."""
-        rest = {key: value for key, value in self.config.items() if key != "seed"}
-        return json.dumps(rest, sort_keys=True)
-
-    @property
-    def data(self) -> DataSet:
-        config = self.config
-        directory = config["data.directory"] if config["data.name"] == "folder" else ""
-        size = config["data.height"], config["data.width"]
-        return DataSet(config["data.name"], directory, *size)
-
-    @property
-    def last_step(self) -> int:
-        """The last that was logged; 0 before any."""
-        return max((step for curve in self.curves.values() for step in curve), default=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """Runs of one config with several training seeds, in the seeds' order."""
+class Model(NamedTuple):
+    """Runs of one config with different training seeds, in the order of the seeds."""
 
     name: str
     runs: Sequence[Run]
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """All of the runs' config but the seed."""
-        return {key: value for key, value in self.runs[0].config.items() if key != "seed"}
+        return self.runs[0].config
 
     @property
-    def data(self) -> DataSet:
-        return self.runs[0].data
-
-    @property
-    def seeds(self) -> list[int]:
-        return [run.seed for run in self.runs]
+    def data(self) -> str:
+        """Data set and image size; metrics of models are comparable where it is equal."""
+        name, directory = self.config["data.name"], self.config["data.directory"]
+        name = f"{name} {directory}" if name == "folder" and directory else name
+        return f"{name}, {self.config['data.height']}×{self.config['data.width']}"
 
     def evaluated(self, split: str) -> list[Run]:
-        """The runs that were evaluated on a split."""
+        """Returns the runs that have an evaluation of the split."""
         return [run for run in self.runs if split in run.evaluations]
 
 
 def read(folders: Sequence[pathlib.Path]) -> list[Model]:
-    """The models of all runs in or below `folders`, in their order.
+    """Reads all runs in and below folders.
+
+    Args:
+      folders: runs, or folders that contain runs.
+
+    Returns:
+      The models, in the order of the folders.
 
     Raises:
-      FileNotFoundError: a folder is not there, or is no run and holds none.
-      ValueError: a file is damaged (names it and the line), two runs have one name and different
-        configs (names the first key that differs), or one config and seed twice.
+      FileNotFoundError: a folder does not exist or contains no run.
+      ValueError: a file is damaged (the message names file and line), two runs share a name but
+        not a config (the message names the first differing key), or two runs share name, config
+        and seed.
     """
     found: dict[pathlib.Path, pathlib.Path] = {}
     for folder in folders:
-        below = {run.resolve(): run for run in _find(folder, set())}
-        if not below:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: there is no such folder; give folders of runs")
+        files = glob.glob(f"**/{run_folder.CONFIG_FILE}", root_dir=folder, recursive=True)
+        if not files:
             raise FileNotFoundError(
                 f"{folder} is no run and holds none: there is no {run_folder.CONFIG_FILE} in it or "
                 "below; give a folder that main.py trained in"
             )
-        found |= below
-    return models_of([read_run(folder) for folder in found.values()])
+        found |= {(folder / file).resolve(): (folder / file).parent for file in sorted(files)}
+    runs = [_read_run(folder) for folder in found.values()]
+    _check_names(runs)
+    return _models(runs)
 
 
-def _find(folder: pathlib.Path, seen: set[pathlib.Path]) -> Iterator[pathlib.Path]:
-    """Runs in or below a folder, each place once: links may lead in circles."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such folder; give folders of runs")
-    seen.add(folder.resolve())
-    if (folder / run_folder.CONFIG_FILE).is_file():
-        yield folder
-        return
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and child.resolve() not in seen:
-            yield from _find(child, seen)
+def _read_run(folder: pathlib.Path) -> Run:
+    path = folder.resolve()
+    name = path.parent.name if re.fullmatch(r"seed_\d+", path.name) else path.name
+    file = folder / run_folder.CONFIG_FILE
+    config = traverse_util.flatten_dict(_parse(file.read_text(), file), sep=".")
+    _check_keys(_CONFIG_KEYS, config, file)
+    starts = []
+    for where, start in _lines(folder / run_folder.RUNS_FILE):
+        _check_keys(_START_KEYS, start, where)
+        starts.append(start)
+    curves: dict[str, dict[int, float]] = collections.defaultdict(dict)
+    for where, line in _lines(folder / "metrics.jsonl"):
+        for key, value in {"step": None, **line}.items():
+            if not isinstance(value, int | float):
+                raise ValueError(f"{where}: {key!r} is not a number")
+            if math.isfinite(value):
+                curves[key][line["step"]] = float(value)
+    last_step = max(curves.pop("step", [0]))
+    files = {split: run_folder.evaluation(folder, split) / FILE for split in SPLITS}
+    evaluations = {split: _evaluation(file) for split, file in files.items() if file.is_file()}
+    return Run(folder, name, config.pop("seed"), config, starts, curves, last_step, evaluations)
 
 
-def read_run(folder: pathlib.Path) -> Run:
-    """A run's folder; raises ValueError for a damaged file, naming it and the line."""
-    evaluations = {}
-    for split in SPLITS:
-        if (run_folder.evaluation(folder, split) / FILE).is_file():
-            evaluations[split] = _evaluation(run_folder.evaluation(folder, split))
-    return Run(
-        folder,
-        _config(folder / run_folder.CONFIG_FILE),
-        _starts(folder / run_folder.RUNS_FILE),
-        _curves(folder / METRICS_FILE),
-        evaluations,
-    )
+def _check_keys(keys: Sequence[str], values: Mapping[str, Any], where: object) -> None:
+    for key in keys:
+        if key not in values:
+            raise ValueError(f"{where}: {key!r} is missing, this is no file of a run")
+
+
+def _evaluation(file: pathlib.Path) -> Evaluation:
+    _parse(file.read_text(), file)
+    try:
+        return Evaluation.load(file.parent)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is not what an evaluation writes ({error}): run main.py --mode=eval again"
+        ) from error
+
+
+def _lines(file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields place and content of complete lines; a running training may be writing the last."""
+    text = file.read_text() if file.is_file() else ""
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+        yield f"{file}, line {number}", _parse(line, file, number)
 
 
 def _parse(text: str, file: pathlib.Path, first_line: int = 1) -> dict[str, Any]:
@@ -168,116 +157,46 @@ def _parse(text: str, file: pathlib.Path, first_line: int = 1) -> dict[str, Any]
     return parsed
 
 
-def _lines(file: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and content of whole lines: the last is being written if it has no end."""
-    text = file.read_text() if file.is_file() else ""
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
-        yield number, _parse(line, file, number)
+def _check_names(runs: Sequence[Run]) -> None:
+    for a, b in itertools.combinations(runs, 2):
+        if a.name != b.name:
+            continue
+        both = f"{a.folder} and {b.folder} are both named {a.name!r}"
+        for key, (old, new) in differing([a.config, b.config]).items():
+            raise ValueError(
+                f"{both}, but their configs differ in {key} ({old or 'none'} and {new or 'none'}): "
+                "rename one of the folders"
+            )
+        if a.seed == b.seed:
+            raise ValueError(
+                f"{both} and have the same config and seed {a.seed}: give one of them, or rename a "
+                "folder"
+            )
 
 
-def _config(file: pathlib.Path) -> dict[str, Any]:
-    config = _flat(_parse(file.read_text(), file))
-    for key in _NEEDED:
-        if key not in config:
-            raise ValueError(f"{file}: {key} is missing, this is not the config of a run")
-    return config
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _starts(file: pathlib.Path) -> list[dict[str, Any]]:
-    starts = []
-    for number, start in _lines(file):
-        missing = [key for key in _OF_A_START if key not in start]
-        if missing:
-            raise ValueError(f"{file}, line {number}: {missing[0]!r} is missing")
-        starts.append(start)
-    return starts
-
-
-def _curves(file: pathlib.Path) -> dict[str, dict[int, float]]:
-    curves: dict[str, dict[int, float]] = {}
-    for number, line in _lines(file):
-        wrong = [key for key, value in line.items() if not isinstance(value, int | float)]
-        if wrong or "step" not in line:
-            key = wrong[0] if wrong else "step"
-            raise ValueError(f"{file}, line {number}: {key!r} is not a number")
-        step = line.pop("step")
-        for name, value in line.items():
-            if math.isfinite(value):
-                curves.setdefault(name, {})[step] = float(value)
-    return curves
-
-
-def _evaluation(folder: pathlib.Path) -> Evaluation:
-    file = folder / FILE
-    _parse(file.read_text(), file)
-    try:
-        return Evaluation.load(folder)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not what an evaluation writes ({error}): evaluate again, "
-            "main.py --mode=eval"
-        ) from error
-
-
-def models_of(runs: Sequence[Run]) -> list[Model]:
-    """Runs put together by their configs; raises ValueError as `read`."""
-    _check_names(runs)
-    by_config: dict[str, list[Run]] = {}
+def _models(runs: Sequence[Run]) -> list[Model]:
+    by_config = collections.defaultdict(list)
     for run in runs:
-        by_config.setdefault(run.identity, []).append(run)
+        by_config[json.dumps(run.config, sort_keys=True)].append(run)
     models = []
-    for group in by_config.values():
-        # The same config and seed under two names: what differs is not in the config.
-        if len({run.seed for run in group}) < len(group):
-            names = dict.fromkeys(run.name for run in group)
-            models += [_model([run for run in group if run.name == name]) for name in names]
-        else:
-            models.append(_model(group))
+    for same in by_config.values():
+        names = dict.fromkeys(run.name for run in same)
+        groups = {", ".join(names): same}
+        if len({run.seed for run in same}) < len(same):
+            # Runs share config and seed, so only their names tell models apart.
+            groups = {name: [run for run in same if run.name == name] for name in names}
+        for name, some in groups.items():
+            models.append(Model(name, sorted(some, key=lambda run: run.seed)))
     return models
 
 
-def _model(runs: Sequence[Run]) -> Model:
-    runs = sorted(runs, key=lambda run: run.seed)
-    for a, b in itertools.pairwise(runs):
-        if a.seed == b.seed:
-            raise ValueError(
-                f"{a.folder} and {b.folder} are both named {a.name!r} and have the same config and "
-                f"seed {a.seed}: give one of them, or rename a folder"
-            )
-    return Model(", ".join(dict.fromkeys(run.name for run in runs)), runs)
+def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Returns the keys whose values differ, with the value of each config as JSON.
 
-
-def _check_names(runs: Sequence[Run]) -> None:
-    first: dict[str, Run] = {}
-    for run in runs:
-        other = first.setdefault(run.name, run)
-        if other.identity == run.identity:
-            continue
-        key = differing_keys([other.config, run.config])[0]
-        a, b = (json.dumps(r.config[key]) if key in r.config else "none" for r in (other, run))
-        raise ValueError(
-            f"{other.folder} and {run.folder} are both named {run.name!r}, but their configs "
-            f"differ in {key} ({a} and {b}): rename one of the folders"
-        )
-
-
-def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys, but the seed, whose values are not the same in all configs."""
-    absent = object()
-    keys = sorted({key for config in configs for key in config} - {"seed"})
-    first = configs[0]
-    return [
-        key
-        for key in keys
-        if any(config.get(key, absent) != first.get(key, absent) for config in configs)
-    ]
+    An absent key has the value ''.
+    """
+    values = {
+        key: [json.dumps(c[key], ensure_ascii=False) if key in c else "" for c in configs]
+        for key in sorted({key for config in configs for key in config})
+    }
+    return {key: texts for key, texts in values.items() if len({*texts}) > 1}

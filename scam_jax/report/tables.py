@@ -1,192 +1,188 @@
-"""Tables of a report: figures of models by metric and protocol, apart from how they are written."""
+"""Tables of metrics: by protocol, transfers against the truth, PSNR by region."""
 
-import dataclasses
+import collections
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from scam_jax.evaluation.results import Figure, number
+from scam_jax.report import published
+from scam_jax.report.document import Cell, Table
+from scam_jax.report.runs import SPLITS, Model, Run
 
-RUN, PUBLISHED_ROW, COMPARED = "run", "published", "compared"
-_DECIMALS = {metric: 2 for metric in ("PSNR", "transfer PSNR", "subject transfer PSNR")}
-_DECIMALS |= {metric: 2 for metric in ("R-FID", "S-FID")}
-_DECIMALS |= {metric: 4 for metric in ("SSIM", "L1", "LPIPS")}
-_DECIMALS |= {metric: 3 for metric in ("REIDSim", "REIDAcc")}
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """What stands in a row's column.
-
-    Attributes:
-      value: a number, or a word in its place.
-      deviation: of the value, without '±'; '' for none.
-      of_evaluation: the deviation is over seeds of the evaluation of one run, not over runs.
-      note: such as a number of runs that is not the row's.
-      is_best: of the runs in this column.
-      is_quiet: there is no number.
-      detail: what it was made from.
-    """
-
-    value: str
-    deviation: str = ""
-    of_evaluation: bool = False
-    note: str = ""
-    is_best: bool = False
-    is_quiet: bool = False
-    detail: str = ""
+# Follows a deviation over the seeds of an evaluation.
+OF_EVALUATION = "ᵉ"
+_TRANSFERS = ("transfer PSNR", "subject transfer PSNR")
+# Decimals by metric, in the order of the columns; other metrics have four significant digits.
+_DECIMALS = dict(PSNR=2, SSIM=4, L1=4, LPIPS=4) | {"R-FID": 2, "S-FID": 2}
+_DECIMALS |= dict(REIDSim=3, REIDAcc=3) | dict.fromkeys(_TRANSFERS, 2)
+_REGION = "label "
+# A column: protocol, metric, unit, and whether higher is better (None: neither).
+_Kind = tuple[str, str, str, bool | None]
+_ARROWS = {True: " ↑", False: " ↓", None: ""}
+# Training seed and figure of each run of a model that has the figure.
+_Found = list[tuple[int, Figure]]
 
 
-NOTHING = Cell("–", is_quiet=True)
+class Group(NamedTuple):
+    """Models with comparable metrics: same data set and split."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A metric by one protocol.
-
-    Attributes:
-      title: with its unit.
-      arrow: '↑' where more is better, '↓', or ''.
-      group: what stands above neighbours of one protocol.
-    """
-
-    title: str
-    arrow: str = ""
-    group: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row.
-
-    Attributes:
-      title: such as a model's name.
-      kind: RUN, PUBLISHED_ROW or COMPARED.
-      cells: one a column; empty if there is a message.
-      about: such as training seeds.
-      model: number of the model, for its colour.
-      message: in the place of cells, with `commands` that mend it.
-    """
-
-    title: str
-    kind: str
-    cells: Sequence[Cell] = ()
-    about: str = ""
-    model: int | None = None
-    message: str = ""
-    commands: Sequence[str] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-      title: what it is of.
-      heads: of the row's title and of what stands beside it.
-      columns: of the cells.
-      rows: top to bottom.
-      notes: below it.
-    """
-
-    title: str
-    heads: tuple[str, str]
-    columns: Sequence[Column]
-    rows: Sequence[Row]
-    notes: Sequence[str] = ()
+    data: str
+    split: str
+    models: Sequence[Model]
 
     @property
-    def groups(self) -> list[tuple[str, int]]:
-        """What stands above neighbouring columns, and above how many."""
-        groups: list[tuple[str, int]] = []
-        for column in self.columns:
-            if groups and groups[-1][0] == column.group:
-                groups[-1] = (column.group, groups[-1][1] + 1)
-            else:
-                groups.append((column.group, 1))
-        return groups if any(name for name, _ in groups) else []
+    def evaluated(self) -> list[Run]:
+        return [run for model in self.models for run in model.evaluated(self.split)]
+
+    @property
+    def counts(self) -> set[int]:
+        """Numbers of evaluated images; more than one if evaluations differ."""
+        return {run.evaluations[self.split].count for run in self.evaluated}
+
+    @property
+    def title(self) -> str:
+        images = f" · {_either(self.counts)} images" if self.counts else ""
+        return f"{self.data} · {self.split} split{images}"
+
+    def figures(self) -> dict[tuple[_Kind, str], list[_Found]]:
+        """Returns the figures of each model, by kind and part."""
+        found = collections.defaultdict(lambda: [[] for _ in self.models])
+        for i, model in enumerate(self.models):
+            for run in model.evaluated(self.split):
+                for f in run.evaluations[self.split].figures:
+                    kind = f.protocol, f.metric, f.unit, f.higher_is_better
+                    found[kind, f.part][i].append((run.seed, f))
+        return dict(found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """One metric of one model.
+def groups_of(models: Sequence[Model]) -> list[Group]:
+    """Groups models by data set and evaluated split; by the test split if there is none."""
+    groups = []
+    for data in dict.fromkeys(model.data for model in models):
+        same = [model for model in models if model.data == data]
+        splits = [split for split in SPLITS if any(model.evaluated(split) for model in same)]
+        groups += [Group(data, split, same) for split in splits or SPLITS[:1]]
+    return groups
 
-    Attributes:
-      mean: over runs, of each run's mean over seeds of the evaluation.
-      deviation: standard deviation over runs (n − 1), of one run over the evaluation's seeds; None
-        of one value.
-      runs: how many.
-      by_seed: each run's mean, by training seed.
+
+def metric_tables(group: Group, of_folders: str | None) -> tuple[Table, Table | None, Table | None]:
+    """Returns the tables of whole images; the last two are None if they would be empty.
+
+    Returns:
+      Metrics, with comparable published rows (see `published.rows_beside`); standard deviations
+      over images, averaged over runs; transfers against the truth, with methods without a model.
     """
-
-    metric: str
-    mean: float
-    deviation: float | None
-    runs: int
-    by_seed: tuple[tuple[int, float], ...]
-
-    @classmethod
-    def of(cls, figures: Sequence[tuple[int, Figure]]) -> "Summary":
-        """Of at least one (training seed, figure) of the same metric and protocol."""
-        by_seed = tuple((seed, figure.mean) for seed, figure in figures)
-        values = [mean for _, mean in by_seed]
-        of_one = figures[0][1].values if len(figures) == 1 else values
-        mean = float(np.mean(values))
-        return cls(figures[0][1].metric, mean, deviation_of(of_one), len(figures), by_seed)
-
-    def cell(self, expected_runs: int) -> Cell:
-        """What a table says; with the number of runs if that is not as expected."""
-        spread = "" if self.deviation is None else _deviation(self.deviation, self.metric)
-        seeds = ", ".join(f"seed {s}: {formatted(v, self.metric)}" for s, v in self.by_seed)
-        return Cell(
-            formatted(self.mean, self.metric),
-            spread,
-            of_evaluation=bool(spread) and self.runs == 1,
-            note=f"n = {self.runs}" if self.runs != expected_runs else "",
-            detail=seeds,
-        )
+    columns, spreads, transfers, no_model = {}, {}, {}, collections.defaultdict(dict)
+    for (kind, part), found in group.figures().items():
+        protocol, metric, unit, _ = kind
+        if not part:
+            same = transfers if metric in _TRANSFERS else columns
+            same[kind] = _cells(group, kind, found)
+            values = [[f.spread for _, f in some if f.spread is not None] for some in found]
+            texts = [_formatted(statistics.fmean(v), metric) if v else "–" for v in values]
+            if any(values):
+                spreads[protocol, metric, unit, None] = [Cell(text) for text in texts]
+        elif metric in _TRANSFERS:
+            # Equal for all evaluations of the same images.
+            texts = {_formatted(f.mean, metric) for some in found for _, f in some}
+            no_model[f"{part} (no model)"][kind] = " or ".join(sorted(texts))
+    rows, note = published.rows_beside(group.models[0].config, group.split, of_folders)
+    title = f"Standard deviation over images · {group.data} · {group.split} split"
+    return (
+        _table(group, group.title, columns, rows)._replace(note=note),
+        _table(group, title, spreads, {})._replace(is_folded=True) if spreads else None,
+        _table(group, group.title, transfers, no_model) if transfers else None,
+    )
 
 
-def deviation_of(values: Sequence[float]) -> float | None:
-    """Standard deviation with n − 1; None of one value, or where one is not finite."""
-    if len(values) < 2 or not np.isfinite(values).all():
-        return None
-    return float(np.std(values, ddof=1))
+def region_tables(group: Group) -> list[Table]:
+    """PSNR of each region, one table per label set; rows are regions."""
+    label_sets = collections.defaultdict(list)
+    for model in group.models:
+        if model.evaluated(group.split):
+            key = model.config["data.num_labels"], model.config["data.label_map"]
+            label_sets[key].append(model)
+    tables = []
+    for (num_labels, label_map), models in label_sets.items():
+        some = group._replace(models=models)
+        names = max((run.evaluations[group.split].label_names for run in some.evaluated), key=len)
+        rows = {}
+        for (kind, part), found in some.figures().items():
+            if part.startswith(_REGION):
+                label = int(part.removeprefix(_REGION))
+                name = f"{label} {names[label]}" if label < len(names) else part
+                counts = {f.count for figures in found for _, f in figures} - {None}
+                rows[label] = [Cell(name), Cell(_either(counts)), *_cells(some, kind, found)]
+        title = f"{group.title} · {num_labels} labels" + (f" by {label_map!r}" * bool(label_map))
+        head = [Cell("region"), Cell("images")]
+        head += [Cell(f"{model.name} ↑", style="number") for model in models]
+        tables += [Table(title, head, [rows[label] for label in sorted(rows)])] if rows else []
+    return tables
 
 
-def formatted(value: float, metric: str) -> str:
-    """A value of a metric, to the decimals that its figures are given in."""
-    if metric not in _DECIMALS or not math.isfinite(value):
-        return number(value)
-    return f"{value:.{_DECIMALS[metric]}f}"
+def _table(
+    group: Group,
+    title: str,
+    columns: Mapping[_Kind, Sequence[Cell]],
+    references: Mapping[str, Mapping[_Kind, str]],
+) -> Table:
+    """A table with one row per model of the columns' cells, and rows that are no models."""
+    kinds = {*columns}.union(*references.values())
+    order = {metric: i for i, metric in enumerate(_DECIMALS)}
+    kinds = sorted(kinds, key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]))
+    head = [Cell("model"), Cell("seeds")]
+    for protocol, metric, unit, higher_is_better in kinds:
+        text = (f"{metric}, {unit}" if unit else metric) + _ARROWS[higher_is_better]
+        head.append(Cell(text, protocol, "number"))
+    rows = []
+    for i, model in enumerate(group.models):
+        seeds = [str(run.seed) for run in model.evaluated(group.split)]
+        of_all = f" of {len(model.runs)}" if len(seeds) < len(model.runs) else ""
+        about = Cell(f"{len(seeds)}{of_all}", f"({', '.join(seeds)})")
+        cells = [columns[kind][i] if kind in columns else Cell("–") for kind in kinds]
+        rows.append([Cell(model.name), about if seeds else Cell("not evaluated"), *cells])
+    for name, values in references.items():
+        cells = [Cell(values.get(kind, "–")) for kind in kinds]
+        rows.append([Cell(name, style="reference"), Cell(""), *cells])
+    return Table(title, head, rows)
 
 
-def _deviation(value: float, metric: str) -> str:
-    """As its figure, with a digit that is not 0 if it is more than rounding."""
-    text = formatted(value, metric)
-    if value < 1e-6 or float(text):
-        return text
-    return np.format_float_positional(value, precision=1, fractional=False, trim="-")
+def _cells(group: Group, kind: _Kind, found: Sequence[_Found]) -> list[Cell]:
+    """One cell per model; the best is marked if there are several."""
+    _, metric, _, higher_is_better = kind
+    means = [statistics.fmean(f.mean for _, f in some) if some else math.nan for some in found]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    best = _formatted((max if higher_is_better else min)(finite), metric) if finite else ""
+    cells = []
+    for model, figures, mean in zip(group.models, found, means, strict=True):
+        text, rest = _formatted(mean, metric), _deviation(figures, metric)
+        if len(figures) < len(model.evaluated(group.split)):
+            rest = f"{rest} (n = {len(figures)})".strip()
+        style = "best" if text == best and len(finite) > 1 else ""
+        detail = ", ".join(f"seed {seed}: {_formatted(f.mean, metric)}" for seed, f in figures)
+        cells.append(Cell(text, rest, style, detail) if figures else Cell("–"))
+    return cells
 
 
-def best_of(summaries: Sequence[Summary | None], higher_is_better: bool) -> str | None:
-    """What the best reads like; None where fewer than two models have a figure."""
-    found = [s for s in summaries if s is not None and math.isfinite(s.mean)]
-    if len(found) < 2:
-        return None
-    best = (max if higher_is_better else min)(found, key=lambda s: s.mean)
-    return formatted(best.mean, best.metric)
+def _deviation(figures: _Found, metric: str) -> str:
+    """'± 0.12', the standard deviation (n − 1) over runs, or over evaluation seeds of one run."""
+    values = figures[0][1].values if len(figures) == 1 else [f.mean for _, f in figures]
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return ""
+    deviation = statistics.stdev(values)
+    text = _formatted(deviation, metric)
+    if deviation > 1e-6 and not float(text):
+        text = np.format_float_positional(deviation, precision=1, fractional=False, trim="-")
+    return f"± {text}" + (OF_EVALUATION if len(figures) == 1 else "")
 
 
-def short_list(numbers: Sequence[int]) -> str:
-    """'0–2, 5' for 0, 1, 2 and 5."""
-    spans: list[list[int]] = []
-    for value in sorted(numbers):
-        if spans and value == spans[-1][-1] + 1:
-            spans[-1].append(value)
-        else:
-            spans.append([value])
-    ends = [[span[0], span[-1]] if len(span) > 2 else span for span in spans]
-    joints = ["–" if len(span) > 2 else ", " for span in spans]
-    return ", ".join(joint.join(map(str, end)) for joint, end in zip(joints, ends, strict=True))
+def _formatted(value: float, metric: str) -> str:
+    return f"{value:.{_DECIMALS[metric]}f}" if metric in _DECIMALS else number(value)
+
+
+def _either(numbers: Iterable[int]) -> str:
+    return " or ".join(f"{n:,}" for n in sorted(numbers))

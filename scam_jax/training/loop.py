@@ -1,6 +1,5 @@
 """The training loop. Data, writers, checkpoints and devices are passed to it."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,7 +50,8 @@ def restore_or_create(
         logging.info("resuming from step %d (%s)", int(restored.step), checkpoints.directory)
         return restored
     fresh = jax.device_put(state.create(config, networks), everywhere)
-    parameter_overview.log_parameter_overview(fresh.params, include_stats=False, msg="parameters:")
+    table = parameter_overview.get_parameter_overview(fresh.params, include_stats=False)
+    logging.info("parameters:\n%s", table)
     return fresh
 
 
@@ -156,9 +156,15 @@ def train(
 
 
 def _progress(start: int, end: int) -> tqdm:
-    """Returns a progress bar. Without a terminal it prints nothing; `report` logs its text."""
-    file = sys.stderr if sys.stderr.isatty() else open(os.devnull, "w")  # noqa: SIM115
-    return tqdm(total=end, initial=start, unit="step", file=file, mininterval=1, smoothing=0.05)
+    """Returns a progress bar. It is disabled without a terminal; `report` then logs its text."""
+    return tqdm(
+        total=end,
+        initial=start,
+        unit="step",
+        mininterval=1,
+        smoothing=0.05,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 class _Loop:
@@ -204,8 +210,9 @@ class _Loop:
             if "time/model_flops_utilization" in timings:
                 speed["of peak FLOPs"] = f"{timings['time/model_flops_utilization']:.1%}"
             progress.set_postfix({**speed, **shown})
-            if not sys.stderr.isatty():
-                logging.info("%s", progress)
+            if progress.disable:
+                report = ", ".join(f"{name} {value}" for name, value in {**shown, **speed}.items())
+                logging.info("step %d of %d: %s", step, train.num_steps, report)
             if self.writer:
                 self.writer.scalars(step, values)
                 self.writer.timings(step, timings)

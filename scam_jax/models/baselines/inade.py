@@ -116,10 +116,11 @@ class INADEEncoder(nn.Module):
             layer = RegionConv(self.latent_dim, layer=self.layer, name=name)
             return region_means(one_hot, layer(x, labels))
 
-        return tuple(
+        scale, bias = (
             Gaussian(code(f"{kind}_mean"), code(f"{kind}_log_variance"))
             for kind in ("scale", "bias")
         )
+        return scale, bias
 
     def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
         """Mixes two images' noise: labels in `from_subject`, bool `[L]`, take the subject's."""

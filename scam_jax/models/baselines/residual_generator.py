@@ -82,7 +82,8 @@ class ResidualGenerator(nn.Module):
 
     def start_of(self, labels: Array) -> tuple[int, int]:
         """Returns the height and width of the first map."""
-        return start_size(*labels.shape[1:3], self.num_up_layers - 2)
+        height, width = labels.shape[1:3]
+        return start_size(height, width, self.num_up_layers - 2)
 
     def one_hot_start(self, labels: Array) -> Array:
         """Returns a first map that depends on the labels alone."""
@@ -122,7 +123,7 @@ class ResidualGenerator(nn.Module):
     def _size_after(self, i: int, x: Array, labels: Array) -> tuple[int, int]:
         """Returns the size to which the output x of block i is resized."""
         if i == self.num_up_layers - 1:
-            return labels.shape[1:3]
+            return labels.shape[1], labels.shape[2]
         # with six or more blocks, the second keeps the size
         times = 1 if i == 1 and self.num_up_layers >= 6 else 2
         return times * x.shape[1], times * x.shape[2]

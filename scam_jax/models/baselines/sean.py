@@ -147,7 +147,8 @@ class SEANModulation(nn.Module):
         projection = LabelLinear(codes.shape[-1], self.layer, name="code_projection")
         projected, neighbours = nn.relu(projection(codes)), neighbours_of(one_hot)
         layers = (CodeConv(channels, self.layer, name=f"code_{n}") for n in ("gamma", "beta"))
-        return tuple(layer(neighbours, projected) for layer in layers)
+        gamma, beta = (layer(neighbours, projected) for layer in layers)
+        return gamma, beta
 
 
 class SEANGenerator(ResidualGenerator):

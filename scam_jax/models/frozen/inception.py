@@ -164,8 +164,8 @@ def _branch(name: str, steps: Sequence[_Step], x: Array) -> Array:
 
 
 def _apply(unit: _Unit, name: str, x: Array) -> Array:
-    padding = tuple(size // 2 if unit.padded else 0 for size in unit.size)
-    conv = ConvNorm(unit.features, unit.size, unit.stride, padding, eps=1e-3, name=name)
+    height, width = (size // 2 if unit.padded else 0 for size in unit.size)
+    conv = ConvNorm(unit.features, unit.size, unit.stride, (height, width), eps=1e-3, name=name)
     return nn.relu(conv(x))
 
 

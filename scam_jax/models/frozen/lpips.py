@@ -1,5 +1,7 @@
 """LPIPS 0.1 with AlexNet: the perceptual distance of Zhang et al. 2018 (arXiv:1801.03924)."""
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -47,7 +49,7 @@ class ChannelWeights(nn.Module):
             Conv(1, size=1, padding=0, use_bias=False, name=f"layer_{i}")(x).mean((1, 2, 3))
             for i, x in enumerate(maps, 1)
         ]
-        return sum(layers)
+        return functools.reduce(operator.add, layers)
 
 
 class LPIPS(nn.Module):
@@ -64,7 +66,7 @@ class LPIPS(nn.Module):
           Distances `[B]`, float32.
         """
         images = jnp.concatenate([a, b]).astype(jnp.float32)
-        images = (images - np.float32(_SHIFT)) / np.float32(_SCALE)
+        images = (images - np.array(_SHIFT, np.float32)) / np.array(_SCALE, np.float32)
         with jax.default_matmul_precision("float32"):
             maps = AlexNet(name="alexnet")(images)
             units = [x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + _EPS) for x in maps]

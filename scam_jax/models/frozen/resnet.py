@@ -90,7 +90,9 @@ class ReIDResNet50(nn.Module):
         Returns:
           Features `[B, 2048]`, float32.
         """
-        x = (x.astype(jnp.float32) - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_STD)
+        x = (x.astype(jnp.float32) - np.array(PIXEL_MEAN, np.float32)) / np.array(
+            PIXEL_STD, np.float32
+        )
         with jax.default_matmul_precision("float32"):
             x = nn.relu(ConvNorm(64, (7, 7), 2, (3, 3), name="unit_1")(x))
             x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))

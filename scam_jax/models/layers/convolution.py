@@ -8,7 +8,8 @@ a convolution raises an error.
 """
 
 import itertools
-from functools import partial
+import operator
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Pads = tuple[tuple[int, int], ...]
 
 # Limits up to which a faster algorithm is used on CPUs, see `_to_image` and `_grouped`.
 _SMALL_CHANNELS = 16
@@ -116,11 +117,14 @@ def _grouped(x: Array, kernel: Array, stride: int, padding: int, groups: int) ->
         x = _zero_pad(x, ((padding, padding),) * 2)
         x = x.reshape(*x.shape[:3], groups, -1)
         kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
-        total = 0
-        for i, j in itertools.product(range(size), repeat=2):
+
+        def product(i, j):
             rows = slice(i, i + (height - 1) * stride + 1, stride)
             columns = slice(j, j + (width - 1) * stride + 1, stride)
-            total += jnp.einsum("bhwgc,cgd->gbhwd", x[:, rows, columns], kernel[i, j])
+            return jnp.einsum("bhwgc,cgd->gbhwd", x[:, rows, columns], kernel[i, j])
+
+        positions = itertools.product(range(size), repeat=2)
+        total = reduce(operator.add, itertools.starmap(product, positions))
         return total.transpose(1, 2, 3, 0, 4).reshape(len(x), height, width, -1)
 
     on_cpu = with_zeros if groups <= _FEW_GROUPS else by_position

@@ -130,7 +130,7 @@ def nearest_indices(size: int, new_size: int) -> np.ndarray:
     return np.minimum(indices, size - 1)
 
 
-def nearest_resize(x: Array, size: tuple[int, int]) -> Array:
+def nearest_resize(x: Array, size: Sequence[int]) -> Array:
     """Resizes `[B, H, W, ...]` to `[B, *size, ...]` by nearest neighbour, as PyTorch does."""
     for axis, new in zip((1, 2), size, strict=True):
         old = x.shape[axis]

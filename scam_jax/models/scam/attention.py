@@ -20,7 +20,7 @@ from scam_jax.models.scam.regions import Regions
 MASKED_LOGIT = -1e4
 
 
-def same_label(to_labels: Array, from_labels: Array) -> Array:
+def same_label(to_labels: Array | np.ndarray, from_labels: Array | np.ndarray) -> Array:
     """Returns the attention mask between tokens of the same label.
 
     Args:
@@ -30,7 +30,7 @@ def same_label(to_labels: Array, from_labels: Array) -> Array:
     Returns:
       bool `[B, T, F]`.
     """
-    return to_labels[:, :, None] == from_labels[:, None, :]
+    return jnp.equal(to_labels[:, :, None], from_labels[:, None, :])
 
 
 class MaskedAttention(nn.Module):
@@ -58,12 +58,12 @@ class MaskedAttention(nn.Module):
 
     def _params(self, to: Array, from_: Array):
         """Returns the (kernel, bias) pairs of query, key, value and out."""
-        to, from_ = to.shape[-1], from_.shape[-1]
+        to_width, from_width = to.shape[-1], from_.shape[-1]
         return (
-            self.query(to, self.width),
-            self.key(from_, self.width),
-            self.value(from_, self.width),
-            self.out(self.width, to),
+            self.query(to_width, self.width),
+            self.key(from_width, self.width),
+            self.value(from_width, self.width),
+            self.out(self.width, to_width),
         )
 
     def _scale(self, x: Array) -> Array:
@@ -79,7 +79,7 @@ class MaskedAttention(nn.Module):
         maps = weights.astype(jnp.float32).reshape(len(weights), *regions.size, -1, self.num_heads)
         self.sow("intermediates", "weights", maps.mean(-1))
 
-    def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
+    def __call__(self, to: Array, from_: Array, mask: Array | np.ndarray) -> Array:
         """Computes attention with an explicit mask, as in the paper.
 
         Forbidden logits are replaced by -10⁴, so a token that may attend to nothing attends
@@ -249,7 +249,7 @@ class MaskedTransformer(nn.Module):
         self.norm_1, self.norm_2 = TokenNorm(), TokenNorm()
         self.mlp_1, self.mlp_2 = AffineParams(self.layer), AffineParams(self.layer)
 
-    def __call__(self, to: Array, from_: Array, mask: Array) -> Array:
+    def __call__(self, to: Array, from_: Array, mask: Array | np.ndarray) -> Array:
         """Applies attention with an explicit mask, see `MaskedAttention`."""
         return self._finish(to, self.attention(to, from_, mask))
 

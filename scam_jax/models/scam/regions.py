@@ -274,18 +274,21 @@ def _tile_latents(tiles: Tiles, table: Array) -> Array:
 
 def _tiled_scores(regions: Regions, x: Array, table: Array) -> Array:
     tiles = regions.tiles
+    assert tiles is not None
     out = jnp.einsum("btpc,btkc->btpk", _to_tiles(tiles, x), _tile_latents(tiles, table))
     return _from_tiles(tiles, out.astype(jnp.float32))
 
 
 def _tiled_mix(regions: Regions, weights: Array, table: Array) -> Array:
     tiles = regions.tiles
+    assert tiles is not None
     weights = _to_tiles(tiles, weights).astype(table.dtype)
     return _from_tiles(tiles, jnp.einsum("btpk,btkc->btpc", weights, _tile_latents(tiles, table)))
 
 
 def _tiled_collect(regions: Regions, weights: Array, x: Array) -> Array:
     tiles = regions.tiles
+    assert tiles is not None
     weights = jnp.where(tiles.full[..., None], _to_tiles(tiles, weights), 0).astype(x.dtype)
     sums = jnp.einsum(
         "btpk,btpc->btkc", weights, _to_tiles(tiles, x), preferred_element_type=jnp.float32
@@ -296,6 +299,7 @@ def _tiled_collect(regions: Regions, weights: Array, x: Array) -> Array:
 
 def _tiled_highest(regions: Regions, values: Array) -> Array:
     tiles = regions.tiles
+    assert tiles is not None
     tops = jnp.where(tiles.full[..., None], _to_tiles(tiles, values), -jnp.inf).max(axis=2)
     top_of = partial(jax.ops.segment_max, num_segments=regions.num_labels, indices_are_sorted=True)
     return jax.vmap(top_of)(tops, tiles.label)

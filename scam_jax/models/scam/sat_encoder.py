@@ -107,8 +107,9 @@ class SATEncoder(nn.Module):
 
     def _maps(self, image: Array) -> list[Array]:
         """Returns one map `[B, h, w, C]` per block to attend to, with position embedding."""
-        position = sinusoidal_position(*image.shape[1:3], self.position_dim)
-        position = jnp.broadcast_to(position, (image.shape[0], *position.shape))
+        batch, height, width, _ = image.shape
+        position = jnp.asarray(sinusoidal_position(height, width, self.position_dim))
+        position = jnp.broadcast_to(position, (batch, *position.shape))
         maps = [jnp.concatenate([image, position.astype(image.dtype)], axis=-1)]
         if not self.image_conv:
             return maps * self.num_blocks
@@ -117,7 +118,8 @@ class SATEncoder(nn.Module):
             channels = self.conv_features * 2**i
             conv = Conv(channels, stride=2, layer=self.layer, name=f"conv_{i}")
             features = leaky_relu(conv(features))
-            position = sinusoidal_position(*features.shape[1:3], channels)
+            _, height, width, _ = features.shape
+            position = jnp.asarray(sinusoidal_position(height, width, channels))
             maps.append(features + position.astype(features.dtype))
         return maps[::-1] if self.reverse_conv else maps
 

@@ -1,6 +1,7 @@
 """The SCAM generator, from labels and latents to an image (paper, section 3.2)."""
 
 import itertools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -198,7 +199,8 @@ class SCAMGenerator(nn.Module):
         noise = self._noise(keys, sizes)
         one_hot = jax.nn.one_hot(nearest_resize(labels, sizes[0]), self.num_labels)
         x = Conv(16 * self.features, layer=self.layer, name="first_conv")(one_hot)
-        running, encoded = None, latents
+        running: Array | None = None
+        encoded = latents
         for i in range(self.num_up_layers):
             if self.attention == "simplex":
                 latents = encoded
@@ -209,6 +211,7 @@ class SCAMGenerator(nn.Module):
                 if running is not None:
                     rgb = nearest_resize(running, sizes[i + 1]) + rgb
                 running = rgb
+        assert running is not None
         return jnp.tanh(running.astype(jnp.float32))
 
     def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
@@ -217,7 +220,9 @@ class SCAMGenerator(nn.Module):
         doubled = [(h * 2**i, w * 2**i) for i in range(self.num_up_layers)]
         return [*doubled, (height, width)]
 
-    def _noise(self, keys: Array | None, sizes: list[tuple[int, int]]) -> list[list[Array | None]]:
+    def _noise(
+        self, keys: Array | None, sizes: list[tuple[int, int]]
+    ) -> Sequence[Sequence[Array | None]]:
         """Draws the noise `[B, h·w]` of each block's modulations.
 
         There is one draw per example, which is cut into pieces. It depends neither on the batch nor
