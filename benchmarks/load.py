@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
         for _ in range(_ROUNDS.value):
             for way in WAYS:
                 found[way].append(load_apart(way, workdir))
-    print("| loading a run | s | of the whole state's | GB at the peak |\n|---|---|---|---|")
+    print("| loading a run | s | time / whole state | GB at the peak |\n|---|---|---|---|")
     whole = statistics.median(r["seconds"] for r in found["whole state"])
     for way, results in found.items():
         seconds = statistics.median(r["seconds"] for r in results)

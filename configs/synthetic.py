@@ -2,8 +2,8 @@
 
   python main.py --config=configs/synthetic.py
 
-The validation and test splits know the truth of every transfer; the README has the figures to
-expect. Settings are chosen by the validation split.
+The true result of every transfer of the validation and test splits is known. The README has the
+values to expect. Settings are chosen by the validation split.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
   python main.py --mode=study --config=configs/synthetic_baselines.py     (or: make baselines)
 
 Every model with the same data, steps, batch, rates and loss. The variational go without their KL:
-at its published weight their codes tell nothing in so short a run. The README has the figures to
-expect.
+at its published weight their codes tell nothing in so short a run. docs/baselines.md has the values
+to expect.
 """
 
 from ml_collections import ConfigDict
