@@ -130,6 +130,7 @@ def _dispatch() -> None:
 
 
 def main(argv: list[str]) -> None:
+    """Runs the command that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     terminal.run(_dispatch)

@@ -17,6 +17,7 @@ from configs import common
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = common.base(choices)
     config.data.name = "ade20k"
     config.data.directory = "datasets"

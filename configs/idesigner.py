@@ -18,6 +18,7 @@ from scam_jax.inference import label_map as labels
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = common.base(choices)
     config.data.directory = "datasets/idesigner"
     config.data.height = 256

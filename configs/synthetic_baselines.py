@@ -14,6 +14,7 @@ from scam_jax.models import FAMILIES
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = _without_kl(choices)
     config.study.num_seeds = 1
     config.study.variants = ConfigDict({name: _changes(name) for name in FAMILIES})

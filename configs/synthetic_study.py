@@ -13,6 +13,7 @@ from configs import synthetic
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = synthetic.get_config(choices)
     config.data.height = config.data.width = 32
     if config.model.family == "scam":

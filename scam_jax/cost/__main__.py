@@ -14,6 +14,7 @@ from scam_jax.cost import aot, aot_report
 
 
 def main(argv: list[str]) -> int:
+    """Compiles the step, prints the report, and returns the exit status."""
     if len(argv) > 1 or _CONFIG.value is None or _TOPOLOGY.value is None:
         raise app.UsageError("give --config=configs/NAME.py and a topology: --topology=v5e:16x16")
     try:

@@ -32,7 +32,7 @@ _TPU_V5P = Chip("TPU v5p", 459e12, 2765e9, 95 * _GIB)
 _TPU_V6E = Chip("TPU v6e", 918e12, 1638e9, 32 * _GIB)
 
 # Source: NVIDIA's data sheets "A100 Tensor Core GPU" (bfloat16 without sparsity), "H100 Tensor Core
-# GPU" and "H200 Tensor Core GPU" (which give the peak with sparsity; the dense peak is half of it).
+# GPU" and "H200 Tensor Core GPU". The latter two give the peak with sparsity, twice the dense peak.
 _A100_40GB = Chip("A100 40GB", 312e12, 1555e9, 40e9)
 _A100_80GB_SXM = Chip("A100 80GB SXM", 312e12, 2039e9, 80e9)
 _A100_80GB_PCIE = Chip("A100 80GB PCIe", 312e12, 1935e9, 80e9)

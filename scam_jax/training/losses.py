@@ -2,7 +2,7 @@
 
 Images are `[B, H, W, 3]` in [-1, 1]. A discriminator returns feature maps `[B, h, w, C]`, indexed
 `[scale][layer]`; the last layer holds the logits. GAN losses take the logits as a list over scales
-and return the mean over scales.
+and return the mean over scales. Only the OASIS losses use `pixels`.
 """
 
 from collections.abc import Callable, Sequence
