@@ -22,6 +22,7 @@ from scam_jax.training.checkpoints import CheckpointError, Checkpoints
 from scam_jax.training.writer import Writer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp_path, number):
     """Killed in the middle, the same command goes on to the same weights and metrics.jsonl.
