@@ -21,12 +21,22 @@ import pytest
 from helpers.golden import Golden
 from helpers.program import finished, photos  # noqa: F401 fixtures of all tests
 
-# Begun first, for the workers to end together.
-_LONGEST_FILES = ("test_processes.py", "test_train.py", "test_meshes.py", "test_steps.py")
+# Tests start with these files, the longest first, so that the workers end together.
+_LONGEST_FILES = (
+    "test_processes.py",
+    "test_train.py",
+    "test_families.py",
+    "test_steps.py",
+    "test_meshes.py",
+    "test_baselines.py",
+    "test_models.py",
+    "test_large_batch.py",
+)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in _LONGEST_FILES)
+    order = {name: i for i, name in enumerate(_LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture

@@ -88,6 +88,12 @@ def test_models_import_only_models():
             assert all(room_of(other) == "scam_jax.models" for other in GRAPH[module]), module
 
 
+def test_the_package_imports_neither_data_nor_configs():
+    for module in GRAPH:
+        if module.split(".")[0] == "scam_jax":
+            assert not {room_of(other) for other in GRAPH[module]} & {"data", "configs"}, module
+
+
 def test_only_the_program_imports_commands():
     importing = {m for m in GRAPH for other in GRAPH[m] if room_of(other) == "scam_jax.commands"}
     assert {room_of(module) for module in importing} == {"main", "scam_jax.commands"}

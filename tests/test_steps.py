@@ -1,6 +1,7 @@
 """The training step equals the authors', on one device and on two, and every loss option runs."""
 
 from functools import partial
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
-from helpers.golden import vgg_of
+from helpers.golden import Golden, vgg_of
 
 from scam_jax import models
 from scam_jax.devices import sharding
 from scam_jax.models.layers import primitives
 from scam_jax.training import state
+from scam_jax.training import step as training_step
 from scam_jax.training.step import gradients_of_step, train_step, update_state
 from scam_jax.weights import convert, torch_names
 
@@ -38,16 +40,41 @@ def golden_state(config, networks, g):
     return state.from_variables(config, variables)
 
 
-def test_four_steps(golden):
-    g = golden("train_steps")
+@pytest.fixture(scope="module")
+def four_steps():
+    """The golden steps' last state, every step's metrics, and the first step's gradients."""
+    g = Golden("train_steps")
     config = small.of_golden_steps()
     networks = models.build(config)
     train_state = golden_state(config, networks, g)
     vgg = vgg_of(g)[1]["params"]
-    step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, vgg))
+
+    @jax.jit
+    def step(train_state, batch):
+        """Also returns the gradients: the program takes too long to compile for a second one."""
+        computed = []
+
+        def recording(*args):
+            computed.append(gradients_of_step(*args))
+            return computed[0]
+
+        with mock.patch.object(training_step, "gradients_of_step", recording):
+            results = train_step(config, networks, None, train_state, batch, vgg)
+        return *results, computed[0].by_network
+
+    all_metrics, all_gradients = [], []
     for i in range(4):
         batch = {"image": g.nhwc(f"step{i}/image"), "label": g.labels(f"step{i}/label")}
-        train_state, metrics = step(train_state, batch)
+        train_state, metrics, gradients = step(train_state, batch)
+        all_metrics.append(metrics)
+        all_gradients.append(gradients)
+    return train_state, all_metrics, all_gradients[0]
+
+
+def test_four_steps(golden, four_steps):
+    g = golden("train_steps")
+    train_state, all_metrics, _ = four_steps
+    for i, metrics in enumerate(all_metrics):
         for theirs, ours in METRICS.items():
             np.testing.assert_allclose(
                 metrics[ours], g[f"step{i}/metric/{theirs}"], 1e-4, 1e-5, err_msg=f"step {i} {ours}"
@@ -55,20 +82,10 @@ def test_four_steps(golden):
     assert train_state.step == 4
 
 
-def test_first_gradients(golden):
+def test_first_gradients(golden, four_steps):
     g = golden("train_steps")
-    config = small.of_golden_steps()
-    networks = models.build(config)
-    train_state = golden_state(config, networks, g)
-    batch = {"image": g.nhwc("step0/image"), "label": g.labels("step0/label")}
-    vgg = vgg_of(g)[1]["params"]
-
-    @jax.jit
-    def gradients(train_state):
-        return gradients_of_step(config, networks, None, train_state, batch, vgg).by_network
-
-    ours = gradients(train_state)
-    names = torch_names.of_config(config)
+    ours = four_steps[2]
+    names = torch_names.of_config(small.of_golden_steps())
     theirs = {
         n: convert.from_torch(g.group(f"step0/grad/{n}/"), {"params": ours[n]}, names[n])["params"]
         for n in ours

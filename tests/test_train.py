@@ -47,6 +47,7 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp
     assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_the_run_folder_says_what_ran(finished):
     lines = (finished / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
@@ -85,6 +86,7 @@ def test_a_start_that_failed_binds_nothing(tmp_path):
         run_folder.check_same_run(small.config(data__num_labels=4), tmp_path)
 
 
+@pytest.mark.slow
 def test_commands_on_the_trained_model(photos, finished, tmp_path):
     out = run(command("--mode=eval", f"--workdir={finished}")).stdout
     assert "| PSNR |  | authors |" in out
@@ -124,13 +126,17 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
         (["--config.train.batch_size=0"], "config.train.batch_size = 0: use 1 or more"),
         (["--config.data.directory=/nowhere"], "/nowhere"),
         (["--config.data.skip_bad_files=False"], "broken.jpg (it is empty): replace or remove it"),
-        (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the run in"),
+        pytest.param(
+            ["--config.model.latent_dim=32"],
+            "config.model.latent_dim = 32, but the run in",
+            marks=pytest.mark.slow,
+        ),
         (["--config.losses.perceptual=1.0"], "vgg19"),
     ],
 )
-def test_wrong_values_are_refused(photos, finished, tmp_path, arguments, message):
+def test_wrong_values_are_refused(photos, request, tmp_path, arguments, message):
     """In a fresh folder, or, where the run's own config matters, in the finished run's."""
-    workdir = finished if "but the run" in message else tmp_path
+    workdir = request.getfixturevalue("finished") if "but the run" in message else tmp_path
     result = run(train_command(photos, workdir, *arguments), check=False)
     assert result.returncode != 0
     assert message in result.stderr
