@@ -1,9 +1,9 @@
 """Trains SCAM, evaluates it, and uses a trained model.
 
-  python main.py --config=configs/synthetic.py                      train; again: resume
+  python main.py --config=configs/synthetic.py                      train, or resume
   python main.py --config=configs/synthetic.py:model=sean           train a baseline
   python main.py --mode=eval --workdir=runs/synthetic               figures on the test split
-  python main.py --mode=eval --workdir=runs/synthetic --split=validation       to choose by
+  python main.py --mode=eval --workdir=runs/synthetic --split=validation    for model selection
   python main.py --mode=study --config=configs/synthetic_study.py   variants, seeds, a report
   python main.py --mode=gallery --workdir=runs/synthetic            contact sheet
   python main.py --mode=reconstruct --workdir=RUN --target=IMAGE,LABELS --output=OUT.png
@@ -12,7 +12,7 @@
   python main.py --mode=attention --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
       --output=OUT.png [--latent=LABEL,NUMBER]
 
-Any value of the config can be set: --config.train.batch_size=64.
+Flags such as --config.train.batch_size=64 override values of the config.
 """
 
 import pathlib
@@ -26,32 +26,39 @@ from scam_jax.commands import evaluate, study, terminal, train, use
 from scam_jax.devices import processes
 from scam_jax.runs import run_folder, validation
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config, a file of configs/.")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The run's folder; runs/NAME for --config=configs/NAME.py by default."
+    "workdir", None, "The run's folder; by default runs/NAME for --config=configs/NAME.py."
 )
 _MODES = ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention"]
-_MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", _MODES, "The command to run.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, to be one of several where SLURM, Open MPI or a TPU do not say so.",
+    "HOST:PORT of process 0. Starts one of several processes; SLURM, Open MPI and TPU pods do not "
+    "need it.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "With --coordinator: the number of processes."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "With --coordinator: the number of this process, from 0."
+)
 _SUBJECT = flags.DEFINE_list("subject", None, "The subject's image and label map: IMAGE,LABELS.")
 _TARGET = flags.DEFINE_list("target", None, "The target's (or only) image and label map.")
 _LABELS = flags.DEFINE_list(
-    "labels", None, "Labels taken from the subject; all but the background by default."
+    "labels", None, "Labels taken from the subject; by default, all except the background."
 )
 _LATENT = flags.DEFINE_list(
-    "latent", None, "LABEL,NUMBER of the latent whose attention is drawn; by default of all."
+    "latent",
+    None,
+    "LABEL,NUMBER of the latent whose attention is drawn; by default, each pixel's strongest one.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write.")
 _SPLIT = flags.DEFINE_enum(
-    "split", "test", ["validation", "test"], "What is evaluated, and drawn in the gallery."
+    "split", "test", ["validation", "test"], "The split to evaluate, or to draw in the gallery."
 )
-_COUNT = flags.DEFINE_integer("count", 12, "Pairs in the gallery.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("count", 12, "The number of pairs in the gallery.", lower_bound=1)
 
 
 def _use_photos(workdir: pathlib.Path) -> None:
@@ -94,7 +101,7 @@ def _workdir() -> pathlib.Path:
 
 
 def _config(workdir: pathlib.Path) -> ConfigDict:
-    """The config given, checked; or the run's own, to use a trained model."""
+    """Returns the given config after checking it, or the run's own config if none is given."""
     trains = _MODE.value in ("train", "study")
     if _CONFIG.value is None:
         if trains:
@@ -123,6 +130,7 @@ def _dispatch() -> None:
 
 
 def main(argv: list[str]) -> None:
+    """Runs the command that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     terminal.run(_dispatch)

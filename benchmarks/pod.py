@@ -21,13 +21,13 @@ PROGRAMS = [
 ]
 INTRODUCTION = """# The training step on TPU pods
 
-{date}, {versions}; no TPU was there:
+{date}, {versions}; compiled without a TPU:
 
     make pod-check
 
 The training step of `configs/celeba.py` in bfloat16, compiled by the TPU's compiler for the whole
-pod, at its lowest effort. Operations and traffic to memory are the compiler's estimates; *at most*
-is what they allow at the chip's published peaks (`scam_jax/chips.py`), not a measurement.
+pod, at its lowest effort. Operations and memory traffic are the compiler's estimates. *At most* is
+what they allow at the chip's published peaks (`scam_jax/cost/chips.py`); it is not a measurement.
 All-reduces are the only collectives unless the details say otherwise.
 
 """

@@ -1,11 +1,14 @@
-"""ADE20K at 256×256, 151 labels (0 is "other"), 20 210 images: SCAM as published.
+"""ADE20K at 256×256 with 151 labels (0 is "other") and 20 210 training images: SCAM as published.
 
   python main.py --config=configs/ade20k.py --config.data.manual_dir=DOWNLOAD
 
-DOWNLOAD holds the official ADEChallengeData2016/, see data/ade20k.py; it is prepared once, into
-datasets/. As a folder {train,test}/{images,labels}/NAME.{jpg|png}: --config.data.name=folder
---config.data.directory=FOLDER. On accelerators add --config.model.dtype=bfloat16. Published: PSNR
-20.0, R-FID 27.5, for training on all of train: --config.data.train_split=authors_train.
+DOWNLOAD holds the official ADEChallengeData2016/, see data/builders/ade20k.py. It is converted once
+to datasets/. A folder {train,test}/{images,labels}/NAME.{jpg|png} works too: add
+--config.data.name=folder --config.data.directory=FOLDER. On accelerators add
+--config.model.dtype=bfloat16.
+
+Published: PSNR 20.0, R-FID 27.5. These models were trained on the whole train split:
+--config.data.train_split=authors_train.
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +17,7 @@ from configs import common
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = common.base(choices)
     config.data.name = "ade20k"
     config.data.directory = "datasets"

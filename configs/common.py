@@ -1,4 +1,4 @@
-"""The base of every experiment: SCAM as published (ECCV 2022, section 4), and its baselines."""
+"""The base of every config: SCAM as published (ECCV 2022, section 4), and its baselines."""
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -7,15 +7,16 @@ from scam_jax import models
 
 
 def base(choices: str = "") -> ConfigDict:
-    """Every key that a config has, at the published values for 256×256 images.
+    """Returns a config with all keys, at the published values for 256×256 images.
 
     Args:
-      choices: what follows the colon in --config=configs/celeba.py:model=sean,discriminator=oasis.
-        Of another model or discriminator, the config has the keys of that.
+      choices: selects another model or discriminator. It is the part after the colon in
+        --config=configs/celeba.py:model=sean,discriminator=oasis. The selection determines the keys
+        of the networks.
 
     Raises:
-      IllegalFlagValueError: there is no such choice. (Of a ValueError the flag would print where
-        it was raised.)
+      IllegalFlagValueError: there is no such choice. (For a ValueError the flag would print a
+        traceback.)
     """
     chosen = _parsed(choices)
     config = _scam()
@@ -27,7 +28,7 @@ def base(choices: str = "") -> ConfigDict:
 
 
 def _parsed(choices: str) -> dict[str, str]:
-    """'model=sean,discriminator=oasis' by key."""
+    """Parses choices such as 'model=sean,discriminator=oasis' to values by key."""
     possible = {"model": models.FAMILIES, "discriminator": models.DISCRIMINATORS}
     chosen = {}
     for choice in filter(None, choices.split(",")):
@@ -45,7 +46,7 @@ def _parsed(choices: str) -> dict[str, str]:
 
 
 def _use_model(config: ConfigDict, name: str) -> None:
-    """Changes the model family, and trains baselines as the authors of SCAM trained them."""
+    """Selects a model family. Baselines get the training settings of the authors of SCAM."""
     for key in models.FAMILIES[config.model.family].shared:
         del config.model[key]
     _set_family(config, name)
@@ -62,6 +63,7 @@ def _use_model(config: ConfigDict, name: str) -> None:
 
 
 def _use_discriminator(config: ConfigDict, kind: str) -> None:
+    """Selects a discriminator, and the losses that OASIS needs."""
     _set_discriminator(config, kind)
     if kind == "oasis":
         config.losses.gan_kind = "oasis"
@@ -86,98 +88,108 @@ def _set_discriminator(config: ConfigDict, kind: str) -> None:
 
 def _scam() -> ConfigDict:
     config = ConfigDict()
-    # Weights, noise and the order of images all follow from it.
+    # Determines initial weights, noise and the order of images.
     config.seed = 0
-    # Folder of the converted weights of frozen networks: VGG19 of the loss, those of evaluation.
+    # Folder of the frozen networks' converted weights: VGG19 for the loss, others for evaluation.
     config.weights_directory = "weights"
 
     config.data = ConfigDict()
     # 'folder', 'celeba_mask_hq', 'celeba_mask_hq_sean', 'ade20k' or 'synthetic_people'.
     config.data.name = "folder"
-    # The folder's place; of the others, where the prepared data set is put.
+    # The folder of name 'folder'; for other names, where to put the prepared data set.
     config.data.directory = ""
-    # Where an official download lies to be prepared; DIRECTORY/downloads/manual if empty.
+    # Where the official download is; DIRECTORY/downloads/manual if empty.
     config.data.manual_dir = ""
     config.data.height = 256
     config.data.width = 256
-    # Label numbers are 0 … num_labels - 1; 0 is the background.
+    # Labels are 0 … num_labels - 1; 0 is the background.
     config.data.num_labels = 2
-    # From the files' label numbers to these, see data/labels.py: '0|1,2,4|*' makes 1, 2 and 4
-    # label 1 and all others label 2. Empty: as they are.
+    # Maps label numbers of files to labels, see scam_jax/inference/label_map.py: '0|1,2,4|*' maps
+    # 1, 2 and 4 to label 1 and all others to label 2. Empty keeps the numbers.
     config.data.label_map = ""
     # 'none', 'basic' or 'crop', see data/augment.py.
     config.data.augmentation = "none"
-    # 'train', of which a part is held out for validation, or 'authors_train', the whole of it.
+    # 'train', which holds out a part for validation, or 'authors_train', the whole train split.
     config.data.train_split = "train"
-    # Train without the files of a folder that cannot be read; they are counted and listed.
+    # Whether to skip unreadable files of a folder; the run lists them.
     config.data.skip_bad_files = False
-    # Processes of each host that read ahead; with 0, threads do.
+    # Number of processes per host that read ahead; 0 uses threads instead.
     config.data.num_workers = 0
 
     config.model = ConfigDict()
-    # 'scam', or a baseline: 'spade', 'clade', 'sean', 'sean_clade', 'inade', 'groupdnet'. Chosen by
-    # --config=configs/NAME.py:model=sean, because the keys of encoder and generator depend on it.
-    # They and their published values are the fields of the modules, see scam_jax/models.
+    # 'scam', or a baseline: 'spade', 'clade', 'sean', 'sean_clade', 'inade', 'groupdnet'. Select it
+    # with --config=configs/NAME.py:model=sean, because the keys of encoder and generator depend on
+    # it. These keys and their published values are the fields of the modules in scam_jax/models.
     config.model.family = "scam"
-    # Initial weights: 'pytorch', as PyTorch's layers have them, or 'xavier', as the baselines do.
+    # Initial weights: 'pytorch', the defaults of PyTorch's layers, or 'xavier', for the baselines.
     config.model.initialization = "pytorch"
     # Compute type of all networks, 'float32' or 'bfloat16'. A network's own `dtype`, if not empty,
     # takes precedence. Parameters, softmax, norms, losses and optimizers are always float32.
     config.model.dtype = "float32"
+    # Whether layers scale their weights by 1/√fan_in at run time (equalized learning rate).
     config.model.equalized = False
     _set_family(config, "scam")
-    # 'patchgan'; 'stylegan2' or 'oasis' by --config=configs/NAME.py:discriminator=oasis.
+    # 'patchgan', 'stylegan2' or 'oasis'; select it with
+    # --config=configs/NAME.py:discriminator=oasis.
     _set_discriminator(config, "patchgan")
 
-    # A loss's weight; 0 turns it off. `schedules` holds the weights that change during training:
-    # `config.losses.schedules.gan = {"start": 0.0, "steps": 2600}` starts at 0 and ends at `gan`.
-    # `gan` and `swapped` switch at that step, the others move there by equal factors.
+    # The weight of each loss; 0 turns the loss off. Weights in `schedules` change during training:
+    # `config.losses.schedules.gan = {"start": 0.0, "steps": 2600}` starts at 0 and has the value
+    # `config.losses.gan` from step 2600 on. `gan` and `swapped` switch at that step; the other
+    # weights change by an equal factor per step.
     config.losses = ConfigDict()
     config.losses.schedules = ConfigDict()
+    # Whether to normalize the discriminator's logits by their gradients (Wu et al. 2021).
     config.losses.gradient_normalization = True
-    # 'hinge' or 'non_saturating'; 'oasis' with that discriminator.
+    # 'hinge' or 'non_saturating', or 'oasis' for the discriminator 'oasis'.
     config.losses.gan_kind = "hinge"
-    # Scale the GAN weight by the ratio of gradients at the last layer (Taming Transformers).
+    # Whether to scale the GAN weight by the ratio of gradients at the last layer (Esser et al.
+    # 2021, "Taming Transformers").
     config.losses.adaptive_gan = False
     config.losses.gan = 1.0
-    # The GAN loss of images generated with another image's latents.
+    # GAN loss of images that are generated with another image's latents.
     config.losses.swapped = 0.0
     config.losses.l1 = 10.0
     config.losses.perceptual = 10.0
     config.losses.perceptual_dtype = ""
     config.losses.feature_matching = 0.0
-    # A sum over so many images, however many a batch has: as on one of the authors' devices.
+    # The KL loss is a sum over this number of images, whatever the batch size. The authors have 8
+    # images per device.
     config.losses.kl_images = 8
     config.losses.kl = 0.0
     config.losses.r1 = 0.0
-    # R1 is added at every so many steps.
+    # R1 is added every `lazy_r1_step` steps.
     config.losses.lazy_r1_step = 16
 
     config.optimizer = ConfigDict()
     config.optimizer.generator_learning_rate = 1e-4
     config.optimizer.discriminator_learning_rate = 4e-4
-    # With the batch size, the rates grow by as much ('linear'), by its root ('sqrt') or not at all
-    # ('none'); they are meant for batches of reference_batch_size.
+    # How the rates grow with batch_size / reference_batch_size: in proportion ('linear'), with the
+    # square root ('sqrt'), or not at all ('none').
     config.optimizer.rate_scaling = "none"
     config.optimizer.reference_batch_size = 32
-    # Steps over which the rates rise from 0.
+    # Number of steps over which the rates rise linearly to their values.
     config.optimizer.warmup_steps = 0
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
     config.optimizer.weight_decay = 0.01
-    # Sharpness-aware minimisation, adaptive: 0 is off, 0.5 the authors'. A step costs three times.
+    # Radius of adaptive sharpness-aware minimization: 0 turns it off, the authors' value is 0.5. It
+    # makes a step three times as expensive.
     config.optimizer.sam_rho = 0.0
 
     config.train = ConfigDict()
-    # Images a step, over all devices.
+    # Number of images per step, over all devices.
     config.train.batch_size = 32
-    # Each device takes its share of them in so many parts, one after the other: less memory.
+    # Number of parts in which each device processes its share, one after the other. More parts need
+    # less memory.
     config.train.accumulation_steps = 1
-    # Compute the generator's modulations anew in the backward pass: less memory, more arithmetic.
+    # Whether to recompute the generator's modulations in the backward pass, which needs less memory
+    # and more arithmetic.
     config.train.rematerialize = False
     config.train.num_steps = 50_000
-    # Of encoder and generator; evaluation and transfer use the average. 0 is off, as published.
+    # Decay of the averaged parameters of encoder and generator, which evaluation and transfer use.
+    # 0 turns averaging off, as published.
     config.train.ema_decay = 0.0
     config.train.log_every = 100
     config.train.panel_every = 1000
@@ -185,17 +197,17 @@ def _scam() -> ConfigDict:
     config.train.keep_checkpoints = 2
 
     config.eval = ConfigDict()
-    # In training, evaluate the validation split at every so many steps; 0 is never.
+    # Training evaluates on the validation split every `every` steps; 0 turns this off.
     config.eval.every = 5000
-    # Of pairs and noise, in --mode=eval; the figures have their mean and deviation.
+    # Number of seeds of pairs and noise in --mode=eval, which gives mean and standard deviation.
     config.eval.num_seeds = 3
-    # Where statistics of real images are kept, for all runs to use.
+    # Folder for the statistics of real images, which all runs share.
     config.eval.statistics_directory = "statistics"
 
-    # --mode=study trains and evaluates each variant with each seed from `seed` on.
+    # --mode=study trains and evaluates each variant with `num_seeds` seeds, from `config.seed` on.
     config.study = ConfigDict()
     config.study.num_seeds = 3
-    # By name, what differs from this config.
+    # Changes to this config, keyed by the name of the variant.
     config.study.variants = ConfigDict(
         {
             "scam": {},

@@ -1,4 +1,4 @@
-"""A small model for a folder of photos with label maps, 128×128: half an hour on a CPU.
+"""A small model for a folder of photos and label maps at 128×128. Half an hour on a CPU.
 
   python main.py --config=configs/faces.py --config.data.directory=DIRECTORY \\
       --config.data.num_labels=19
@@ -12,6 +12,7 @@ from configs import common
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = common.base(choices)
     config.data.directory = "datasets/faces"
     config.data.height = config.data.width = 128
@@ -32,7 +33,7 @@ def get_config(choices: str = "") -> ConfigDict:
 
     config.losses.perceptual = 0.0
 
-    # As the demo's, and for its reasons: a short run at high rates.
+    # A short run with high rates, like configs/synthetic.py.
     config.losses.gan = 0.1
     config.optimizer.generator_learning_rate = 1e-3
     config.optimizer.discriminator_learning_rate = 1e-3

@@ -2,11 +2,13 @@
 
   python main.py --config=configs/idesigner.py --config.data.directory=FOLDER
 
-FOLDER holds {train,test}/{images,labels}/NAME.{jpg|png}; the label maps are those of a human parser
-with LIP's 20 labels, which are merged here. Background against body alone:
+FOLDER holds {train,test}/{images,labels}/NAME.{jpg|png}. The label maps come from a human parser
+with LIP's 20 labels, which this config merges. To use only background and body, add
 --config.data.label_map='0|*' --config.data.num_labels=2. On accelerators add
---config.model.dtype=bfloat16. Published: PSNR 21.4, R-FID 13.2, S-FID 26.9, REIDSim 0.81, REIDAcc
-0.56, for training on all of train: --config.data.train_split=authors_train.
+--config.model.dtype=bfloat16.
+
+Published: PSNR 21.4, R-FID 13.2, S-FID 26.9, REIDSim 0.81, REIDAcc 0.56. These models were trained
+on the whole train split: --config.data.train_split=authors_train.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from scam_jax.inference import label_map as labels
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = common.base(choices)
     config.data.directory = "datasets/idesigner"
     config.data.height = 256

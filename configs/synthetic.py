@@ -2,8 +2,8 @@
 
   python main.py --config=configs/synthetic.py
 
-The validation and test splits know the truth of every transfer; the README has the figures to
-expect. Settings are chosen by the validation split.
+The true result of every transfer in the validation and test splits is known. The README has the
+values to expect. Settings were chosen on the validation split.
 """
 
 from ml_collections import ConfigDict
@@ -12,6 +12,7 @@ from configs import common
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = common.base(choices)
 
     config.data.name = "synthetic_people"
@@ -35,18 +36,19 @@ def get_config(choices: str = "") -> ConfigDict:
         config.model.latent_dim = 64
 
     # No pretrained weights are needed without the perceptual loss. All models have the same losses,
-    # but for the KL of the variational.
+    # except that variational ones keep their KL loss.
     config.losses.perceptual = 0.0
     config.losses.feature_matching = 0.0
     config.losses.l1 = 10.0
 
-    # Colours first: the discriminator joins for the second half. At weight 1 it would unsettle so
-    # short a run at such rates.
+    # The model learns colours first; the GAN loss starts in the second half. With weight 1 it would
+    # destabilize a short run with high rates.
     config.losses.gan = 0.1
     config.losses.schedules.gan = ConfigDict({"start": 0.0, "steps": 2600})
 
-    # The published rates are for 50 000 steps at batch 32. Ten times as much learns this in a few
-    # thousand steps, with less momentum: at b1 = 0.9 it stays at the mean image.
+    # The published rates are for 50 000 steps with batch size 32. Ten times the generator's rate
+    # needs only a few thousand steps, but less momentum: with b1 = 0.9 the model gets stuck at the
+    # mean image.
     config.optimizer.generator_learning_rate = 1e-3
     config.optimizer.discriminator_learning_rate = 1e-3
     config.optimizer.b1 = 0.5

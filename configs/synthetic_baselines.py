@@ -1,10 +1,10 @@
-"""SCAM and all its baselines on synthetic people at 32×32, as `configs/synthetic_study.py` trains.
+"""SCAM and all its baselines on synthetic people at 32×32, trained like configs/synthetic_study.py.
 
   python main.py --mode=study --config=configs/synthetic_baselines.py     (or: make baselines)
 
-Every model with the same data, steps, batch, rates and loss. The variational go without their KL:
-at its published weight their codes tell nothing in so short a run. The README has the figures to
-expect.
+All models have the same data, steps, batch size, rates and losses. Variational models have no KL
+loss, because with its published weight their codes carry no information in such a short run.
+docs/baselines.md has the values to expect.
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +14,7 @@ from scam_jax.models import FAMILIES
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = _without_kl(choices)
     config.study.num_seeds = 1
     config.study.variants = ConfigDict({name: _changes(name) for name in FAMILIES})

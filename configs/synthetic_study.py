@@ -1,10 +1,10 @@
-"""SCAM and its ablations on synthetic people at 32×32: a whole study in less than an hour.
+"""SCAM and its ablations on synthetic people at 32×32. Less than an hour on 2 CPU cores.
 
   python main.py --mode=study --config=configs/synthetic_study.py     (or: make reproduce)
 
-Trains every variant of `config.study.variants` with three seeds on 2 CPU cores, evaluates each on
-the test split, whose true transfers are known, and writes runs/synthetic_study/report. The same
-command with another config is that study.
+This command trains every variant of `config.study.variants` with three seeds, evaluates each run on
+the test split, whose true transfers are known, and writes runs/synthetic_study/report. It works
+with any other config as well.
 """
 
 from ml_collections import ConfigDict
@@ -13,12 +13,13 @@ from configs import synthetic
 
 
 def get_config(choices: str = "") -> ConfigDict:
+    """Returns the config; `choices` are those of `common.base`."""
     config = synthetic.get_config(choices)
     config.data.height = config.data.width = 32
     if config.model.family == "scam":
         config.model.latents_per_label = config.model.background_latents = 8
         config.model.encoder.num_blocks = 3
-    # Reconstruction alone: so short a run has no use for a discriminator.
+    # Reconstruction only: a discriminator does not help in such a short run.
     config.losses.gan = 0.0
     del config.losses.schedules.gan
     config.train.num_steps = 1500

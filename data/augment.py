@@ -1,10 +1,10 @@
-"""Random augmentations of training: examples of any size become examples of the model's size.
+"""Random augmentations for training, from examples of any size to examples of the model's size.
 
 An example is `{'image': uint8 [h, w, 3], 'label': uint8 [h, w]}`. Each augmentation cuts a box out
-of the example, mirrors it or not, resizes it to height×width (see `fitting.cut`), and may change
-the colours of the image. The random draws depend only on the generator and the size of the example.
-Mirroring does not exchange labels that tell left from right. SCAM's authors train ADE20K with
-"crop"; values that the paper does not give are the defaults of albumentations 1.0.
+of the example, may mirror it, resizes it to height×width (see `fitting.cut`), and may change the
+colours of the image. The random draws depend only on the generator and the size of the example.
+Mirroring does not exchange labels of left and right parts. The authors of SCAM train ADE20K with
+"crop". Values that the paper does not give are the defaults of albumentations 1.0.
 """
 
 import math
@@ -18,17 +18,18 @@ from scam_jax.inference.fitting import Box, central_box
 
 _JITTER_PROBABILITY = 0.4
 _FLIP_PROBABILITY = 0.5
-# ColorJitter of albumentations 1.0: factors, and part of the hue circle.
+# ColorJitter of albumentations 1.0: factors, and hue shift as a fraction of the hue circle.
 _FACTORS = (0.8, 1.2)
 _HUE_SHIFT = 0.2
 
-# "basic": parts of the area; ratios and tries of RandomResizedCrop, albumentations 1.0.
+# "basic": fractions of the area, and aspect ratios and tries of RandomResizedCrop in albumentations
+# 1.0.
 _RESIZED_CROP_PROBABILITY = 0.7
 _AREAS = (0.5, 1.0)
 _RATIOS = (3 / 4, 4 / 3)
 _TRIES = 10
 
-# "crop": rows of an image 512 rows high, and width / height.
+# "crop": rows of the box in an image with 512 rows, and its width / height.
 _PORTRAIT_CROP_PROBABILITY = 0.6
 _LARGE_CROP_PROBABILITY = 0.7
 _LARGE_CROP_ROWS = (400, 512)
@@ -42,9 +43,9 @@ def none(example: Example, rng: np.random.Generator, height: int, width: int) ->
 
     Args:
       example: image and label map of one size.
-      rng: random numbers, unused.
-      height: rows of what is returned.
-      width: columns of what is returned.
+      rng: random generator, unused.
+      height: rows of the result.
+      width: columns of the result.
 
     Returns:
       `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -56,13 +57,15 @@ def none(example: Example, rng: np.random.Generator, height: int, width: int) ->
 
 
 def basic(example: Example, rng: np.random.Generator, height: int, width: int) -> Example:
-    """Mirrors half of the examples, cuts 50–100% of the area of 70%, changes the colours of 40%.
+    """Mirrors, cuts a large box, and changes colours, each at random.
+
+    The probabilities are 0.5, 0.7 and 0.4. A box has 50–100% of the area (`resized_crop_box`).
 
     Args:
       example: image and label map of one size.
-      rng: random numbers.
-      height: rows of what is returned.
-      width: columns of what is returned.
+      rng: random generator.
+      height: rows of the result.
+      width: columns of the result.
 
     Returns:
       `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -79,16 +82,17 @@ def basic(example: Example, rng: np.random.Generator, height: int, width: int) -
 
 
 def crop(example: Example, rng: np.random.Generator, height: int, width: int) -> Example:
-    """Mirrors half of the examples, cuts portrait boxes of 60%, changes the colours of 40%.
+    """Mirrors, cuts a portrait box, and changes colours, each at random.
 
-    The authors resize first and then cut 400–512 of 256 rows, which cannot run: here the box is of
-    the image at its own size, where those numbers are meant of 512 rows.
+    The probabilities are 0.5, 0.6 and 0.4. The authors resize first and then cut 400–512 of 256
+    rows, which cannot run. Here the box is cut from the image in its own size, and these numbers
+    refer to an image with 512 rows (`portrait_crop_box`).
 
     Args:
       example: image and label map of one size.
-      rng: random numbers.
-      height: rows of what is returned.
-      width: columns of what is returned.
+      rng: random generator.
+      height: rows of the result.
+      width: columns of the result.
 
     Returns:
       `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -104,7 +108,8 @@ def crop(example: Example, rng: np.random.Generator, height: int, width: int) ->
     return _maybe_jittered(fitting.cut(picture, box, height, width, flipped), rng)
 
 
-# Augmentations of training, by `config.data.augmentation`; `fitting.FITTING` has evaluation's.
+# Augmentations for training, keyed by `config.data.augmentation`. `fitting.FITTING` has the
+# functions for evaluation.
 TRAINING = {"none": none, "basic": basic, "crop": crop}
 
 
@@ -112,13 +117,13 @@ def resized_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:
     """Draws a box of 50–100% of the area and an aspect ratio (width / height) of 3/4–4/3.
 
     Args:
-      rng: random numbers.
+      rng: random generator.
       height: rows of the image.
       width: columns of the image.
 
     Returns:
-      The first box of ten that fits into the image; if none does, the largest central one whose
-      aspect ratio is in the range.
+      The first of ten random boxes that fits into the image. If none fits, the largest central box
+      whose aspect ratio is in the range.
     """
     for _ in range(_TRIES):
         area = rng.uniform(*_AREAS) * height * width
@@ -130,16 +135,16 @@ def resized_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:
 
 
 def portrait_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:
-    """Draws a box of aspect ratio (width / height) 0.664, but for the rounding to pixels.
+    """Draws a box with the aspect ratio (width / height) 0.664, up to rounding.
 
     Args:
-      rng: random numbers.
+      rng: random generator.
       height: rows of the image.
       width: columns of the image.
 
     Returns:
-      A box of 400–512 (probability 0.7) or 128–400 of 512 parts of the image's height, or, where
-      that is wider than the image, of the image's width.
+      A box. Its height is 400–512 (probability 0.7) or 128–400 of 512 parts of the image's height.
+      A box that would be wider than the image gets the image's width instead.
     """
     large = rng.random() < _LARGE_CROP_PROBABILITY
     rows = rng.integers(*(_LARGE_CROP_ROWS if large else _SMALL_CROP_ROWS), endpoint=True)
@@ -151,11 +156,13 @@ def portrait_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:
 
 
 def jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Changes brightness, contrast, saturation by 0.8–1.2 and hue by up to 0.2 of its circle.
+    """Changes brightness, contrast, saturation and hue, in random order.
+
+    The factors are 0.8–1.2, and the hue shifts by up to 0.2 of its circle.
 
     Args:
       image: uint8 `[H, W, 3]`.
-      rng: random numbers, also of the order of the four changes.
+      rng: random generator.
 
     Returns:
       uint8 `[H, W, 3]`.
@@ -175,14 +182,14 @@ def jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shift_hue(picture: Image.Image, shift: int) -> Image.Image:
-    # Hue is a byte, whose overflow is the wrap around the circle.
+    # Hue is a byte, so overflow wraps around the circle.
     hue, other = np.roll(np.arange(256), -shift).tolist(), list(range(256))
     return picture.convert("HSV").point(hue + other + other).convert("RGB")
 
 
 def _maybe_jittered(picture: Picture, rng: np.random.Generator) -> Example:
-    # After resizing there are fewer pixels. Three of the changes treat each pixel by itself, and
-    # the fourth, contrast, then uses the mean of the visible part.
+    # Jittering after resizing is faster. Three of the changes treat each pixel separately; the
+    # fourth, contrast, then uses the mean of the visible part.
     if rng.random() < _JITTER_PROBABILITY:
         picture = picture._replace(image=jitter(picture.image, rng))
     return _example(picture)

@@ -1,4 +1,4 @@
-"""The data sets, as `config.data` of an experiment asks for them (see configs/common.py)."""
+"""Opens the data set that `config.data` describes (see configs/common.py)."""
 
 import functools
 import hashlib
@@ -15,17 +15,20 @@ from scam_jax.inference import label_map as labels
 from scam_jax.inference.fitting import FITTING, fit
 
 SPLITS = ("train", "validation", "test")
-# The authors train on the whole train split, and choose the checkpoint on the split they report.
+# The authors train on the whole train split, and select checkpoints on the split that they report.
 TRAIN_SPLITS = ("train", "authors_train")
-# Where a data set has no validation split, every so many-th example of train is held out for it.
+# If a data set has no validation split, one in this many examples of train is held out for it.
 HELD_OUT_EVERY = 20
 
 
 def check(config: Config) -> None:
-    """Checks every value of a data set's configuration, but for what is in `directory`.
+    """Checks the configuration of a data set, but not the contents of `config.directory`.
+
+    Args:
+      config: `config.data`.
 
     Raises:
-        ValueError: names the value that is impossible, and what to do.
+      ValueError: a value is impossible; names the value and a remedy.
     """
     _require(config, "name", KINDS)
     _require(config, "augmentation", augment.TRAINING)
@@ -37,48 +40,48 @@ def check(config: Config) -> None:
     if num_labels and not config.label_map and config.num_labels != num_labels:
         raise ValueError(
             f"{config.name} has {num_labels} labels: set config.data.num_labels = {num_labels}, "
-            f"not {config.num_labels}, or merge labels by config.data.label_map"
+            f"not {config.num_labels}, or merge labels with config.data.label_map"
         )
     if config.name != "folder" and config.skip_bad_files:
         raise ValueError(
             f"config.data.skip_bad_files = True: only folders can be used without their bad files; "
-            f"{config.name} is complete or not prepared at all"
+            f"{config.name} is either complete or not prepared"
         )
     if not config.directory:
-        raise ValueError("config.data.directory is empty: say where the data lies, or is to be put")
+        raise ValueError("config.data.directory is empty: say where the data is or should be put")
 
 
 def prepare(config: Config) -> None:
-    """Makes sure that the data set is there: draws or converts it, checks what the user provides.
+    """Draws or converts the data set if it is not prepared yet, and checks the user's files.
 
-    Does nothing where the data is there already; what was interrupted is started afresh. Only one
-    process may prepare a directory at a time; the others have to wait until it has.
+    An interrupted preparation starts again from the beginning. Only one process may prepare a
+    directory at a time; the others must wait for it.
 
     Args:
-        config: the data set's configuration.
+      config: `config.data`.
 
     Raises:
-        FileNotFoundError: if files that the user provides are missing.
-        ValueError: if the configuration names what there is not, or files are not as they must be.
+      FileNotFoundError: files that the user provides are missing.
+      ValueError: the configuration is impossible, or files are invalid.
     """
     check(config)
     KINDS[config.name].prepare(config)
 
 
 def load(config: Config, split: str, skipped: Skipped | None = None) -> Source:
-    """Opens a split of a prepared data set, in the form it is evaluated in.
+    """Opens a split of a prepared data set, fitted for evaluation.
 
     Args:
-        config: the data set's configuration.
-        split: 'train', 'validation' or 'test'. Train is without what is held out for validation;
-            validation may hold no example if the data set is small.
-        skipped: what `find_bad_files` found, to be left out.
+      config: `config.data`.
+      split: 'train', 'validation' or 'test'. Train does not include examples that are held out for
+        validation. Validation may be empty if the data set is small.
+      skipped: bad files to skip, from `find_bad_files`.
 
     Returns:
-        Random access to `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
+      Random access to `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
 
     Raises:
-        FileNotFoundError, ValueError: as `prepare`; ValueError if there is no such split.
+      FileNotFoundError, ValueError: see `prepare`; also ValueError if there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; the splits are {', '.join(SPLITS)}")
@@ -86,19 +89,19 @@ def load(config: Config, split: str, skipped: Skipped | None = None) -> Source:
 
 
 def load_for_training(config: Config, skipped: Skipped | None = None) -> tuple[Source, Augment]:
-    """Opens what is trained on, and what is to be done to each example to train on it.
+    """Opens the training examples, and returns them with their augmentation.
 
     Args:
-        config: the data set's configuration; `train_split` says whether a validation part is held
-            out ('train'), or the whole train split is trained on ('authors_train').
-        skipped: what `find_bad_files` found, to be left out.
+      config: `config.data`. `train_split` says whether a part of the train split is held out for
+        validation ('train') or not ('authors_train').
+      skipped: bad files to skip, from `find_bad_files`.
 
     Returns:
-        Random access to the examples, at their own sizes, and the augmentation, which turns them to
-        `[height, width]`; both for `pipeline.train_batches`.
+      Random access to the examples, in their own sizes, and the augmentation, which gives them the
+      size `[height, width]`. Both are arguments of `pipeline.train_batches`.
 
     Raises:
-        FileNotFoundError, ValueError: as `prepare`.
+      FileNotFoundError, ValueError: see `prepare`.
     """
     source = _open(config, config.train_split, skipped or {})
     function = augment.TRAINING[config.augmentation]
@@ -109,17 +112,17 @@ def load_transfers(config: Config, split: str = "test") -> Source | None:
     """Opens the subject transfers of a split whose true result is known.
 
     Args:
-        config: the data set's configuration.
-        split: 'validation' or 'test'.
+      config: `config.data`.
+      split: 'validation' or 'test'.
 
     Returns:
-        Random access to `subject_image`, `target_image`, `transfer_image` (uint8
-        `[height, width, 3]`), `subject_label` and `target_label` (uint8 `[height, width]`):
-        `transfer_image` is the subject in the target's pose and scene, and its label map is the
-        target's. None if the data set does not know any.
+      Random access to examples with `subject_image`, `target_image` and `transfer_image`, uint8
+      `[height, width, 3]`, and `subject_label` and `target_label`, uint8 `[height, width]`. The
+      transfer image shows the subject in the target's pose and scene; its label map is the
+      target's. None if the data set has no such transfers.
 
     Raises:
-        FileNotFoundError, ValueError: as `prepare`.
+      FileNotFoundError, ValueError: see `prepare`.
     """
     check(config)
     return kinds.synthetic_transfers(config, split) if config.name == "synthetic_people" else None
@@ -128,20 +131,21 @@ def load_transfers(config: Config, split: str = "test") -> Source | None:
 def load_real(
     config: Config, *, augmented: bool, skipped: Skipped | None = None
 ) -> tuple[str, Source]:
-    """Opens the images that generated ones are compared with, and a name that is theirs alone.
+    """Opens the real images to compare generated images with.
 
     Args:
-        config: the data set's configuration.
-        augmented: the whole train split with the augmentation of training, once and always the
-            same, as the authors compare; or the train split, without what is held out, as it is.
-        skipped: what `find_bad_files` found, to be left out.
+      config: `config.data`.
+      augmented: if True, the images are the whole train split, augmented once with a fixed seed, as
+        the authors compare. If False, they are the training examples, fitted for evaluation.
+      skipped: bad files to skip, from `find_bad_files`.
 
     Returns:
-        The name, that of a file: data set, split, augmentation, size, and a digest of which images
-        these are. And random access to `{'image': uint8 [height, width, 3], 'label': ...}`.
+      A unique name of the images, usable as a file name; and random access to `{'image': uint8
+      [height, width, 3], 'label': ...}`. The name consists of data set, split, augmentation, size
+      and a digest of the set of images.
 
     Raises:
-        FileNotFoundError, ValueError: as `prepare`.
+      FileNotFoundError, ValueError: see `prepare`.
     """
     skipped = skipped or {}
     split = "authors_train" if augmented else config.train_split
@@ -160,14 +164,14 @@ def load_real(
 
 
 def label_names(config: Config) -> tuple[str, ...]:
-    """Names of the model's labels from 0 on; none where they are not known."""
+    """Returns the names of the model's labels from 0 on, empty if unknown."""
     if config.label_map == labels.BODY_FACE_BACKGROUND:
         return labels.BODY_FACE_BACKGROUND_NAMES
     return () if config.label_map else KINDS[config.name].label_names
 
 
 def for_evaluation(config: Config) -> Callable[[Example], Example]:
-    """A function that fits an example of any size to the model's, see `fitting.fit`."""
+    """Returns a function that fits examples of any size to the model's, see `fitting.fit`."""
     return functools.partial(_fitted, config=config)
 
 
@@ -177,16 +181,22 @@ def _fitted(example: Example, config: Config) -> Example:
 
 
 def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
-    """Reads every pair of a folder data set; returns what is wrong with those that are unusable.
+    """Reads every pair of a folder data set, and returns the unusable ones.
+
+    Args:
+      config: `config.data`.
+
+    Returns:
+      The fault of each unusable pair, keyed by split and then by the name of the pair.
 
     Raises:
-        FileNotFoundError, ValueError: as `prepare`.
+      FileNotFoundError, ValueError: see `prepare`.
     """
     check(config)
     found = {}
     for split in kinds.folder_splits(config):
         source = kinds.folder(config, split)
-        logging.info("reading all %d pairs of %s to find those that cannot be", len(source), split)
+        logging.info("reading all %d pairs of %s to find unreadable ones", len(source), split)
         found[split] = source.find_bad()
         if len(found[split]) < len(source):
             kinds.report_resized(kinds.folder(config, split, found), split)
@@ -201,7 +211,7 @@ def _require(config: Config, key: str, choices: Collection[str]) -> None:
 
 
 def _open(config: Config, split: str, skipped: Skipped) -> Source:
-    """Opens a split, 'authors_train' being the whole of train."""
+    """Opens a split; 'authors_train' is the whole train split."""
     check(config)
     kind = KINDS[config.name]
     if split == "test" or (split == "validation" and kind.has_validation(config)):

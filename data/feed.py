@@ -1,4 +1,4 @@
-"""All that a command reads of a run's data set, as one of several hosts."""
+"""The data set of a run, as one of several hosts reads it."""
 
 import dataclasses
 import functools
@@ -16,17 +16,17 @@ from scam_jax.runs import run_folder
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Feed":
-    """Prepares the data set of a run, by one process, and opens it.
+    """Prepares the data set of a run in one process, and opens it in every process.
 
-    Where a run goes without bad files, they are found before the first checkpoint, and the list is
-    kept in the run's folder.
+    If the run skips bad files, they are searched for at each start until the first checkpoint. The
+    run's folder keeps the list.
 
     Args:
-      config: of the run.
+      config: the whole config.
       workdir: the run's folder.
 
     Raises:
-      FileNotFoundError, ValueError: as `datasets.prepare`.
+      FileNotFoundError, ValueError: see `datasets.prepare`.
     """
     if jax.process_index() == 0:
         datasets.prepare(config.data)
@@ -45,15 +45,15 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Feed":
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """The data of a run, prepared already; see `scam_jax.commands.feed` for who uses it.
+    """The prepared data of a run; implements `scam_jax.commands.feed.Feed`.
 
     Attributes:
       config: `config.data` of the run.
-      seed: of order and augmentation.
-      batch_size: of training, over all hosts.
-      skipped: the bad files that the run goes without.
-      process_index: number of this host.
-      process_count: how many hosts share each batch.
+      seed: seed of the order and of the augmentation.
+      batch_size: number of examples in a training batch, over all hosts.
+      skipped: the bad files that the run skips.
+      process_index: index of this host.
+      process_count: number of hosts that share each batch.
     """
 
     config: ml_collections.ConfigDict
@@ -69,16 +69,16 @@ class Feed:
 
     @property
     def num_training_examples(self) -> int:
-        """How many examples an epoch has."""
+        """The number of examples in an epoch."""
         return len(self._training[0])
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Names of the model's labels, see `datasets.label_names`."""
+        """The names of the model's labels, see `datasets.label_names`."""
         return datasets.label_names(self.config)
 
     def train_batches(self, start_step: int) -> Batches:
-        """This host's share of the batches from a step on, see `pipeline.train_batches`."""
+        """Returns this host's share of the batches from a step on, see `pipeline.train_batches`."""
         source, augment = self._training
         return pipeline.train_batches(
             source,
@@ -90,7 +90,15 @@ class Feed:
         )
 
     def eval_batches(self, source: Source, batch_size: int) -> Batches:
-        """This host's share of all examples of a source once, see `pipeline.eval_batches`."""
+        """Returns this host's share of batches with every example once.
+
+        Args:
+          source: the examples.
+          batch_size: number of examples in a batch, over all hosts.
+
+        Returns:
+          The batches, see `pipeline.eval_batches`.
+        """
         return pipeline.eval_batches(source, batch_size=batch_size, **self._hosts())
 
     def _hosts(self) -> dict[str, int]:
@@ -101,7 +109,10 @@ class Feed:
         }
 
     def split(self, split: str) -> Source:
-        """A split, fitted for evaluation.
+        """Opens a split, fitted for evaluation.
+
+        Args:
+          split: 'train', 'validation' or 'test'.
 
         Raises:
           ValueError: the split is empty.
@@ -110,28 +121,32 @@ class Feed:
         if not len(source):
             raise ValueError(
                 f"the {split} split is empty: {self.config.name} has too few training examples to "
-                "hold some out, or the run was trained on all of them (config.data.train_split = "
+                "hold some out, or the run trains on all of them (config.data.train_split = "
                 f"{self.config.train_split!r})"
             )
         return source
 
     def validation(self) -> Source | None:
-        """The validation split, fitted for evaluation; None if it is empty."""
+        """Opens the validation split, fitted for evaluation; returns None if it is empty."""
         source = datasets.load(self.config, "validation", self.skipped)
         return source if len(source) else None
 
     def examples_to_show(self, count: int) -> Iterator[Example]:
-        """Examples for pictures in training: of the validation split, or of train without one.
+        """Returns examples for the pictures of a training run.
 
-        The test split is for the final figures alone: not even a panel shows it.
+        They come from the validation split, or from the train split if validation is empty. The
+        test split is used only for the final figures.
+
+        Args:
+          count: number of examples. A small split repeats its examples.
         """
         source = self.validation() or datasets.load(self.config, "train", self.skipped)
         return (source[i % len(source)] for i in range(count))
 
     def transfers(self, split: str) -> Source | None:
-        """The transfers of a split whose true result is known, see `datasets.load_transfers`."""
+        """Opens the transfers with a known true result, see `datasets.load_transfers`."""
         return datasets.load_transfers(self.config, split)
 
     def real_images(self, augmented: bool) -> tuple[str, Source]:
-        """The real images of FID and a name for them, see `datasets.load_real`."""
+        """Returns a name for the real images of FID, and the images, see `datasets.load_real`."""
         return datasets.load_real(self.config, augmented=augmented, skipped=self.skipped)

@@ -1,4 +1,4 @@
-"""How each data set is prepared and opened: a builder of TFDS, or a folder."""
+"""The kinds of data sets: how each is prepared and opened, with a TFDS builder or from a folder."""
 
 import dataclasses
 import functools
@@ -23,21 +23,21 @@ from scam_jax.examples import Example, Source
 from scam_jax.inference.label_map import LabelMap
 
 Config = ml_collections.ConfigDict
-# By split, what is wrong with the pairs that are left out, by name.
+# The faults of skipped pairs, keyed by split and then by the name of the pair.
 Skipped = Mapping[str, Mapping[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A data set.
+    """A kind of data set.
 
     Attributes:
-        prepare: makes sure that it is there.
-        open: the examples of a split of its own, but for those skipped.
-        has_validation: whether it has a validation split of its own.
-        num_labels: how many labels its label maps have; 0 if that is the user's to say.
-        label_names: of its labels from 0 on, where they are known.
-        contents: a text that is another one if the examples of train are others.
+      prepare: prepares the data set if needed.
+      open: opens one of its own splits, without the skipped examples.
+      has_validation: returns whether it has a validation split of its own.
+      num_labels: number of labels in its label maps, or 0 if the user sets it.
+      contents: returns a string that changes whenever the training examples change.
+      label_names: names of its labels from 0 on, empty if unknown.
     """
 
     prepare: Callable[[Config], Any]
@@ -49,24 +49,24 @@ class Kind:
 
 
 def label_map(config: Config) -> LabelMap:
-    """From the label numbers of the data set to the model's."""
+    """Returns the map from the label numbers of the data set to the model's labels."""
     return LabelMap(config.label_map, config.num_labels)
 
 
 def synthetic_transfers(config: Config, split: str) -> Source:
-    """The subject transfers of synthetic people, see `datasets.load_transfers`."""
+    """Opens the subject transfers of synthetic people, see `datasets.load_transfers`."""
     records = _synthetic_people(config).as_data_source(split=split)
     return Mapped(records, functools.partial(_transfer, labels=label_map(config)))
 
 
 def folder(config: Config, split: str, skipped: Skipped | None = None) -> FolderSource:
-    """A split of a folder."""
+    """Opens a split of a folder, without the skipped pairs."""
     skip = (skipped or {}).get(split, {})
     return FolderSource(config.directory, split, label_map(config), skip)
 
 
 def folder_splits(config: Config) -> tuple[str, ...]:
-    """The splits that a folder has; train and test are needed."""
+    """Returns the splits of a folder. Train and test are required, validation is optional."""
     return ("train", "validation", "test") if _has_validation(config) else ("train", "test")
 
 
@@ -77,18 +77,18 @@ def _has_validation(config: Config) -> bool:
 def _prepare_folder(config: Config) -> None:
     for split in folder_splits(config):
         source = folder(config, split)
-        # The header of a bad file may be unreadable: then find_bad_files counts the others.
+        # The header of a bad file may be unreadable, so `find_bad_files` reports the others later.
         if not config.skip_bad_files:
             report_resized(source, split)
 
 
 def report_resized(source: FolderSource, split: str) -> None:
-    """Says how many label maps of a split have another size than their photos."""
+    """Logs a warning if label maps of a split have another size than their photos."""
     resized = source.find_resized()
     if resized:
         logging.warning(
             "%d of %d label maps of %s have another size than their photos, such as %s: they are "
-            "resized, nearest",
+            "resized to the nearest pixel",
             len(resized),
             len(source),
             split,
@@ -97,10 +97,10 @@ def report_resized(source: FolderSource, split: str) -> None:
 
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.DatasetBuilder:
-    """Prepares a data set, from the user's own download if it needs one."""
+    """Prepares a data set with its builder, from the user's download if it needs one."""
     if not builder.data_path.exists():
         for leftover in builder.data_path.parent.glob("incomplete.*"):
-            logging.warning("%s is left of a killed preparation: it can be removed", leftover)
+            logging.warning("%s is left of a killed preparation: you can remove it", leftover)
     manual_dir = epath.Path(config.manual_dir).expanduser() if config.manual_dir else None
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
@@ -127,13 +127,13 @@ def _ade20k(config: Config) -> Ade20k:
 
 
 def _pair(record: Mapping[str, Any], labels: LabelMap) -> Example:
-    """The image and label map of a record."""
+    """Converts a record to an image and a label map with the model's labels."""
     name = f"the label map of {record['id'].decode()}"
     return {"image": record["image"], "label": labels(_plane(record["label"]), name)}
 
 
 def _transfer(record: Mapping[str, Any], labels: LabelMap) -> Example:
-    """The transfer that a record of synthetic people holds."""
+    """Converts a record of synthetic people to the transfer that it holds."""
     subject = _pair(record, labels)
     transfer = {name: entries[0] for name, entries in record["transfer"].items()}
     return {
@@ -155,7 +155,7 @@ def _built(
     has_validation: bool = False,
     label_names: tuple[str, ...] = (),
 ) -> Kind:
-    """A data set that `builder_of` prepares."""
+    """Returns the kind of data set that a TFDS builder prepares."""
 
     def open_split(config: Config, split: str, skipped: Skipped) -> Source:
         records = builder_of(config).as_data_source(split=split)

@@ -1,4 +1,4 @@
-"""Random access to examples, and views of it."""
+"""Views of sources, which are random access to examples."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class Subset:
 
 @dataclasses.dataclass(frozen=True)
 class Augmented:
-    """The examples of a source, each augmented once: as the first epoch of a training sees it."""
+    """The examples of a source, each augmented once, with the random numbers of the first epoch."""
 
     source: Source
     augment: Callable[[Example, np.random.Generator], Example]

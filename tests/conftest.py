@@ -4,15 +4,18 @@ import os
 import tempfile
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has it all from the process that started it
-    # Devices for the tests of data parallelism; compiling matters more here than running.
+    # Eight devices for the tests of data parallelism. Nearly all the time goes to compilation, so
+    # XLA optimizes little, and its older emitter of fusions compiles in half the time.
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "")
         + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+        + " --xla_cpu_use_fusion_emitters=false"
     )
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # A program that several tests and processes run is compiled once.
+    # Tests and processes share a cache, so that each program is compiled once.
     _COMPILED = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import pytest
 from helpers.golden import Golden

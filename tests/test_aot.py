@@ -65,7 +65,7 @@ def test_the_busier_of_compute_and_memory_bounds_a_step():
 def test_problems_of_a_step():
     assert aot_report.problems(report()) == []
     four = report(traffic={"all-reduce": Traffic(4, 1)})
-    assert aot_report.problems(four) == ["4 all-reduces a step: at most 3 are needed"]
+    assert aot_report.problems(four) == ["4 all-reduces per step: at most 3 are needed"]
     gathers = report(traffic={"all-gather": Traffic(2, 1), "all-to-all": Traffic(1, 1)})
     assert [problem.split(":")[0] for problem in aot_report.problems(gathers)] == [
         "2 × all-gather",
@@ -114,7 +114,7 @@ def test_reports_as_text():
     assert aot_report.row(report()) == (
         "| v5e:4x4 | 256 | 16 | no | 8.0 of 16 | 12.312 | 5.12 | compute | 16.0 | 3, 400.0 |\n"
     )
-    assert "at best 1000.0 ms a step, 16.0 images/s a chip" in aot_report.details(report())
+    assert "at best 1000.0 ms per step, 16.0 images/s per chip" in aot_report.details(report())
     assert "- **does not fit: needs 20 of 16 GiB**" in aot_report.details(too_big())
 
 
@@ -144,7 +144,7 @@ def test_a_chip_without_known_peaks_is_refused():
 
 def test_the_compiled_step_is_the_one_that_trains():
     """For a mesh that is there: the shapes are the state's own, and only sums cross devices."""
-    config = small.config()
+    config = small.shallow()
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), (sharding.DATA,))
     lowered = aot.lower(config, mesh)
     (train_state, batch, vgg), _ = lowered.in_avals

@@ -7,9 +7,7 @@ import shutil
 import ml_collections
 import numpy as np
 import pytest
-import test_ade20k
-import test_celeba_mask_hq
-from helpers import small_folder
+from helpers import ade20k_download, celeba_download, small_folder
 from helpers.small_folder import HEIGHT, NUM_LABELS, WIDTH, labels_of, write
 from PIL import Image
 
@@ -161,7 +159,7 @@ def test_of_the_files_that_are_not_skipped_the_resized_are_counted(root, caplog)
 def test_a_download_is_prepared_and_loaded_by_its_name(tmp_path, monkeypatch, name):
     """The prepared photos by number, merged labels, and the numbers held out."""
     download = tmp_path / "download"
-    test_celeba_mask_hq.write_download(download)
+    celeba_download.write_download(download)
     monkeypatch.setattr(celeba_mask_hq, "FOLDER_SIZE", 4)
     monkeypatch.setattr(datasets, "HELD_OUT_EVERY", 3)
     monkeypatch.setattr(CelebaMaskHqConfig, "__init__", tiny_config)
@@ -179,9 +177,9 @@ def test_a_download_is_prepared_and_loaded_by_its_name(tmp_path, monkeypatch, na
     assert [len(train), len(datasets.load(config, "validation"))] == [4, 2]
     assert len(datasets.load(config, "test")) == 3
     expected = {
-        "celeba_mask_hq": lambda n: test_celeba_mask_hq.labels_of(n, HEIGHT, WIDTH),
+        "celeba_mask_hq": lambda n: celeba_download.labels_of(n, HEIGHT, WIDTH),
         "celeba_mask_hq_sean": lambda n: resize_nearest(
-            test_celeba_mask_hq.sean_labels_of(n), HEIGHT, WIDTH
+            celeba_download.sean_labels_of(n), HEIGHT, WIDTH
         ),
     }[name]
     for i, number in enumerate([0, 1, 3, 4]):
@@ -214,9 +212,9 @@ def test_what_a_killed_preparation_left_is_named(tmp_path, caplog):
 
 
 def test_ade20k_is_cropped_to_train_and_its_centre_evaluated(tmp_path, monkeypatch):
-    test_ade20k.write_download(tmp_path)
-    monkeypatch.setattr(Ade20k, "BUILDER_CONFIGS", [test_ade20k.TINY])
-    monkeypatch.setattr(Ade20k, "builder_configs", {"tiny": test_ade20k.TINY})
+    ade20k_download.write_download(tmp_path)
+    monkeypatch.setattr(Ade20k, "BUILDER_CONFIGS", [ade20k_download.TINY])
+    monkeypatch.setattr(Ade20k, "builder_configs", {"tiny": ade20k_download.TINY})
     config = ade20k.get_config().data
     config.update({"directory": str(tmp_path / "data"), "manual_dir": str(tmp_path)})
     datasets.prepare(config)
@@ -227,7 +225,7 @@ def test_ade20k_is_cropped_to_train_and_its_centre_evaluated(tmp_path, monkeypat
     assert all(image.shape == (256, 256, 3) for image in cropped)
     assert not np.array_equal(cropped[0], cropped[1])
     example = datasets.load(config, "test")[0]
-    expected = test_ade20k.labels_of(0, "validation")[:, 5:25]
+    expected = ade20k_download.labels_of(0, "validation")[:, 5:25]
     np.testing.assert_array_equal(example["label"], resize_nearest(expected, 256, 256))
 
 

@@ -54,27 +54,32 @@ def run(config, workdir, num_devices):
     return writer.reports
 
 
-def test_what_saves_memory_does_not_count():
+@pytest.fixture(scope="module")
+def count():
+    """The operations of a step of the shallow model."""
+    return counted(small.shallow())
+
+
+def test_what_saves_memory_does_not_count(count):
     """Neither a second computation nor the parts of a batch, of which XLA would count one."""
-    config = small.config()
-    thrifty = small.config(train__rematerialize=True, train__accumulation_steps=2)
-    assert counted(thrifty) == counted(config)
-    assert counted(small.config(train__batch_size=8)) == pytest.approx(2 * counted(config), rel=0.1)
+    thrifty = small.shallow(train__rematerialize=True, train__accumulation_steps=2)
+    assert counted(thrifty) == count
+    assert counted(small.shallow(train__batch_size=8)) == pytest.approx(2 * count, rel=0.1)
 
 
-def test_the_loop_reports_the_share_of_all_devices_peak(monkeypatch, tmp_path):
-    config = small.config()
+def test_the_loop_reports_the_share_of_all_devices_peak(count, monkeypatch, tmp_path):
+    config = small.shallow()
     monkeypatch.setattr(chips, "CHIPS", {"cpu": CHIP})
     reports = run(config, tmp_path, num_devices=2)
     assert len(reports) == 2
     for timings in reports:
         seconds_a_step = config.train.batch_size / timings["time/images_per_second"]
-        expected = counted(config) / (seconds_a_step * CHIP.flops_per_second * 2)
+        expected = count / (seconds_a_step * CHIP.flops_per_second * 2)
         assert timings["time/model_flops_utilization"] == pytest.approx(expected)
 
 
 def test_no_share_is_reported_of_a_peak_that_is_not_known():
-    config, mesh = small.config(), sharding.make_mesh()
+    config, mesh = small.shallow(), sharding.make_mesh()
     seconds = utilization.seconds_at_peak(config, mesh)
     progress = loop._Loop(config, mesh, None, None, None, 0, seconds)
     progress.since = 0.0

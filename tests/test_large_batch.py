@@ -29,21 +29,21 @@ def gradients(config, step=0):
 @pytest.fixture(scope="module")
 def whole():
     """Gradients and metrics of a whole batch, KL loss and noise included."""
-    return gradients(small.config(**VARIATIONAL))
+    return gradients(small.shallow(**VARIATIONAL))
 
 
 def test_accumulated_gradients_are_the_large_batchs(whole):
     """A batch of four in four parts."""
-    config = small.config(**VARIATIONAL, train__accumulation_steps=4)
-    validation.validate(config)
-    accumulated = gradients(config)
+    parts = dict(**VARIATIONAL, train__accumulation_steps=4)
+    validation.validate(small.config(**parts))
+    accumulated = gradients(small.shallow(**parts))
     assert_trees_close(accumulated.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
     # an instance norm of few pixels magnifies rounding
     assert_trees_close(accumulated.by_network, whole.by_network, atol=1e-6, of_largest=1e-3)
 
 
 def test_rematerialized_gradients_are_the_same(whole):
-    config = small.config(**VARIATIONAL, train__rematerialize=True)
+    config = small.shallow(**VARIATIONAL, train__rematerialize=True)
     again = gradients(config)
     assert_trees_close(again.metrics, whole.metrics, atol=1e-6, of_largest=1e-5)
     assert_trees_close(again.by_network, whole.by_network, atol=1e-6, of_largest=1e-4)
@@ -52,12 +52,12 @@ def test_rematerialized_gradients_are_the_same(whole):
 def test_one_backward_pass_serves_both_sides(whole, monkeypatch):
     """The generator's gradient as the discriminator's negated, against its own."""
     monkeypatch.setattr(objectives._Objectives, "sides_are_opposed", lambda self: False)
-    apart = gradients(small.config(**VARIATIONAL))
+    apart = gradients(small.shallow(**VARIATIONAL))
     assert_trees_close(whole.by_network, apart.by_network, atol=1e-6, of_largest=1e-4)
 
 
 def test_without_a_gan_loss_the_discriminator_rests():
-    config = small.config(losses__gan=0.0)
+    config = small.shallow(losses__gan=0.0)
     networks = models.build(config)
     start = state.create(config, networks)
     step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, None))
@@ -84,7 +84,7 @@ def test_rates_scale_with_the_batch(scaling, times):
 
 def test_warm_up_raises_the_rate_step_by_step():
     """Three steps of warm-up move a weight by 1/3, 2/3, 1, 1 times the rate."""
-    config = small.config(optimizer__warmup_steps=3, optimizer__weight_decay=0.0)
+    config = small.shallow(optimizer__warmup_steps=3, optimizer__weight_decay=0.0)
     config.optimizer.generator_learning_rate = rate = 1e-3
     current = state.create(config, models.build(config))
     ones = jax.tree.map(jnp.ones_like, current.params)

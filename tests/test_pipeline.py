@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from absl import flags
+from helpers.number_source import Numbers
 
 from data import pipeline
 
@@ -20,24 +21,6 @@ def parsed_flags():
     flags.FLAGS.mark_as_parsed()
     yield
     flags.FLAGS.unparse_flags()
-
-
-class Numbers:
-    """Examples that are their own position; reading `broken` fails."""
-
-    def __init__(self, count: int, broken: int | None = None):
-        self.count, self.broken = count, broken
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        if index == self.broken:
-            raise ValueError(f"cannot read file{index}.png: replace it")
-        return {
-            "image": np.full((2, 3, 3), index, np.uint8),
-            "label": np.full((2, 3), index, np.uint8),
-        }
 
 
 def positions(batch) -> list[int]:
@@ -117,14 +100,14 @@ def test_workers_end_with_a_process_that_is_killed():
     program = """
 import os, sys, time
 from absl import app
-import test_pipeline
+from helpers.number_source import Numbers, children
 from data import pipeline
 
 def main(argv):
-    source = test_pipeline.Numbers(9)
+    source = Numbers(9)
     batches = pipeline.train_batches(source, batch_size=3, seed=0, num_workers=1)
     next(batches)
-    print(*test_pipeline.children(os.getpid()), flush=True)
+    print(*children(os.getpid()), flush=True)
     time.sleep(60)
 
 if __name__ == "__main__":
@@ -141,11 +124,6 @@ if __name__ == "__main__":
     while any(pathlib.Path("/proc", worker).exists() for worker in workers):
         assert time.monotonic() < deadline, f"{workers} outlived the process that started them"
         time.sleep(0.05)
-
-
-def children(process: int) -> list[str]:
-    tasks = pathlib.Path(f"/proc/{process}/task").glob("*/children")
-    return [child for task in tasks for child in task.read_text().split()]
 
 
 def test_an_error_in_a_worker_comes_out_with_its_own_message():

@@ -220,11 +220,12 @@ def of_two(photos, tmp_path_factory):
     at_stop = max(int(f.name) for f in (workdir / "checkpoints").iterdir() if f.name.isdigit())
     assert 1 <= at_stop < 8, "the run was to be stopped in the middle"
     logs = [log for _, log in wait_for(start_two(arguments))]
-    assert all(f"going on from step {at_stop}" in log for log in logs)
+    assert all(f"resuming from step {at_stop}" in log for log in logs)
     assert "process 1 of 2, 1 local of 2 devices (cpu)" in logs[1]
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_as_one(of_two, finished):
     """The same mesh as the finished run's of one process, which was not stopped."""
     ours, theirs = (
@@ -237,6 +238,7 @@ def test_two_processes_stop_together_and_go_on_as_one(of_two, finished):
     assert_trees_close(restored(of_two).ema, restored(finished).ema, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_as_one(of_two):
     """The one has more devices than the training batch has images."""
     found = []
@@ -251,6 +253,7 @@ def test_two_processes_evaluate_as_one(of_two):
         assert a.values == pytest.approx(b.values, rel=1e-5), a.metric
 
 
+@pytest.mark.slow
 def test_two_processes_get_every_figure_of_one(tmp_path):
     """FID, ReID and transfers too; the second has no statistics file, and gets the first's."""
     address = f"127.0.0.1:{free_port()}"
@@ -277,6 +280,7 @@ def test_two_processes_get_every_figure_of_one(tmp_path):
     assert not [*(tmp_path / "1").glob("*.npz")]
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_draws(of_two):
     arguments = command("--mode=gallery", f"--workdir={of_two}", "--count=1")
     written = [text for text, _ in wait_for(start_two(arguments))]

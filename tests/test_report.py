@@ -238,7 +238,7 @@ def test_page_stands_alone_and_escapes(tmp_path):
     ("file", "text", "message"),
     [
         ("config.json", '{\n"seed": 0,\n', r"config\.json, line 3: not JSON"),
-        ("config.json", '{"seed": 0}', r"config\.json: data\.name is missing"),
+        ("config.json", '{"seed": 0}', r"config\.json: 'data\.name' is missing"),
         (
             "runs.jsonl",
             '{"commit": null}\n',
@@ -284,18 +284,19 @@ def test_impossible_published_data_sets(tmp_path, name, message):
     with pytest.raises(ValueError, match=message):
         report.write(runs, tmp_path / "out", name)
     synthetic = write_run(tmp_path / "z", data__name="synthetic_people")
-    with pytest.raises(ValueError, match=r"no run is of one \(data.name = 'folder'\)|no such data"):
+    with pytest.raises(ValueError, match=r"no run has data\.name = 'folder'|no such data"):
         report.write([synthetic], tmp_path / "out", name)
 
 
 def test_command(study, tmp_path, capsys):
     def run(*arguments):
-        return main(parse(["report", *map(str, arguments)]))
+        main(parse(["report", *map(str, arguments)]))
 
-    assert run(study, f"--output={tmp_path / 'out'}") == 0
+    run(study, f"--output={tmp_path / 'out'}")
     assert capsys.readouterr().out == f"wrote {tmp_path / 'out' / 'report.html'}\n"
     (tmp_path / "empty").mkdir()
-    assert run(study, tmp_path / "empty") == 1
-    assert "empty is no run and holds none: there is no config.json" in capsys.readouterr().err
-    assert run(tmp_path / "nowhere") == 1
-    assert "nowhere: there is no such folder" in capsys.readouterr().err
+    message = "empty is no run and holds none: there is no config.json"
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        run(study, tmp_path / "empty")
+    with pytest.raises(SystemExit, match="nowhere: there is no such folder"):
+        run(tmp_path / "nowhere")

@@ -104,7 +104,7 @@ def gradients_of_ones(current):
 
 
 def test_ema_follows_the_parameters():
-    config = small.config(train__ema_decay=0.5)
+    config = small.shallow(train__ema_decay=0.5)
     start = state.create(config, models.build(config))
     after = jax.jit(partial(update_state, config))(start, gradients_of_ones(start))
     decay = 1 / 10  # (1 + step) / (10 + step) at step 0
@@ -119,7 +119,7 @@ def test_ema_follows_the_parameters():
 
 def test_adamw_by_hand():
     """The first step moves by the learning rate against the gradient's sign, and decays."""
-    config = small.config(optimizer__generator_learning_rate=0.01, optimizer__weight_decay=0.1)
+    config = small.shallow(optimizer__generator_learning_rate=0.01, optimizer__weight_decay=0.1)
     start = state.create(config, models.build(config))
     after = jax.jit(partial(update_state, config))(start, gradients_of_ones(start))
     expected = jax.tree.map(lambda w: w - 0.01 * (1 + 0.1 * w), start.params["encoder"])
@@ -157,7 +157,7 @@ OPTIONS = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_option_trains(name):
     """Finite losses, every trainable parameter moves, a fixed one does not."""
-    config = small.config(**OPTIONS[name])
+    config = small.shallow(**OPTIONS[name])
     networks = models.build(config)
     start = state.create(config, networks)
     step = jax.jit(lambda s, b: train_step(config, networks, None, s, b, None))

@@ -22,6 +22,7 @@ from scam_jax.training.checkpoints import CheckpointError, Checkpoints
 from scam_jax.training.writer import Writer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_started_again_is_bit_for_bit_the_same(photos, finished, tmp_path, number):
     """Killed in the middle, the same command goes on to the same weights and metrics.jsonl.
@@ -142,7 +143,7 @@ def test_wrong_values_are_refused(photos, finished, tmp_path, arguments, message
 
 def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
     """The third batch's image is not a number; the state of step 2 stays."""
-    config = small.config()
+    config = small.shallow()
 
     def batches_from(step):
         for i in range(step, 8):
@@ -177,7 +178,7 @@ def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
-    config = small.config()
+    config = small.shallow()
     run_loop(config, tmp_path)
     for file in (tmp_path / "checkpoints" / "4").rglob("*"):
         if file.is_file():

@@ -1,1 +1,1 @@
-"""What each command of main.py does: one file a command."""
+"""The commands of main.py, one file per command."""

@@ -22,12 +22,18 @@ PAIRS_SHOWN = 6
 
 
 def make_evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Evaluator:
-    """The evaluator of a config's models on a split.
+    """Builds the evaluator of a run on a split.
+
+    Args:
+      config: the whole config.
+      feed: the run's data.
+      mesh: devices to evaluate on.
+      split: 'validation' or 'test'.
 
     Raises:
       ValueError: the split is empty, or a file of weights is damaged.
     """
-    # Figures do not depend on the batch size, and there may be more devices than in training.
+    # Figures do not depend on the batch size. There may be more devices than in training.
     batch_size = math.ceil(config.train.batch_size / mesh.size) * mesh.size
     data = EvaluationData(
         name=config.data.name,
@@ -46,17 +52,17 @@ def make_evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Ev
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, split: str) -> None:
-    """Writes figures and pictures of a run on a split to evaluation_SPLIT/; prints the figures.
+    """Writes figures and pictures of a run to evaluation_SPLIT/, and prints the figures.
 
     Args:
-      config: of the run.
+      config: the whole config.
       workdir: the run's folder.
       open_feed: opens the run's data.
       split: 'validation' or 'test'.
 
     Raises:
       FileNotFoundError: there is no run, or files of the data set are missing.
-      ValueError: as `make_evaluator`.
+      ValueError: see `make_evaluator`.
     """
     feed = open_feed(config, workdir)
     model = TrainedModel.load(workdir)

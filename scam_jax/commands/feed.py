@@ -1,4 +1,4 @@
-"""The data that commands work on; main.py hands it to them."""
+"""The interface through which commands read a run's data; main.py passes the implementation."""
 
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,33 +14,45 @@ class Feed(Protocol):
 
     @property
     def num_training_examples(self) -> int:
-        """How many examples an epoch has."""
+        """The number of examples in an epoch."""
 
     @property
     def label_names(self) -> Sequence[str]:
-        """Names of the model's labels from 0 on; empty where they are not known."""
+        """The names of the model's labels from 0 on, empty if unknown."""
 
     def train_batches(self, start_step: int) -> Batches:
-        """This host's share of the training batches from a step on."""
+        """Returns this host's share of the training batches from a step on."""
 
     def eval_batches(self, source: Source, batch_size: int) -> Batches:
-        """This host's share of all examples of a source once, in batches with a `mask [B]`."""
+        """Returns this host's share of batches with every example of a source once.
+
+        Args:
+          source: the examples.
+          batch_size: number of examples in a batch, over all hosts.
+
+        Returns:
+          Batches with `mask` `[B]`: 1 for an example, 0 for padding.
+        """
 
     def split(self, split: str) -> Source:
-        """The 'validation' or 'test' split; raises ValueError if it is empty."""
+        """Returns the 'validation' or 'test' split; raises ValueError if it is empty."""
 
     def validation(self) -> Source | None:
-        """The validation split; None if it is empty."""
+        """Returns the validation split, or None if it is empty."""
 
     def examples_to_show(self, count: int) -> Iterator[Example]:
-        """Examples for pictures in training; never of the test split."""
+        """Returns examples for the pictures of a training run, never from the test split."""
 
     def transfers(self, split: str) -> Source | None:
-        """Transfers of a split whose true result is known; None if there are none."""
+        """Returns the transfers of a split whose true result is known, or None."""
 
     def real_images(self, augmented: bool) -> tuple[str, Source]:
-        """The real images that generated ones are compared with, and their unique name."""
+        """Returns the real images to compare generated images with, after their unique name.
+
+        Args:
+          augmented: whether the images are augmented as in training.
+        """
 
 
-# A config and the run's folder to the run's data, prepared if need be.
+# Maps a config and the run's folder to the run's data, and prepares the data if needed.
 OpenFeed = Callable[[ConfigDict, pathlib.Path], Feed]

@@ -1,4 +1,4 @@
-"""Trains and evaluates variants: `python main.py --mode=study --config=configs/NAME.py`."""
+"""Trains and evaluates variants of a config: `python main.py --mode=study --config=…`."""
 
 import pathlib
 
@@ -16,17 +16,17 @@ from scam_jax.runs import run_folder, study
 
 
 def run_study(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) -> None:
-    """Trains and evaluates every variant with every seed, then writes the report of all.
+    """Trains and evaluates every variant with every seed, and writes a report of all runs.
 
-    Runs that are finished are neither trained nor evaluated again.
+    Finished runs are neither trained nor evaluated again.
 
     Args:
-      config: with `study.variants` and `study.num_seeds`.
+      config: the whole config, with `study.variants` and `study.num_seeds`.
       workdir: folder for VARIANT/seed_N and report/.
       open_feed: opens a run's data.
 
     Raises:
-      ValueError: names a variant that is impossible; or as `train` and `evaluate`.
+      ValueError: a variant is impossible (names it), or see `train` and `evaluate`.
     """
     stop = StopRequest()
     for name, variant in study.runs_of(config, jax.device_count()).items():
@@ -40,5 +40,5 @@ def run_study(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) ->
 
 
 def _is_evaluated(folder: pathlib.Path, step: int) -> bool:
-    """Whether the figures in `folder` are of `step`: a study may be run again with more steps."""
+    """Returns whether `folder` has figures of `step`. A study may be repeated with more steps."""
     return (folder / FILE).is_file() and Evaluation.load(folder).step == step

@@ -1,4 +1,4 @@
-"""What a person sees of a command: log lines worth reading, and one line for an error."""
+"""The terminal output of a command: the project's log lines, and one line for an error."""
 
 import logging as python_logging
 import pathlib
@@ -16,7 +16,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def show_own_log() -> None:
-    """Logs what this project says, and warnings of all: Orbax and Grain log every detail."""
+    """Shows this project's log lines, and only warnings of libraries such as Orbax and Grain."""
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.addFilter(_is_worth_reading)
@@ -24,7 +24,10 @@ def show_own_log() -> None:
 
 
 class _Formatter(python_logging.Formatter):
-    """absl lines in local time, without microseconds and thread: 'I1126 08:31:39 loop.py:55] …'."""
+    """Formats lines as absl does, without microseconds and thread: 'I1126 08:31:39 loop.py:55] …'.
+
+    The time is the local time.
+    """
 
     def format(self, record: python_logging.LogRecord) -> str:
         when = time.strftime("%m%d %H:%M:%S", time.localtime(record.created))
@@ -39,15 +42,19 @@ def _is_worth_reading(record: python_logging.LogRecord) -> bool:
 
 
 def run(command: Callable[[], None]) -> None:
-    """Runs a command; an error that a user can mend ends it with one line, not a traceback.
+    """Runs a command. An error that the user can fix ends it with one line, without a traceback.
 
-    One of several processes ends at once by any error, for the others cannot go on without it.
+    If there are several processes, any error ends this process at once, because the others cannot
+    continue without it.
+
+    Args:
+      command: the command, without arguments.
     """
     try:
         command()
     except (ValueError, OSError, CheckpointError, TrainingDiverged) as error:
         logging.error("%s", error)
-        logging.debug("where it happened", exc_info=error)
+        logging.debug("traceback of the error", exc_info=error)
         processes.end_by_error()
     except Exception as error:
         if not jax.distributed.is_initialized():

@@ -30,18 +30,19 @@ PANEL_IMAGES = 6
 def train(
     config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, stop: processes.StopRequest
 ) -> None:
-    """Trains the model of a config in `workdir`, from its newest checkpoint if there is one.
+    """Trains a model, starting from the newest checkpoint in `workdir` if there is one.
 
     Args:
-      config: of the run, validated.
+      config: the whole config, validated.
       workdir: the run's folder.
       open_feed: opens the run's data.
-      stop: whether to save and stop; the process then exits with the signal's status.
+      stop: tells when to save and stop. The process then exits with the signal's status.
 
     Raises:
       FileNotFoundError: weights of the perceptual loss, or files of the data set, are missing.
-      ValueError: the run in `workdir` has another config, or the data set is not as it must be.
-      TrainingDiverged, CheckpointError: as `loop.train`.
+      ValueError: the run in `workdir` has another config, or the data set is invalid.
+      TrainingDiverged: see `loop.train`.
+      CheckpointError: see `loop.train`.
     """
     run_folder.check_same_run(config, workdir)
     vgg = None
@@ -87,7 +88,10 @@ def train(
 def _evaluation(
     config: ConfigDict, feed: Feed, mesh: Mesh
 ) -> Callable[[TrainState], Mapping[str, float]] | None:
-    """Evaluates a state on the validation split; None if there is nothing to evaluate on."""
+    """Returns a function that evaluates a state on the validation split, or None without one.
+
+    It is also None if `config.eval.every` turns evaluation off.
+    """
     if not config.eval.every:
         return None
     if feed.validation() is None:

@@ -21,17 +21,18 @@ Files = tuple[str, str]
 def gallery(
     config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, split: str, count: int
 ) -> None:
-    """Writes gallery.png: pairs of a split, beside the true transfer where it is known.
+    """Writes gallery.png: transfers of a split's pairs, beside the true results if known.
 
     Args:
-      config: of the run.
+      config: the whole config.
       workdir: the run's folder.
       open_feed: opens the run's data.
       split: 'validation' or 'test'.
-      count: how many pairs.
+      count: number of pairs.
 
     Raises:
-      FileNotFoundError, ValueError: as `TrainedModel.load`, or the data set is not as it must be.
+      FileNotFoundError: there is no trained model, or files of the data set are missing.
+      ValueError: the data set is invalid, or the split is empty.
     """
     feed = open_feed(config, workdir)
     model = TrainedModel.load(workdir)
@@ -46,7 +47,17 @@ def gallery(
 
 
 def reconstruct(workdir: pathlib.Path, target: Files, output: pathlib.Path) -> None:
-    """Writes the reconstruction of a photo to `output`. Raises as `TrainedModel.read`."""
+    """Writes the reconstruction of a photo.
+
+    Args:
+      workdir: the run's folder.
+      target: photo and label map.
+      output: the picture to write.
+
+    Raises:
+      FileNotFoundError: there is no trained model.
+      ValueError: see `TrainedModel.read`.
+    """
     model = TrainedModel.load(workdir)
     _write(output, lambda: model.reconstruct(*model.read(*target)))
 
@@ -58,17 +69,18 @@ def transfer(
     output: pathlib.Path,
     labels: Sequence[int] | None = None,
 ) -> None:
-    """Writes the subject in the target's pose and scene to `output`.
+    """Writes a picture of the subject in the target's pose and scene.
 
     Args:
       workdir: the run's folder.
       subject: photo and label map.
       target: photo and label map.
       output: the picture to write.
-      labels: labels taken from the subject; all but the background by default.
+      labels: labels taken from the subject; by default, all except the background.
 
     Raises:
-      FileNotFoundError, ValueError: as `TrainedModel.load`, `TrainedModel.read` and `transfer`.
+      FileNotFoundError: there is no trained model.
+      ValueError: see `TrainedModel.read` and `TrainedModel.transfer`.
     """
     model = TrainedModel.load(workdir)
 
@@ -85,18 +97,19 @@ def attention(
     output: pathlib.Path,
     latent: tuple[int, int] | None = None,
 ) -> None:
-    """Writes the attention maps of a transfer to `output`.
+    """Writes the attention maps of a transfer.
 
     Args:
       workdir: the run's folder.
       subject: photo and label map.
       target: photo and label map.
       output: the picture to write.
-      latent: (label, number of its latent) whose weights are drawn; by default every pixel's
-        strongest latent, in colours.
+      latent: (label, number of its latent) to draw the weights of this latent. By default the
+        picture shows the strongest latent of each pixel, in colours.
 
     Raises:
-      FileNotFoundError, ValueError: as `TrainedModel.load`, `TrainedModel.read` and `draw`.
+      FileNotFoundError: there is no trained model.
+      ValueError: see `TrainedModel.read` and `attention_maps.draw`.
     """
     model = TrainedModel.load(workdir)
 
@@ -107,7 +120,7 @@ def attention(
 
 
 def _write(path: pathlib.Path, draw: Callable[[], np.ndarray], enlarge: int = 1) -> None:
-    """Has one process draw and write a picture; all come here, with the model loaded."""
+    """Lets one process draw and write a picture. Every process must call this, model loaded."""
     if jax.process_index() == 0:
         images.save(path, draw(), enlarge)
         print(f"wrote {path}")

@@ -3,8 +3,8 @@
   python -m scam_jax.cost --config=configs/celeba.py --topology=v5e:16x16 \\
       --config.train.batch_size=4096 --config.model.dtype=bfloat16
 
-Prints memory, operations, the shortest possible time and the traffic between chips. The exit status
-is 1 if something is wrong.
+Prints memory, FLOPs, the shortest possible time of a step and the traffic between chips. Exits with
+status 1 if there is a problem, such as a step that does not fit into memory.
 """
 
 from absl import app, flags, logging
@@ -14,8 +14,9 @@ from scam_jax.cost import aot, aot_report
 
 
 def main(argv: list[str]) -> int:
+    """Compiles the step, prints the report, and returns the exit status."""
     if len(argv) > 1 or _CONFIG.value is None or _TOPOLOGY.value is None:
-        raise app.UsageError("give --config=configs/NAME.py and --topology=v5e:16x16 or another")
+        raise app.UsageError("give --config=configs/NAME.py and a topology: --topology=v5e:16x16")
     try:
         report = aot.compile_for(_CONFIG.value, _TOPOLOGY.value)
     except (ValueError, ImportError) as error:
@@ -27,6 +28,6 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     aot.restart_prepared()
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, as for main.py.")
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "The config, as for main.py.")
     _TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips: {aot.EXAMPLES}.")
     app.run(main)

@@ -1,6 +1,6 @@
-"""Compiles the training step for a TPU pod that need not exist, and measures what it needs.
+"""Compiles the training step for a TPU pod that need not exist, and measures its cost.
 
-It is the step that trains, compiled by the TPU's own compiler, which runs without a TPU.
+The step is the same one that trains. The TPU compiler runs without a TPU.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ from scam_jax.runs import validation
 from scam_jax.training.step import make_train_step
 
 EXAMPLES = "v5e:4x4, v5e:16x16, v5p:4x4x4, v6e:16x16 or v4:4x4x4"
-# The compiler looks for a TPU of its own and for its neighbours unless it is told of some.
+# With these variables, the compiler does not search for a TPU and its neighbours.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -32,21 +32,22 @@ _ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    # A fifth of the time to compile, a little more memory in the result.
+    # Compiles in a fifth of the time; the compiled step needs a little more memory.
     "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0",
 }
 _SIZE = r"([\d.]+[KMGT]?)"
-# The compiler ends so while it places buffers, or before, if those within the step alone are more.
+# The compiler's two errors about memory: the first comes while it places buffers, the second before
+# that, if the step's temporaries alone exceed the memory.
 _TOO_LITTLE_MEMORY = re.compile(
     rf"Used {_SIZE} of {_SIZE} hbm|temporaries \({_SIZE}\) exceeds available HBM \({_SIZE}\)"
 )
 
 
 def restart_prepared() -> None:
-    """Starts this process anew with what the TPU's compiler needs, unless it has it already.
+    """Restarts this process with the environment that the TPU compiler needs, if necessary.
 
-    That is variables which are read when it is loaded, and a stack which is set when a process
-    starts: some programs for v6e overflow the usual one.
+    The compiler reads environment variables when it is loaded. It also needs the largest stack,
+    which is set when a process starts, because some programs for v6e overflow the default stack.
     """
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     stack_is_small = resource.getrlimit(resource.RLIMIT_STACK)[0] != most
@@ -58,21 +59,21 @@ def restart_prepared() -> None:
 
 
 def topology_mesh(name: str) -> Mesh:
-    """The mesh of a described TPU topology, a device a chip.
+    """Returns the mesh of a TPU topology, with one device per chip.
 
     Args:
-      name: of the topology, as `v5e:16x16`.
+      name: name of the topology, such as `v5e:16x16`.
 
     Raises:
       ValueError: there is no such topology.
-      ModuleNotFoundError: the TPU's compiler is not installed.
+      ModuleNotFoundError: the TPU compiler is not installed.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ModuleNotFoundError(
-            "the TPU's compiler, libtpu, is not installed: run `make pod-check`, which installs it "
-            f"in an environment of its own, or `pip install 'jax[tpu]=={jax.__version__}'`"
+            "the TPU compiler, libtpu, is not installed: run `make pod-check`, which installs it "
+            f"in a separate environment, or `pip install 'jax[tpu]=={jax.__version__}'`"
         )
-    # Two cores of a v4 are one device in training, but not by this function's default.
+    # In training, the two cores of a v4 chip are one device; here this needs an option.
     options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
     try:
         topology = topologies.get_topology_desc(name, platform="tpu", **options)
@@ -82,7 +83,7 @@ def topology_mesh(name: str) -> Mesh:
 
 
 def chip_of(mesh: Mesh) -> chips.Chip:
-    """The kind of chip that a mesh is made of.
+    """Returns the chip of a mesh's devices.
 
     Raises:
       ValueError: its peaks are not known.
@@ -91,14 +92,14 @@ def chip_of(mesh: Mesh) -> chips.Chip:
     chip = chips.of_device(device)
     if chip is None:
         raise ValueError(
-            f"the peaks of {device.device_kind!r} are not known: add it to scam_jax/chips.py, or "
-            f"use a topology like {EXAMPLES}"
+            f"the peaks of {device.device_kind!r} are not known: add it to scam_jax/cost/chips.py, "
+            f"or use a topology like {EXAMPLES}"
         )
     return chip
 
 
 def lower(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
-    """Lowers the training step of a config for the devices of a mesh, which need not exist."""
+    """Lowers the training step for the devices of a mesh, which need not exist."""
     networks = models.build(config, batch_axis=sharding.DATA)
     everywhere, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
 
@@ -111,11 +112,18 @@ def lower(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
 
 
 def compile_for(config: ConfigDict, topology: str) -> aot_report.Report:
-    """Compiles the training step for a described topology.
+    """Compiles the training step for a topology.
+
+    Args:
+      config: the whole config.
+      topology: name of the topology, such as `v5e:16x16`.
+
+    Returns:
+      The report. It has no cost if the step does not fit into the memory of a chip.
 
     Raises:
       ValueError: the config or the topology is impossible.
-      ModuleNotFoundError: the TPU's compiler is not installed.
+      ModuleNotFoundError: the TPU compiler is not installed.
     """
     mesh = topology_mesh(topology)
     chip = chip_of(mesh)
@@ -133,13 +141,18 @@ def compile_for(config: ConfigDict, topology: str) -> aot_report.Report:
 
 
 def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
-    """What a compiled step costs a chip; its batch is taken in `parts` by a loop."""
+    """Returns the cost of a compiled step per chip.
+
+    Args:
+      compiled: the compiled training step.
+      parts: number of parts of the batch, that is iterations of the accumulation loop.
+    """
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     return aot_report.Cost(
         peak_bytes=memory.peak_memory_in_bytes,
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
-        # XLA counts a loop's body once; so the update, outside it, counts too often.
+        # XLA counts the body of the loop once. The update outside the loop is counted too often.
         flops=cost["flops"] * parts,
         bytes_accessed=cost["bytes accessed"] * parts,
         traffic=aot_report.traffic_of(compiled.as_text()),
@@ -147,7 +160,7 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
 
 
 def memory_needed(error: str) -> str:
-    """Of the compiler's error of too little memory, what the program needs of what there is."""
+    """Extracts needed and available memory from the compiler's error, 'at least … of …'."""
     match = _TOO_LITTLE_MEMORY.search(error)
     if match is None:
         return f"more than the chip's memory ({error.splitlines()[0]})"
@@ -156,5 +169,5 @@ def memory_needed(error: str) -> str:
 
 
 def _with_unit(size: str) -> str:
-    """XLA's `15.75G` in full."""
+    """Formats a size of XLA's, '15.75G', as '15.75 GiB'."""
     return f"{size[:-1]} {size[-1]}iB" if size[-1].isalpha() else f"{size} B"

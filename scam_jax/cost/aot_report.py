@@ -1,4 +1,4 @@
-"""What compiling a training step tells: memory, time at best, what crosses devices; as text."""
+"""The cost of a compiled training step as text: memory, shortest time, traffic between chips."""
 
 import dataclasses
 import re
@@ -10,10 +10,10 @@ from scam_jax import models
 from scam_jax.cost.chips import Chip
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-# Gradients of the autoencoder and of the discriminator, and metrics.
+# One each for the gradients of the generator side, of the discriminator, and for the metrics.
 _ALL_REDUCES = 3
 _GIB = 2**30
-# An instruction of compiled code: %name = shape operation(operands), …; the shape may be a tuple.
+# Instructions of compiled code are `%name = shape operation(operands), …`. A shape may be a tuple.
 _INSTRUCTION = re.compile(
     r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<shape>\(.*?\)|\S+) "
     rf"(?P<kind>{'|'.join(COLLECTIVES)})(?P<start>-start)?\(",
@@ -23,18 +23,18 @@ _ARRAY = re.compile(r"\b(?P<type>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<sizes>[\d,]*)
 
 
 class Traffic(NamedTuple):
-    """Collectives of one kind: how many in the code, and the bytes of their results on a chip."""
+    """Collectives of one kind: their number in the code, and their results' bytes per chip."""
 
     count: int
     bytes: int
 
 
 class Roofline(NamedTuple):
-    """The least time of a step.
+    """The shortest possible time of a step.
 
     Attributes:
-      seconds: if the busier of the two were busy all the time.
-      bound: which one that is, 'compute' or 'memory'.
+      seconds: time of the step if the bottleneck is busy all the time.
+      bound: the bottleneck, 'compute' or 'memory'.
     """
 
     seconds: float
@@ -43,15 +43,15 @@ class Roofline(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one step on one chip, as XLA estimates it.
+    """The cost of one step on one chip, as XLA estimates it.
 
     Attributes:
-      peak_bytes: most memory in use at a time.
-      argument_bytes: of it, state, batch and frozen networks.
-      temporary_bytes: of it, what lives within the step alone.
-      flops: floating-point operations, those that are done twice to save memory included.
-      bytes_accessed: read and written by all operations, on-chip memory included.
-      traffic: collectives by kind.
+      peak_bytes: peak memory.
+      argument_bytes: memory of the step's arguments: state, batch and frozen networks.
+      temporary_bytes: memory of the step's temporary arrays.
+      flops: floating-point operations, including recomputation that saves memory.
+      bytes_accessed: bytes that all operations read and write, including on-chip memory.
+      traffic: collectives, keyed by kind.
     """
 
     peak_bytes: int
@@ -67,12 +67,13 @@ class Report:
     """The training step of a config, compiled for a number of chips.
 
     Attributes:
-      config: of the run.
-      topology: the chips' arrangement, by XLA's name.
-      chip, num_chips: what they are and how many.
-      seconds: that compiling took.
-      cost: of the compiled step; None if it does not fit into a chip's memory.
-      needs: if it does not, what it needs of what there is.
+      config: the whole config.
+      topology: XLA's name of the topology.
+      chip: the kind of chip.
+      num_chips: number of chips.
+      seconds: time of the compilation.
+      cost: cost per chip, or None if the step does not fit into the memory of a chip.
+      needs: needed and available memory, if the step does not fit.
     """
 
     config: ConfigDict
@@ -85,19 +86,27 @@ class Report:
 
     @property
     def batch_a_chip(self) -> int:
+        """The number of images per chip."""
         return self.config.train.batch_size // self.num_chips
 
 
 def traffic_of(compiled_text: str) -> dict[str, Traffic]:
-    """The collectives in compiled code (`compiled.as_text()`), by kind.
+    """Counts the collectives in compiled code.
 
-    The two halves of an asynchronous one count once, and so does one of several arrays.
+    An asynchronous collective, which has two instructions, counts once. So does a collective of
+    several arrays.
+
+    Args:
+      compiled_text: the code, `compiled.as_text()`.
+
+    Returns:
+      Number and bytes, keyed by kind.
     """
     traffic = {}
     for match in _INSTRUCTION.finditer(compiled_text):
         shape = match["shape"]
         if match["start"] and match["kind"] != "all-reduce":
-            # (operands, results, …); an all-reduce's first half has its results alone
+            # The shape is (operands, results, …), while all-reduce-start has only the results.
             shape = _parts(shape)[1]
         count, size = traffic.get(match["kind"], Traffic(0, 0))
         traffic[match["kind"]] = Traffic(count + 1, size + _bytes(shape))
@@ -105,7 +114,7 @@ def traffic_of(compiled_text: str) -> dict[str, Traffic]:
 
 
 def _parts(shape: str) -> list[str]:
-    """The shapes in a tuple's, themselves perhaps tuples."""
+    """Returns the element shapes of a tuple shape; they may be tuples themselves."""
     parts, depth = [""], 0
     for letter in shape[1:-1]:
         depth += (letter in "([{") - (letter in ")]}")
@@ -117,7 +126,7 @@ def _parts(shape: str) -> list[str]:
 
 
 def _bytes(shape: str) -> int:
-    """Of all arrays named in a shape."""
+    """Returns the total size of all arrays in a shape."""
     total = 0
     for match in _ARRAY.finditer(shape):
         elements = 1
@@ -128,18 +137,24 @@ def _bytes(shape: str) -> int:
 
 
 def roofline(flops: float, bytes_accessed: float, chip: Chip) -> Roofline:
-    """The least time that `chip` needs for so many operations and so much traffic to memory."""
+    """Returns the shortest time in which a chip can run a step.
+
+    Args:
+      flops: floating-point operations of the step.
+      bytes_accessed: bytes that the step reads and writes.
+      chip: the kind of chip.
+    """
     compute = flops / chip.flops_per_second
     memory = bytes_accessed / chip.bytes_per_second
     return Roofline(compute, "compute") if compute >= memory else Roofline(memory, "memory")
 
 
 def allowed_all_reduces(config: ConfigDict) -> int | None:
-    """How many all-reduces a step may have; None for as many as there are.
+    """Returns the number of all-reduces that a step needs, or None for any number.
 
-    One of each side's gradients, one of the metrics, two of gradient norms if those scale the GAN
-    loss, one more of each side's gradients if they are sharpness-aware, one of the labels' numbers
-    of pixels if those are balanced. A batch norm's statistics cross devices at every layer.
+    There is one all-reduce for the gradients of each side and one for the metrics. The adaptive GAN
+    weight adds two, sharpness-aware minimization adds one per side, and OASIS's balanced labels add
+    one. Batch norm has no limit, because its statistics are reduced at every layer.
     """
     if models.family_of(config).batch_norm(config.model):
         return None
@@ -150,14 +165,14 @@ def allowed_all_reduces(config: ConfigDict) -> int | None:
 
 
 def problems(report: Report) -> list[str]:
-    """What is wrong with a compiled step, a sentence each."""
+    """Returns the problems of a compiled step, one sentence each."""
     if report.cost is None:
         return [f"does not fit: needs {report.needs}"]
     traffic, allowed = report.cost.traffic, allowed_all_reduces(report.config)
     found = []
     count = traffic.get("all-reduce", Traffic(0, 0)).count
     if allowed is not None and count > allowed:
-        found.append(f"{count} all-reduces a step: at most {allowed} are needed")
+        found.append(f"{count} all-reduces per step: at most {allowed} are needed")
     for kind in COLLECTIVES:
         if kind != "all-reduce" and kind in traffic:
             found.append(f"{traffic[kind].count} × {kind}: data parallelism needs none")
@@ -167,20 +182,20 @@ def problems(report: Report) -> list[str]:
 _COLUMNS = (
     "chips",
     "batch",
-    "a chip",
+    "per chip",
     "rematerialized",
     "memory, GiB",
-    "TFLOP an image",
-    "GB an image",
+    "TFLOP per image",
+    "GB per image",
     "bound by",
-    "images/s a chip at most",
+    "images/s per chip at most",
     "all-reduces, MB",
 )
 HEADER = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}\n"
 
 
 def row(report: Report) -> str:
-    """A line of the table that begins with `HEADER`."""
+    """Returns a report as a row of the table that begins with `HEADER`."""
     train, cost, images = report.config.train, report.cost, report.batch_a_chip
     remade = "yes" if train.rematerialize else "no"
     cells = [report.topology, f"{train.batch_size}", f"{images}", remade]
@@ -201,11 +216,11 @@ def row(report: Report) -> str:
 
 
 def details(report: Report) -> str:
-    """All that is known of a compiled step, as a Markdown list under a heading."""
+    """Returns the full report as a Markdown list under a heading."""
     config, train = report.config, report.config.train
     lines = [
         f"{report.num_chips} × {report.chip.name}, batch {train.batch_size}, "
-        f"{report.batch_a_chip} a chip",
+        f"{report.batch_a_chip} per chip",
         f"{config.data.height}×{config.data.width}, {config.model.dtype}, rematerialize = "
         f"{train.rematerialize}, accumulation_steps = {train.accumulation_steps}",
         f"compiled in {report.seconds:.0f} s",
@@ -219,16 +234,16 @@ def details(report: Report) -> str:
 def _cost_lines(cost: Cost, chip: Chip, images: int) -> list[str]:
     best = roofline(cost.flops, cost.bytes_accessed, chip)
     lines = [
-        f"memory: {cost.peak_bytes / _GIB:.2f} GiB at the peak of {chip.memory_bytes / _GIB:.0f}; "
+        f"peak memory: {cost.peak_bytes / _GIB:.2f} GiB of {chip.memory_bytes / _GIB:.0f}; "
         f"state, batch and frozen networks {cost.argument_bytes / _GIB:.2f}, temporary "
         f"{cost.temporary_bytes / _GIB:.2f}",
     ]
-    for per, divisor in (("a step and chip", 1), ("an image", images)):
+    for per, divisor in (("per step and chip", 1), ("per image", images)):
         tflop, gigabytes = cost.flops / divisor / 1e12, cost.bytes_accessed / divisor / 1e9
         lines.append(f"{tflop:.4g} TFLOP and {gigabytes:.4g} GB {per}")
     lines.append(
-        f"at best {best.seconds * 1e3:.1f} ms a step, {images / best.seconds:.1f} images/s a chip, "
-        f"bound by {best.bound}"
+        f"at best {best.seconds * 1e3:.1f} ms per step, {images / best.seconds:.1f} images/s per "
+        f"chip, bound by {best.bound}"
     )
     kinds = [kind for kind in COLLECTIVES if kind in cost.traffic]
     return lines + [

@@ -1,4 +1,4 @@
-"""How many operations a training step needs: what its speed is measured by."""
+"""The number of floating-point operations of a training step."""
 
 from typing import Any
 
@@ -18,7 +18,15 @@ from scam_jax.training.step import make_train_step
 
 
 def argument_shapes(config: ConfigDict, networks: models.Networks) -> tuple[Any, Any, Any]:
-    """Shapes and types of the training step's arguments: state, batch and VGG19's parameters."""
+    """Returns the shapes and types of the training step's arguments.
+
+    Args:
+      config: the whole config.
+      networks: the run's networks.
+
+    Returns:
+      State, batch and VGG19's parameters; the latter are None if the perceptual loss is off.
+    """
     pixels = (config.train.batch_size, config.data.height, config.data.width)
     batch = {
         "image": jax.ShapeDtypeStruct((*pixels, 3), jnp.uint8),
@@ -32,23 +40,24 @@ def argument_shapes(config: ConfigDict, networks: models.Networks) -> tuple[Any,
 
 
 def model_flops(config: ConfigDict, platform: str) -> float | None:
-    """Floating-point operations of one training step on the whole batch.
+    """Counts the floating-point operations of one training step on the whole batch.
 
-    Counted before compilation, on one device, with the batch in one piece: computing something
-    twice to save memory does not count, nor do copies of the update on other devices.
+    The step is counted before compilation, on one device and with the batch in one piece.
+    Recomputation that saves memory is therefore not included, nor are copies of the update on other
+    devices.
 
     Args:
-      config: of the run.
+      config: the whole config.
       platform: 'cpu', 'cuda' or 'tpu'; the step differs on a CPU.
 
     Returns:
-      the number; None, with a warning, if this process may not use the CPU.
+      The number of operations, or None, with a warning, if this process may not use the CPU.
     """
     try:
-        # A TPU's or GPU's client cannot count what is not compiled; the CPU's counts for any.
+        # Only the CPU client can count operations before compilation, for any platform.
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError as error:
-        logging.warning("a step's FLOPs are not counted: %s; add cpu to JAX_PLATFORMS", error)
+        logging.warning("cannot count the FLOPs of a step: %s; add cpu to JAX_PLATFORMS", error)
         return None
     config = in_one_piece(config)
     networks = models.build(config, batch_axis=sharding.DATA)
@@ -58,9 +67,9 @@ def model_flops(config: ConfigDict, platform: str) -> float | None:
 
 
 def in_one_piece(config: ConfigDict) -> ConfigDict:
-    """The same step with nothing computed twice and the batch not taken in parts."""
+    """Returns the config without rematerialization and gradient accumulation."""
     config = config.copy_and_resolve_references()
     config.train.rematerialize = False
-    # XLA counts a loop's body once, however often it runs.
+    # XLA counts the body of a loop once, however often it runs.
     config.train.accumulation_steps = 1
     return config

@@ -1,0 +1,1 @@
+"""Evaluation: figures by two protocols, the frozen networks that judge images, results."""

@@ -1,4 +1,4 @@
-"""What an evaluation reads: a split, its images in pairs, and real images to compare with."""
+"""Data of an evaluation: a split, pairs of its images, and real images to compare with."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,16 +7,17 @@ import numpy as np
 
 from scam_jax.examples import Example, Picture, Source
 
-# The authors exchange latents among the images of a device's batch.
+# The authors exchange latents among the images of one device's batch, which has eight.
 AUTHORS_GROUP = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class RealImages:
-    """Real images that generated ones are compared with.
+    """Real images to compare generated images with.
 
     Attributes:
-      name: of a file; it tells these images from all others: data set, split, augmentation, size.
+      name: unique name of these images, usable as a file name. It describes data set, split,
+        augmentation and size.
       source: examples with `image` `uint8 [H, W, 3]`.
     """
 
@@ -26,16 +27,18 @@ class RealImages:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationData:
-    """A split, and all that goes with it.
+    """A split, and the other data that its evaluation needs.
 
     Attributes:
-      name: of the data set.
+      name: name of the data set.
       split: 'validation' or 'test'.
-      source: its examples, `image` `uint8 [H, W, 3]` and `label` `uint8 [H, W]`.
-      real: the real images of each protocol's FID.
-      label_names: of the labels from 0 on; none where they are not known.
-      transfers: pairs whose true transfer is known, as `Pairs` with `transfer_image`; or None.
-      batches: a source to this host's share of its batches, each with `mask [B]`, 0 for filling.
+      source: the examples of the split, `image` `uint8 [H, W, 3]` and `label` `uint8 [H, W]`.
+      real: the real images for FID, keyed by protocol.
+      label_names: names of the labels from 0 on, empty if unknown.
+      transfers: examples like those of `Pairs` with the true result as `transfer_image`, or None
+        if the data set has none.
+      batches: maps a source to this host's share of its batches. Each batch has `mask` `[B]`, 0 for
+        padding.
     """
 
     name: str
@@ -49,9 +52,9 @@ class EvaluationData:
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Each example of a source as target, with the example `subjects[i]` as its subject.
+    """Pairs of a source's examples: example i is the target, `subjects[i]` is its subject.
 
-    Examples are `target_image`, `target_label`, `subject_image`, `subject_label`.
+    A pair holds `target_image`, `target_label`, `subject_image` and `subject_label`.
     """
 
     source: Source
@@ -70,7 +73,16 @@ class Pairs:
 
 
 def authors_partners(count: int, seed: int) -> np.ndarray:
-    """A random order within each eight images: `[count]` indices. An image may stay in place."""
+    """Draws each image's subject among the same eight images, as the authors do.
+
+    Args:
+      count: number of images.
+      seed: the seed.
+
+    Returns:
+      `[count]` indices, a permutation of each eight consecutive images. An image may be its own
+      subject.
+    """
     random = np.random.default_rng(seed)
     starts = range(0, count, AUTHORS_GROUP)
     groups = [np.arange(i, min(i + AUTHORS_GROUP, count)) for i in starts]
@@ -78,9 +90,14 @@ def authors_partners(count: int, seed: int) -> np.ndarray:
 
 
 def partners(count: int, seed: int) -> np.ndarray:
-    """Each image's subject, drawn from the whole split: `[count]` indices, none its own.
+    """Draws each image's subject from the whole split.
 
-    Every image is a subject once.
+    Args:
+      count: number of images.
+      seed: the seed.
+
+    Returns:
+      `[count]` indices. Every image is a subject once, and no image is its own subject.
 
     Raises:
       ValueError: there are fewer than two images.
@@ -94,7 +111,12 @@ def partners(count: int, seed: int) -> np.ndarray:
 
 
 def picture_pairs(source: Source, count: int) -> list[tuple[Picture, Picture]]:
-    """(subject, target) of the first `count` images, paired as in the first seed of evaluation."""
+    """Returns (subject, target) pairs for pictures, paired as in the evaluation's first seed.
+
+    Args:
+      source: the examples of a split.
+      count: number of pairs; the targets are the first images of the split.
+    """
     subjects = partners(len(source), 0) if len(source) > 1 else [0]
     chosen = range(min(count, len(source)))
     return [(Picture.of(source[int(subjects[i])]), Picture.of(source[i])) for i in chosen]
@@ -102,7 +124,7 @@ def picture_pairs(source: Source, count: int) -> list[tuple[Picture, Picture]]:
 
 @dataclasses.dataclass(frozen=True)
 class WithMeanColours:
-    """Transfers with `mean_colours_image` added: what no model is needed for."""
+    """Transfers with `mean_colours_image` added, the result of a method without a model."""
 
     transfers: Source
     num_labels: int
@@ -124,9 +146,19 @@ def paint_mean_colours(
     target_labels: np.ndarray,
     num_labels: int,
 ) -> np.ndarray:
-    """The target with each region but the background painted in the subject's mean colour of it.
+    """Paints each region of the target, except the background, in the subject's mean colour.
 
-    A region that the subject lacks takes the mean colour of the whole subject. All `uint8`.
+    A region that the subject lacks gets the mean colour of the whole subject.
+
+    Args:
+      subject_image: `uint8 [H, W, 3]`.
+      subject_labels: `uint8 [H, W]`.
+      target_image: `uint8 [H, W, 3]`.
+      target_labels: `uint8 [H, W]`.
+      num_labels: number of labels.
+
+    Returns:
+      `uint8 [H, W, 3]`.
     """
     painted = target_image.copy()
     for label in range(1, num_labels):

@@ -1,12 +1,13 @@
-"""Every figure of a trained model on a split, by two protocols, over all devices and hosts.
+"""Computes all figures of a trained model on a split, by two protocols, on all devices and hosts.
 
-*authors*: as the published figures came about: images cut off to whole numbers, one mean squared
-error over the data set, FID against the augmented train split, S-FID of latents exchanged at
-random among eight images, the background's included.
+*authors* is the protocol of the published figures. Images are truncated to whole numbers. PSNR uses
+one mean squared error over the data set. FID compares with the augmented train split. S-FID
+exchanges the latents of all labels, including the background, at random among eight images.
 
-*ours*: images rounded as a file holds them; PSNR, SSIM, L1 and LPIPS of each image; FID against the
-train split as it is; pairs drawn once from the whole split, no image its own partner, and S-FID
-and ReID of true subject transfers; several seeds of pairs and of the generator's noise.
+*ours* rounds images, as an image file does. PSNR, SSIM, L1 and LPIPS are computed per image. FID
+compares with the train split without augmentation. Pairs are drawn once from the whole split, and
+no image is its own partner. S-FID and ReID judge subject transfers, which keep the background.
+Pairs and the generator's noise are drawn with several seeds.
 """
 
 import collections
@@ -42,13 +43,13 @@ from scam_jax.inference import generation
 
 Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
-# Batches under way at a time: while one is read the next are computed.
+# Batches dispatched ahead: the next ones are computed while one is read.
 IN_FLIGHT = 2
 QUANTIZE = {AUTHORS: metrics.truncated, OURS: metrics.rounded}
 
 
 class Evaluator:
-    """Evaluates variables of one config on one split; its programs are compiled once."""
+    """Evaluates models of one config on one split. Its programs are compiled once."""
 
     def __init__(
         self,
@@ -58,14 +59,14 @@ class Evaluator:
         judges: Judges,
         statistics: pathlib.Path,
     ):
-        """Nothing is loaded or computed yet.
+        """Builds the networks, without loading or computing anything.
 
         Args:
-          config: the model's.
-          mesh: batches are split over its devices.
-          data: to evaluate on.
+          config: the model's config.
+          mesh: devices that split each batch.
+          data: data to evaluate on.
           judges: the frozen networks, on the devices of the mesh.
-          statistics: folder of the real images' statistics, which are computed once.
+          statistics: folder for the statistics of real images, which are computed once.
         """
         self.config, self.mesh, self.data = config, mesh, data
         self.networks = models.build(config)
@@ -75,14 +76,17 @@ class Evaluator:
         self._replicate = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
 
     def evaluate(self, variables: Any, step: int, num_seeds: int = 1) -> Evaluation:
-        """All figures of a model; a collective: every process calls it, and gets them all.
+        """Computes all figures of a model. Every process must call this; each gets all figures.
 
         Args:
-          variables: of encoder and generator, `{network: collections}`, on any device or host.
-          step: that they are of.
-          num_seeds: of pairs and noise, for our protocol; the authors' has one.
+          variables: variables of encoder and generator, `{network: collections}`, on any device.
+          step: training step of the variables.
+          num_seeds: number of seeds of pairs and noise in our protocol. The authors' has one.
+
+        Returns:
+          The figures, and what is missing.
         """
-        # By way of the host: arrays of one process's device cannot go to another's.
+        # Goes through the host, because arrays cannot move between devices of two processes.
         variables = jax.device_put(jax.device_get(variables), sharding.replicated(self.mesh))
         arrays = [self._measure(variables, seed) for seed in range(num_seeds)]
         real = {protocol: self._real_statistics(protocol) for protocol in self._fid_protocols()}
@@ -103,7 +107,7 @@ class Evaluator:
         )
 
     def _measure(self, variables: Any, seed: int) -> dict[str, Arrays]:
-        """Per-image values of all that one seed asks for: by kind of image, then by name."""
+        """Computes the per-image values of one seed, keyed by kind of image and then by name."""
         source, count = self.data.source, len(self.data.source)
         arrays = {
             "reconstruction": self._collect(source, self._of_reconstructions(variables, seed))
@@ -138,7 +142,7 @@ class Evaluator:
         return measure
 
     def _of_transfers(self, variables: Any, seed: int) -> Measure:
-        """Subjects in their partners' place, and how much of them is recognised."""
+        """Measures transfers: Inception features, and similarities to subject and target."""
 
         def measure(batch, index):
             image = metrics.rounded(self._transfer(variables, batch, seed, index))
@@ -157,7 +161,7 @@ class Evaluator:
         return measure
 
     def _of_exchanges(self, variables: Any, seed: int) -> Measure:
-        """The authors' S-FID: all latents are the partner's."""
+        """Measures the authors' transfers, which take the latents of all labels."""
 
         def measure(batch, index):
             image = self._transfer(variables, batch, seed, index, everything=True)
@@ -178,7 +182,7 @@ class Evaluator:
     def _transfer(
         self, variables: Any, batch: Mapping, seed: int, index: int, everything: bool = False
     ) -> Array:
-        """Transfers of a batch of pairs: of all labels, or of all but the background."""
+        """Transfers a batch of pairs: all labels if `everything`, or all except the background."""
         num_labels = self.config.data.num_labels
         from_subject = generation.taken(num_labels, range(num_labels) if everything else None)
         roles = ("subject", "target")
@@ -187,7 +191,7 @@ class Evaluator:
         return generation.transfer(self.networks, variables, *people, from_subject, keys)
 
     def _collect(self, source: Source, measure: Measure) -> Arrays:
-        """What `measure` gives for each image of a source, in order, on every host."""
+        """Runs `measure` on every image of a source; every host gets all values, in order."""
         under_way: collections.deque[dict[str, Array]] = collections.deque()
         parts: list[Arrays] = []
 
@@ -210,7 +214,7 @@ class Evaluator:
         return (AUTHORS, OURS) if "inception" in self.judges else ()
 
     def _real_statistics(self, protocol: str) -> fid.Statistics:
-        """Of the real images of a protocol: computed once for all runs, kept in a file."""
+        """Returns the statistics of a protocol's real images. A file keeps them for all runs."""
         if protocol not in self._real:
             self._real[protocol] = self._find_statistics(protocol)
         return self._real[protocol]
@@ -231,7 +235,7 @@ class Evaluator:
         return statistics_in(file, features)
 
     def missing(self) -> list[Missing]:
-        """Which metrics lack a network or a second image, and why."""
+        """Returns the metrics that lack a network or a second image, with the reason."""
         needs = [
             ("LPIPS", OURS, "lpips"),
             ("R-FID", AUTHORS, "inception"),
@@ -254,7 +258,7 @@ class Evaluator:
 
 
 def _keys(seed: int, index: int, size: int) -> Array:
-    """The keys of a batch of the split, the same whatever the size of the batches."""
+    """Returns the keys of a batch's images, which do not depend on the batch size."""
     return generation.image_keys(seed, index * size + np.arange(size))
 
 
@@ -269,7 +273,7 @@ def _reconstruction_errors(image, target, labels, num_labels) -> dict[str, Array
 
 @jax.jit
 def _transfer_errors(images: Mapping[str, Array], truth, labels) -> dict[str, Array]:
-    """PSNR of each image by name, of all pixels and of the subject's."""
+    """Returns the PSNR of each image over all pixels and over the subject's, 'NAME/WHERE'."""
     subject = labels > 0
     weights = {"image": jnp.ones_like(subject), "subject": subject}
     return {
@@ -281,6 +285,6 @@ def _transfer_errors(images: Mapping[str, Array], truth, labels) -> dict[str, Ar
 
 @jax.jit
 def _cosine(a: Array, b: Array) -> Array:
-    """Cosine similarities `[B]` of features `[B, D]`."""
+    """Returns the cosine similarities `[B]` of features `[B, D]`."""
     norms = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
     return jnp.sum(a * b, axis=1) / jnp.maximum(norms, 1e-12)

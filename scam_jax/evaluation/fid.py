@@ -1,4 +1,4 @@
-"""Fréchet distance of two sets of features (Heusel et al. 2017), all in float64."""
+"""Fréchet distance between two sets of features (Heusel et al. 2017), in float64."""
 
 import dataclasses
 import functools
@@ -7,13 +7,19 @@ import zipfile
 
 import numpy as np
 
-# Rows summed at a time: fixed, so that a sum does not depend on how features came in.
+# Rows summed at a time. The number is fixed, so that a sum does not depend on the batch size.
 _CHUNK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Mean `[D]` and covariance `[D, D]` (over count − 1) of `count` features."""
+    """Mean and covariance of a set of features.
+
+    Attributes:
+      mean: `[D]`.
+      covariance: `[D, D]`, normalized by count − 1.
+      count: number of features.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -21,7 +27,7 @@ class Statistics:
 
     @functools.cached_property
     def root(self) -> np.ndarray:
-        """The covariance's symmetric square root."""
+        """The symmetric square root of the covariance."""
         values, vectors = np.linalg.eigh(self.covariance)
         return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
@@ -31,17 +37,22 @@ class Statistics:
         return self.count <= len(self.mean)
 
     def flat(self) -> np.ndarray:
-        """All numbers in a row, float64 `[D + D² + 1]`."""
+        """Returns all values in one array, float64 `[D + D² + 1]`."""
         return np.concatenate([self.mean, self.covariance.ravel(), [self.count]])
 
     @classmethod
     def of_flat(cls, numbers: np.ndarray, width: int) -> "Statistics":
-        """What `flat` gave, of `width` D."""
+        """Restores statistics from the array that `flat` returns.
+
+        Args:
+          numbers: the array, `[D + D² + 1]`.
+          width: D.
+        """
         covariance = numbers[width:-1].reshape(width, width)
         return cls(numbers[:width], covariance, int(numbers[-1]))
 
     def save(self, file: pathlib.Path) -> None:
-        """Writes an .npz; a reader sees the whole file or none."""
+        """Writes an .npz file atomically: a reader sees the whole file or none."""
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".unfinished")
         with unfinished.open("wb") as out:
@@ -50,26 +61,26 @@ class Statistics:
 
     @classmethod
     def load(cls, file: pathlib.Path) -> "Statistics":
-        """What `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
-          ValueError: the file is not one of `save`'s.
+          ValueError: the file is damaged or `save` did not write it.
         """
         try:
             with np.load(file) as arrays:
                 kept = cls(arrays["mean"], arrays["covariance"], int(arrays["count"]))
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{file} cannot be read ({error}): remove it, and it is computed anew"
+                f"{file} cannot be read ({error}): remove it, and it will be computed again"
             ) from error
         return kept
 
 
 def statistics(features: np.ndarray) -> Statistics:
-    """Statistics of `features [N, D]`.
+    """Computes the statistics of features `[N, D]`.
 
     Raises:
-      ValueError: there are fewer than two.
+      ValueError: there are fewer than two features.
     """
     count, width = features.shape
     if count < 2:
@@ -84,10 +95,10 @@ def statistics(features: np.ndarray) -> Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½).
+    """Computes ‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½).
 
-    Σ₁ Σ₂ has the eigenvalues of the symmetric √Σ₁ Σ₂ √Σ₁, whose roots are real also where the
-    covariances are singular.
+    Σ₁ Σ₂ has the same eigenvalues as the symmetric matrix √Σ₁ Σ₂ √Σ₁, whose eigenvalues have real
+    square roots even if the covariances are singular.
     """
     product = a.root @ b.covariance @ a.root
     roots = np.sqrt(np.maximum(np.linalg.eigvalsh((product + product.T) / 2), 0))

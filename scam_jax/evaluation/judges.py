@@ -1,4 +1,4 @@
-"""The frozen networks that judge images: Inception (FID), a person's ResNet-50 (ReID), LPIPS."""
+"""The frozen networks that judge images: Inception (FID), a ResNet-50 of persons (ReID), LPIPS."""
 
 import pathlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from scam_jax.models.frozen.resnet import ReIDResNet50, person_crops
 from scam_jax.weights import pretrained
 
 Array = jax.Array
-# What each judge is made of.
+# Weights of each judge, see `pretrained.SOURCES`.
 _WEIGHTS = {
     "inception": ("inception",),
     "reid": ("reid_resnet50",),
@@ -25,19 +25,25 @@ _WEIGHTS = {
 
 
 class Judges:
-    """The frozen networks whose weights could be found, on all devices of a mesh.
+    """The frozen networks whose weights were found, on all devices of a mesh.
+
+    The judges are 'inception', 'reid' and 'lpips'.
 
     Attributes:
-      missing: for every other judge, one line for each file that is missing: where to download it
-        and how to convert it. By name: 'inception', 'reid', 'lpips'.
-      hashes: of the weights, by name of the judge.
+      missing: one line per missing file, keyed by judge. It says where to download the file and how
+        to convert it.
+      hashes: hashes of the weights, keyed by judge.
     """
 
     def __init__(self, folder: pathlib.Path, mesh: Mesh):
-        """Loads the weights in `folder`; every missing file is logged, one line each.
+        """Loads the weights, and logs one line per missing file.
+
+        Args:
+          folder: folder of the converted weights.
+          mesh: devices that hold the weights, replicated.
 
         Raises:
-          ValueError: a file is there and is not what it must be.
+          ValueError: a file is damaged or holds another network.
         """
         self.missing: dict[str, list[str]] = {}
         self.hashes: dict[str, str] = {}
@@ -61,15 +67,23 @@ class Judges:
         return judge in self._params
 
     def inception(self, image: Array) -> Array:
-        """FID's features `[B, 2048]` of images `[B, H, W, 3]`, whole numbers 0 … 255."""
+        """Returns FID's features `[B, 2048]` of images `[B, H, W, 3]`, whole numbers 0 … 255."""
         return _inception(self._params["inception"][0], image)
 
     def person(self, image: Array, labels: Array) -> Array:
-        """ReID features `[B, 2048]` of the person in images 0 … 255: the box of labels ≠ 0."""
+        """Returns ReID features of the persons in images, cropped to the box of labels ≠ 0.
+
+        Args:
+          image: images `[B, H, W, 3]`, 0 … 255.
+          labels: labels `[B, H, W]`.
+
+        Returns:
+          Features `[B, 2048]`.
+        """
         return _person(self._params["reid"][0], image, labels)
 
     def lpips(self, image: Array, target: Array) -> Array:
-        """LPIPS distances `[B]` of images of whole numbers 0 … 255."""
+        """Returns LPIPS distances `[B]` of images `[B, H, W, 3]`, whole numbers 0 … 255."""
         return _lpips(self._params["lpips"], image, target)
 
 

@@ -1,7 +1,7 @@
-"""Metrics of images: per image on the device, put together over a data set on the host.
+"""Image metrics: computed per image on the device, and combined over a data set on the host.
 
-Per-image values are all that crosses from devices and hosts, and sums are in float64 over the
-images in their order: a figure is the same on any number of devices.
+Only per-image values leave the devices. The host sums them in float64 in the order of the images,
+so a figure does not depend on the number of devices.
 """
 
 from collections.abc import Mapping
@@ -15,26 +15,29 @@ from scam_jax.images import to_float
 
 Array = jax.Array
 Values = dict[str, Array]
-# What of 0 … 255 is at stake.
+# Largest possible difference of uint8 values.
 PEAK = 255.0
 
 
 def truncated(image: Array) -> Array:
-    """Images in [-1, 1] as whole numbers 0 … 255, cut off (the authors' way before FID)."""
+    """Converts images from [-1, 1] to whole numbers 0 … 255, truncated, as the authors do."""
     return jnp.floor(jnp.clip((image + 1) / 2 * PEAK, 0, PEAK))
 
 
 def rounded(image: Array) -> Array:
-    """Images in [-1, 1] as whole numbers 0 … 255, rounded: what a picture file holds."""
+    """Converts images from [-1, 1] to whole numbers 0 … 255, rounded, as an image file does."""
     return jnp.clip(jnp.round((image + 1) * (PEAK / 2)), 0, PEAK)
 
 
 def authors_errors(image: Array, target: Array) -> Values:
-    """What the authors' PSNR is made of, `[B]` each.
+    """Computes the per-image values of the authors' PSNR, see `authors_psnr`.
 
     Args:
-      image: `[B, H, W, 3]` in [-1, 1].
-      target: `uint8 [B, H, W, 3]`.
+      image: images `[B, H, W, 3]` in [-1, 1].
+      target: images `uint8 [B, H, W, 3]`.
+
+    Returns:
+      `[B]` values: 'squared_error', and 'minimum' and 'maximum' of the target.
     """
     target = to_float(target)
     axes = (1, 2, 3)
@@ -46,17 +49,28 @@ def authors_errors(image: Array, target: Array) -> Values:
 
 
 def authors_psnr(values: Mapping[str, np.ndarray]) -> float:
-    """PSNR in dB of one mean squared error over the data set; the peak is max − min of targets."""
+    """Computes the authors' PSNR, from one mean squared error over the data set.
+
+    Args:
+      values: `[N]` values of `authors_errors`, over the data set.
+
+    Returns:
+      PSNR in dB. Its peak is the range of all targets, max − min.
+    """
     error = values["squared_error"].mean(dtype=np.float64)
     return decibels(error, float(values["maximum"].max()) - float(values["minimum"].min()))
 
 
 def errors(image: Array, target: Array) -> Values:
-    """PSNR (dB), SSIM and L1 (of images in [-1, 1]) of each image as a picture file holds it.
+    """Computes PSNR, SSIM and L1 of each image, after rounding it as an image file does.
 
     Args:
-      image: `[B, H, W, 3]` in [-1, 1].
-      target: `uint8 [B, H, W, 3]`.
+      image: images `[B, H, W, 3]` in [-1, 1].
+      target: images `uint8 [B, H, W, 3]`.
+
+    Returns:
+      `[B]` values: 'psnr' in dB, 'ssim', and 'l1', the mean absolute difference on the scale
+      [-1, 1].
     """
     image, target = rounded(image), target.astype(jnp.float32)
     absolute = jnp.abs(image - target).mean((1, 2, 3))
@@ -68,12 +82,15 @@ def errors(image: Array, target: Array) -> Values:
 
 
 def psnr_within(image: Array, target: Array, weight: Array) -> Array:
-    """PSNR in dB of each image over the pixels where `weight [B, H, W]` is 1; NaN without any.
+    """Computes the PSNR of each image over some pixels, after rounding the image.
 
     Args:
-      image: `[B, H, W, 3]` in [-1, 1]; counts as a file holds it.
-      target: `uint8 [B, H, W, 3]`.
-      weight: `[B, H, W]`.
+      image: images `[B, H, W, 3]` in [-1, 1].
+      target: images `uint8 [B, H, W, 3]`.
+      weight: `[B, H, W]`, 1 for the pixels that count and 0 for others.
+
+    Returns:
+      PSNR in dB, `[B]`; NaN for an image without such pixels.
     """
     squared = jnp.square(rounded(image) - target.astype(jnp.float32)).mean(-1)
     error = jnp.sum(weight * squared, (1, 2)) / jnp.sum(weight, (1, 2))
@@ -81,30 +98,36 @@ def psnr_within(image: Array, target: Array, weight: Array) -> Array:
 
 
 def region_errors(image: Array, target: Array, labels: Array, num_labels: int) -> Values:
-    """Sums over each label's pixels, `[B, L]` each.
+    """Sums squared differences over the pixels of each label, after rounding the images.
 
     Args:
-      image: `[B, H, W, 3]` in [-1, 1].
-      target: `uint8 [B, H, W, 3]`.
-      labels: `[B, H, W]`.
+      image: images `[B, H, W, 3]` in [-1, 1].
+      target: images `uint8 [B, H, W, 3]`.
+      labels: labels `[B, H, W]`.
       num_labels: L.
 
     Returns:
-      'region_error': squared differences of 0 … 255, mean over colours; 'region_pixels'.
+      `[B, L]` values: 'region_error', the sum of squared differences on the scale 0 … 255, averaged
+      over channels; and 'region_pixels', the number of pixels.
     """
     squared = jnp.square(rounded(image) - target.astype(jnp.float32)).mean(-1)
     one_hot = jax.nn.one_hot(labels, num_labels)
     return {
-        # accelerators would multiply in less than fp32
+        # By default, accelerators multiply with less than float32 precision.
         "region_error": jnp.einsum("bhw,bhwl->bl", squared, one_hot, precision="highest"),
         "region_pixels": one_hot.sum((1, 2)),
     }
 
 
 def region_psnr(error: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """PSNR in dB over all of a region's pixels in the data set, `[N, L]` each to `[L]`.
+    """Computes the PSNR of each label over all of its pixels in the data set.
 
-    A region that no image has gives NaN.
+    Args:
+      error: 'region_error' of `region_errors`, `[N, L]`.
+      pixels: 'region_pixels' of `region_errors`, `[N, L]`.
+
+    Returns:
+      PSNR in dB, `[L]`; NaN for a label without pixels.
     """
     error, pixels = (x.sum(0, dtype=np.float64) for x in (error, pixels))
     return np.array(
@@ -113,5 +136,5 @@ def region_psnr(error: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def decibels(squared_error: float, peak: float) -> float:
-    """PSNR of a mean squared error; infinite without any error."""
+    """Converts a mean squared error to PSNR in dB; an error of 0 gives infinity."""
     return float("inf") if squared_error == 0 else float(10 * np.log10(peak**2 / squared_error))

@@ -1,4 +1,4 @@
-"""What an evaluation found: figures by protocol, what is missing and why; as JSON and Markdown."""
+"""Results of an evaluation: figures by protocol, and missing metrics, as JSON and Markdown."""
 
 import dataclasses
 import json
@@ -13,17 +13,17 @@ FILE = "figures.json"
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One metric by one protocol.
+    """The values of one metric by one protocol.
 
     Attributes:
-      metric: its name: 'PSNR', 'R-FID', ….
-      protocol: AUTHORS (as the published numbers came about) or OURS.
-      values: one a seed of the evaluation (pairs, noise), in the metric's unit.
+      metric: name of the metric, such as 'PSNR' or 'R-FID'.
+      protocol: AUTHORS (the protocol of the published figures) or OURS.
+      values: one value per seed of pairs and noise, in the metric's unit.
       unit: 'dB' or ''.
-      higher_is_better: whether it is.
-      part: '' for the whole; 'label 3' for a region; the name of a method that is compared with.
-      spread: standard deviation over images at the first seed, if the metric is an image's.
-      count: images or pairs that it is of.
+      higher_is_better: whether a higher value is better.
+      part: '' for the whole; 'label 3' for a region; or the name of a method to compare with.
+      spread: standard deviation over images at the first seed, for metrics of single images.
+      count: number of images or pairs.
     """
 
     metric: str
@@ -37,17 +37,24 @@ class Figure:
 
     @property
     def mean(self) -> float:
+        """The mean over the seeds."""
         return statistics.fmean(self.values)
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation over the seeds; None of one."""
+        """The standard deviation over the seeds, or None for a single seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """A metric that could not be computed, and why: what to do about it."""
+    """A metric that could not be computed.
+
+    Attributes:
+      metric: name of the metric.
+      protocol: AUTHORS or OURS.
+      reason: why it is missing, and what to do about it.
+    """
 
     metric: str
     protocol: str
@@ -59,13 +66,14 @@ class Evaluation:
     """All figures of a trained model on a split.
 
     Attributes:
-      step: the checkpoint's.
+      step: training step of the checkpoint.
       data: name of the data set.
       split: 'validation' or 'test'.
-      count: images in the split.
-      figures, missing: what was found, and what could not be.
-      warnings: what to know before believing a figure.
-      label_names: of the labels from 0 on, where they are known.
+      count: number of images in the split.
+      figures: the figures.
+      missing: metrics that could not be computed.
+      warnings: reservations about figures.
+      label_names: names of the labels from 0 on, empty if unknown.
     """
 
     step: int
@@ -78,7 +86,7 @@ class Evaluation:
     label_names: Sequence[str] = ()
 
     def scalars(self) -> dict[str, float]:
-        """The figures of the whole split by name, 'eval/PROTOCOL/METRIC'."""
+        """Returns the figures of the whole split, keyed 'eval/PROTOCOL/METRIC'."""
         return {f"eval/{f.protocol}/{f.metric}": f.mean for f in self.figures if not f.part}
 
     def save(self, folder: pathlib.Path) -> None:
@@ -90,10 +98,10 @@ class Evaluation:
 
     @classmethod
     def load(cls, folder: pathlib.Path) -> "Evaluation":
-        """What `save` wrote.
+        """Reads the evaluation that `save` wrote.
 
         Raises:
-          FileNotFoundError: nothing was evaluated there.
+          FileNotFoundError: the folder holds no evaluation.
         """
         file = folder / FILE
         if not file.is_file():
@@ -104,7 +112,7 @@ class Evaluation:
         return cls(figures=figures, missing=missing, **kept)
 
     def markdown(self) -> str:
-        """A table of all figures, then what is missing and what to know."""
+        """Returns a table of all figures, followed by missing metrics and warnings."""
         lines = [
             "| metric | of | protocol | value | over images | count |",
             "|---|---|---|---|---|---|",
@@ -119,7 +127,7 @@ class Evaluation:
         return "\n".join(lines) + "\n"
 
     def _missing_by_reason(self) -> list[tuple[str, str]]:
-        """Each reason once, with all metrics that are missing for it."""
+        """Returns each reason once, with all metrics that are missing for this reason."""
         protocols: dict[str, dict[str, list[str]]] = {}
         for m in self.missing:
             protocols.setdefault(m.reason, {}).setdefault(m.metric, []).append(m.protocol)
@@ -130,11 +138,11 @@ class Evaluation:
 
 
 def number(value: float) -> str:
-    """Four significant digits."""
+    """Formats a number with four significant digits, or without decimals from 1000 on."""
     return f"{value:.4g}" if abs(value) < 1000 or not math.isfinite(value) else f"{value:.0f}"
 
 
 def with_deviation(mean: float, deviation: float | None, unit: str = "") -> str:
-    """'21.42 ± 0.031 dB'."""
+    """Formats a mean with its deviation and unit, such as '21.42 ± 0.031 dB'."""
     parts = [number(mean)] + ([] if deviation is None else [f"± {deviation:.2g}"])
     return " ".join([*parts, unit]).strip()

@@ -1,4 +1,4 @@
-"""Statistics of real images in a file: computed once, for all runs, on any number of hosts."""
+"""Statistics of real images in a file, computed once for all runs, on any number of hosts."""
 
 import pathlib
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from scam_jax.evaluation import fid
 
 
 def statistics_in(file: pathlib.Path, features: Callable[[], np.ndarray]) -> fid.Statistics:
-    """The statistics in `file`, put there if there are none; every host calls it.
+    """Reads statistics from a file, or computes and writes them. Every host must call this.
 
-    Only the first host reads and writes: the folder need not be shared.
+    Only the first host reads and writes, so the hosts need not share the folder.
 
     Args:
-      file: an .npz, whose name tells what it is of.
-      features: to `[N, D]` features, the same on all hosts; a collective.
+      file: an .npz file whose name identifies the images.
+      features: returns features `[N, D]`, the same on all hosts. If one host calls it, all do.
 
     Raises:
       ValueError: the file is damaged, or there are fewer than two features.
@@ -33,11 +33,11 @@ def statistics_in(file: pathlib.Path, features: Callable[[], np.ndarray]) -> fid
 
 
 def _of_first_host(kept: fid.Statistics | None) -> fid.Statistics | None:
-    """What the first host has, on all: its folder need not be the others'."""
+    """Sends the first host's statistics, or None, to all hosts."""
     width = multihost_utils.broadcast_one_to_all(np.int32(len(kept.mean) if kept else 0))
     if not width:
         return None
     numbers = kept.flat() if kept else np.zeros(width * (width + 1) + 1)
-    # float64 does not cross: JAX would make it float32
+    # Sent as uint32, because JAX would convert float64 to float32.
     numbers = multihost_utils.broadcast_one_to_all(numbers.view(np.uint32))
     return fid.Statistics.of_flat(np.asarray(numbers).view(np.float64), int(width))

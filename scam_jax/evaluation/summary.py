@@ -1,4 +1,4 @@
-"""From per-image values to figures."""
+"""Summarizes per-image values as figures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,29 +7,32 @@ import numpy as np
 from scam_jax.evaluation import fid, metrics
 from scam_jax.evaluation.results import AUTHORS, OURS, Figure
 
-# Per-image values of one kind of image, by name: `[N, ...]`.
+# Per-image values `[N, ...]` of one kind of image, by name.
 Arrays = dict[str, np.ndarray]
-# Name of the values, of the metric, its unit, and whether more is better.
+# Name of the values, name of the metric, unit, and whether a higher value is better.
 _PER_IMAGE = (
     ("psnr", "PSNR", "dB", True),
     ("ssim", "SSIM", "", True),
     ("l1", "L1", "", False),
     ("lpips", "LPIPS", "", False),
 )
-# The methods that a transfer is compared with, by name of their images; '' is the model.
+# Methods that transfer subjects, keyed by the name of their images; '' is the model.
 METHODS = {"": "", "target": "target unchanged", "mean_colours": "mean colours"}
 
 
 def figures_of(
     seeds: Sequence[Mapping[str, Arrays]], real: Mapping[str, fid.Statistics], num_labels: int
 ) -> list[Figure]:
-    """All figures.
+    """Computes all figures from per-image values.
 
     Args:
-      seeds: by seed, per-image values by kind: 'reconstruction'; where it could be had,
-        'transfer', 'exchange' (the authors', first seed alone), 'known'.
-      real: statistics of real images by protocol; empty without Inception.
+      seeds: per seed, the values of each kind of image: 'reconstruction' and, if available,
+        'transfer', 'exchange' (the authors' transfers, first seed only) and 'known'.
+      real: statistics of real images, keyed by protocol; empty without Inception.
       num_labels: L.
+
+    Returns:
+      The figures. Those of single labels come last.
     """
     found = [_authors_psnr(seeds[0]["reconstruction"])]
     reconstructions = [arrays["reconstruction"] for arrays in seeds]
@@ -52,7 +55,7 @@ def _authors_psnr(values: Arrays) -> Figure:
 def _per_image(
     seeds: Sequence[Arrays], key: str, metric: str, unit: str, higher: bool, part: str = ""
 ) -> Figure:
-    """The mean over images; images without a value (NaN: no such pixels) are left out."""
+    """Averages over images. Images without a value (NaN, because they lack pixels) do not count."""
     values = [arrays[key][~np.isnan(arrays[key])].astype(np.float64) for arrays in seeds]
     count = len(values[0])
     means = tuple(float(v.mean()) if len(v) else float("nan") for v in values)
@@ -64,7 +67,7 @@ def _per_image(
 def _distances(
     seeds: Sequence[Mapping[str, Arrays]], real: Mapping[str, fid.Statistics]
 ) -> list[Figure]:
-    """FIDs; of fewer than two images there is none."""
+    """Computes the FIDs, which need two images or more."""
     kinds = [
         ("R-FID", AUTHORS, "reconstruction", "truncated_features"),
         ("S-FID", AUTHORS, "exchange", "truncated_features"),
@@ -84,7 +87,7 @@ def _distances(
 
 
 def _recognition(seeds: Sequence[Arrays]) -> list[Figure]:
-    """Whether a transferred person is recognised: similarity, and whether it beats the target's."""
+    """Computes ReID figures: similarity to the subject, and how often it beats the target's."""
     closer = [
         {"closer": (arrays["to_subject"] > arrays["to_target"]).astype(np.float64)}
         for arrays in seeds
@@ -105,7 +108,7 @@ def _known_transfers(seeds: Sequence[Arrays]) -> list[Figure]:
 
 
 def _regions(seeds: Sequence[Arrays], num_labels: int) -> list[Figure]:
-    """PSNR of each label's pixels that occur."""
+    """Computes the PSNR of each label that occurs."""
     psnr = np.array([metrics.region_psnr(a["region_error"], a["region_pixels"]) for a in seeds])
     having = (seeds[0]["region_pixels"] > 0).sum(0)
     return [
@@ -124,7 +127,12 @@ def _regions(seeds: Sequence[Arrays], num_labels: int) -> list[Figure]:
 
 
 def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:
-    """What to know of FIDs of so few images that a covariance is singular."""
+    """Returns warnings about FIDs of too few images, whose covariances are singular.
+
+    Args:
+      count: number of generated images.
+      real: statistics of real images, keyed by protocol.
+    """
     warnings = []
     for protocol, statistics in real.items():
         needed = len(statistics.mean) + 1
@@ -133,7 +141,7 @@ def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:
         if few:
             warnings.append(
                 f"FID ({protocol}) is of {' and '.join(few)} images: a covariance of "
-                f"{needed - 1} features needs {needed} or more, and with fewer is singular. Such a "
-                "figure is too high, and comparable only at equal numbers"
+                f"{needed - 1} features needs {needed} or more, and with fewer is singular. The "
+                "FID is then too high, and comparable only at equal numbers of images"
             )
     return warnings

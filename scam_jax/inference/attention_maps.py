@@ -1,8 +1,8 @@
-"""Which latent each pixel goes by: attention of encoder blocks and modulations, as pictures.
+"""Attention maps of the encoder's blocks and the generator's modulations (paper, figure 5).
 
-The weights are the model's own, recorded where they are used. In an encoder block a latent attends
-to its label's pixels, so its weights over the image sum to one; in a modulation a pixel attends to
-its label's latents, and it is the pixel's weights that sum to one. (Paper, figure 5.)
+The weights are recorded while the model computes them. In an encoder block each latent attends to
+the pixels of its label, so the weights of a latent sum to one over the image. In a modulation each
+pixel attends to the latents of its label, so the weights of a pixel sum to one.
 """
 
 import functools
@@ -19,24 +19,29 @@ from scam_jax.inference import generation
 from scam_jax.inference.model import TrainedModel
 from scam_jax.models.layers.primitives import nearest_indices
 
-# A block's modulations by their modules' names.
+# Captions of a block's modulations, keyed by module name.
 _KINDS = {
     "mod_0": "modulation 0",
     "mod_1": "modulation 1",
     "mod_res": "shortcut",
     "rgb_mod": "RGB",
 }
-# Maps `[h, w, K]` of one image by block: each pixel's weights for the latents of its label.
+# Maps `[h, w, K]` of one image, keyed by block: the weights between each pixel and the K latents of
+# its label.
 Maps = dict[str, np.ndarray]
 
 
 def has_attention(model: TrainedModel) -> bool:
-    """Whether there is anything to draw: the baselines have no attention."""
+    """Returns whether the model has attention; the baselines have none."""
     return models.family_of(model.config).has_attention
 
 
 def encoder_maps(model: TrainedModel, picture: Picture) -> Maps:
-    """Of an image, by block: 'block 0', 'block 1', …
+    """Returns the encoder's attention maps of one image, keyed 'block 0', 'block 1', ….
+
+    Args:
+      model: a trained model with attention.
+      picture: image and label map.
 
     Raises:
       ValueError: the picture does not fit the model, see `TrainedModel.fit`.
@@ -50,10 +55,15 @@ def encoder_maps(model: TrainedModel, picture: Picture) -> Maps:
 
 
 def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None = None) -> Maps:
-    """Of the target's reconstruction, or of a transfer: 'block 0, modulation 0', ….
+    """Returns the generator's attention maps, keyed 'block 0, modulation 0', ….
+
+    Args:
+      model: a trained model with attention.
+      target: the target.
+      subject: the subject of a transfer, or None for the target's reconstruction.
 
     Raises:
-      ValueError: a picture does not fit the model.
+      ValueError: a picture does not fit the model, see `TrainedModel.fit`.
     """
     target = model.fit("target", target)
     latents = model.encode(target.image[None], target.labels[None])
@@ -85,7 +95,7 @@ def _generator(networks: models.Networks, variables: Any, labels, latents) -> di
 
 
 def _by_block(recorded: dict, pattern: str) -> dict[tuple, np.ndarray]:
-    """The maps of modules whose path matches, by what the pattern's groups are, in order."""
+    """Returns the maps of modules that match a pattern, keyed and sorted by its groups."""
     found = {}
     for path, weights in jax.tree_util.tree_leaves_with_path(recorded):
         module = "/".join(key.key for key in path if isinstance(key, jax.tree_util.DictKey))
@@ -96,7 +106,15 @@ def _by_block(recorded: dict, pattern: str) -> dict[tuple, np.ndarray]:
 
 
 def strongest(weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Each pixel's latent of greatest weight as a colour: `[h, w, K]` to `uint8 [*size, 3]`."""
+    """Draws the latent with the largest weight at each pixel, in one colour per latent.
+
+    Args:
+      weights: `[h, w, K]`.
+      size: height and width of the picture.
+
+    Returns:
+      `uint8 [*size, 3]`.
+    """
     colours = images.palette(weights.shape[-1] + 1)[1:]
     return _enlarged(colours[weights.argmax(-1)], size)
 
@@ -104,13 +122,17 @@ def strongest(weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def strength(
     weights: np.ndarray, labels: np.ndarray, label: int, latent: int, size: tuple[int, int]
 ) -> np.ndarray:
-    """One latent's weight at its label's pixels, white the greatest: `uint8 [*size, 3]`.
+    """Draws the weight of one latent at the pixels of its label, from black to white (the largest).
 
     Args:
       weights: `[h, w, K]`.
-      labels: the image's, `[H, W]`.
-      label, latent: which of that label's latents, from 0.
-      size: of the picture.
+      labels: labels of the image, `[H, W]`.
+      label: the label.
+      latent: number of the latent among those of the label, from 0.
+      size: height and width of the picture.
+
+    Returns:
+      `uint8 [*size, 3]`.
     """
     rows, columns = (
         nearest_indices(a, b) for a, b in zip(labels.shape, weights.shape, strict=False)
@@ -131,25 +153,28 @@ def draw(
     target: Picture,
     latent: tuple[int, int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Pictures of all maps of a transfer: 'encoder' and 'generator'.
+    """Draws all attention maps of a transfer.
 
     Args:
-      model: trained.
-      subject, target: encoder maps are of both, the generator's of the transfer.
-      latent: (label, latent of it, from 0) to draw its weights alone; by default each pixel's
-        strongest latent, in colours.
+      model: a trained model with attention.
+      subject: the subject.
+      target: the target.
+      latent: (label, number of its latent from 0) to draw the weights of this latent. By default
+        the picture shows the strongest latent of each pixel, in colours.
 
     Returns:
-      'encoder': a row each for subject and target: image, labels, blocks. 'generator': the
-      transfer, its labels, then a map a modulation, wrapped into rows. Each has its name above.
+      Two pictures. 'encoder' has one row each for subject and target: image, labels, and one map
+      per block. 'generator' shows the transfer, its labels, and one map per modulation, wrapped
+      into rows. Every part has a caption.
 
     Raises:
-      ValueError: the model has no attention, or no such label or latent.
+      ValueError: the model has no attention, there is no such label or latent, or a picture does
+        not fit the model.
     """
     if not has_attention(model):
         raise ValueError(
-            f"config.model.family = {model.config.model.family!r}: only a model with attention has "
-            "maps of it to draw; there are none of this one"
+            f"config.model.family = {model.config.model.family!r}: this model has no attention, so "
+            "there are no maps to draw"
         )
     subject, target = model.fit("subject", subject), model.fit("target", target)
     size = subject.labels.shape

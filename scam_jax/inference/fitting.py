@@ -1,7 +1,7 @@
-"""Turns pictures of any size into pictures of the model's size, without randomness.
+"""Fits pictures of any size to the model's size, without randomness.
 
-Evaluation, the command line and notebooks all fit pictures here, so the same photo gives the same
-result everywhere. Training cuts random boxes with the same `cut` (data/augment.py).
+Evaluation, the command line and notebooks all use these functions, so a photo gives the same result
+everywhere. Training cuts random boxes with the same `cut` (data/augment.py).
 """
 
 from typing import NamedTuple
@@ -23,21 +23,27 @@ class Box(NamedTuple):
 
 
 def whole(picture: Picture) -> Box:
-    """The box that holds the whole picture."""
+    """Returns the box of the whole picture."""
     return Box(0, 0, *picture.image.shape[:2])
 
 
 def central_box(height: int, width: int, ratio: float) -> Box:
-    """The largest central box with the aspect ratio width / height = `ratio`."""
+    """Returns the largest central box of an aspect ratio.
+
+    Args:
+      height: rows of the image.
+      width: columns of the image.
+      ratio: width / height of the box.
+    """
     box_height = min(height, max(1, round(width / ratio)))
     box_width = min(width, max(1, round(height * ratio)))
     return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
 def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = False) -> Picture:
-    """Cuts a box out of a picture, mirrors it if asked to, and resizes it.
+    """Cuts a box out of a picture, optionally mirrors it, and resizes it.
 
-    The image is resized bilinearly with antialiasing, the label map to the nearest pixel.
+    Images are resized bilinearly with antialiasing, label maps to the nearest pixel.
 
     Args:
       picture: image and label map of the same size.
@@ -47,7 +53,7 @@ def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = Fal
       flipped: whether to mirror left and right.
 
     Returns:
-      image `uint8 [height, width, 3]` and labels `uint8 [height, width]`.
+      Image `uint8 [height, width, 3]` and labels `uint8 [height, width]`.
 
     Raises:
       ValueError: image and label map differ in size.
@@ -55,34 +61,34 @@ def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = Fal
     image, labels = picture
     if labels.shape != image.shape[:2]:
         raise ValueError(
-            f"label map of shape {labels.shape}, image of shape {image.shape}: make both of one "
-            "size before they are cut"
+            f"label map of shape {labels.shape}, image of shape {image.shape}: make both the same "
+            "size before cutting"
         )
     part = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
     image, labels = resize_bilinear(image[part], height, width), labels[part]
     if flipped:
-        # The result is that of mirroring first. Bilinear resizing commutes with mirroring, and the
-        # resized image is cheaper to mirror; nearest resizing rounds down, so it does not commute.
+        # The result equals mirroring first. Bilinear resizing commutes with mirroring, and the
+        # resized image is cheaper to mirror. Nearest resizing rounds down and does not commute.
         image, labels = image.take(np.arange(width)[::-1], axis=1), labels[:, ::-1]
     return Picture(image, resize_nearest(labels, height, width))
 
 
 def resize(picture: Picture, height: int, width: int) -> Picture:
-    """Resizes a picture without keeping its aspect ratio. Raises as `cut`."""
+    """Resizes a picture without keeping its aspect ratio; raises the same errors as `cut`."""
     return cut(picture, whole(picture), height, width)
 
 
 def center_crop(picture: Picture, height: int, width: int) -> Picture:
-    """Cuts the largest central box of the aspect ratio of height×width, and resizes it.
+    """Cuts the largest central box with the aspect ratio of height×width, and resizes it.
 
     Up to rounding, this scales the image until it just covers height×width and keeps the centre.
-    Raises as `cut`.
+    It raises the same errors as `cut`.
     """
     box = central_box(*picture.image.shape[:2], width / height)
     return cut(picture, box, height, width)
 
 
-# How pictures are fitted for evaluation, by `config.data.augmentation`.
+# Functions that fit pictures for evaluation, keyed by `config.data.augmentation`.
 FITTING = {"none": resize, "basic": resize, "crop": center_crop}
 
 
@@ -90,12 +96,12 @@ def fit(picture: Picture, data: ConfigDict) -> Picture:
     """Fits a picture to the size of a model.
 
     Args:
-      picture: an image and a label map that holds the model's labels. If their sizes differ, the
-        label map is resized to the image's, nearest.
+      picture: an image and a label map with the model's labels. If their sizes differ, the label
+        map is first resized to the image's size, to the nearest pixel.
       data: `config.data` of the model.
 
     Returns:
-      image `uint8 [data.height, data.width, 3]` and labels `uint8 [data.height, data.width]`.
+      Image `uint8 [data.height, data.width, 3]` and labels `uint8 [data.height, data.width]`.
     """
     labels = resize_nearest(picture.labels, *picture.image.shape[:2])
     function = FITTING[data.augmentation]

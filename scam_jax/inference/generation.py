@@ -1,8 +1,8 @@
-"""Encodes, generates, reconstructs and transfers batches: what evaluation and inference share.
+"""Encodes, generates, reconstructs and transfers batches, for evaluation and inference.
 
-Encoding, mixing and generating are compiled once for all models of the same networks. Images go in
-as `uint8`, labels as any integers. Noise is drawn from one key an image, so it depends neither on
-the batch size nor on the number of devices.
+Encoding, mixing and generating are compiled once for all models with the same networks. Input
+images are `uint8`, labels have any integer type. Noise is drawn from one key per image, so it
+depends neither on the batch size nor on the number of devices.
 """
 
 import functools
@@ -24,7 +24,12 @@ Variables = Mapping[str, Any]
 
 
 def image_keys(seed: int | Array, places: Array) -> Array:
-    """A key an image `[B]`, from a seed and the places `[B]` of the images in their data set."""
+    """Returns one key per image, `[B]`.
+
+    Args:
+      seed: the seed.
+      places: indices of the images in their data set, `[B]`.
+    """
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(places)
 
 
@@ -32,14 +37,17 @@ def image_keys(seed: int | Array, places: Array) -> Array:
 def encode(
     networks: Networks, variables: Variables, image: Array, labels: Array, keys: Array
 ) -> Latents:
-    """Latents of images.
+    """Encodes images. Latents of a variational encoder are sampled, as in the published results.
 
     Args:
-      networks: of the model.
-      variables: of the model.
-      image: `uint8 [B, H, W, 3]`.
-      labels: `[B, H, W]`.
-      keys: `[B]`. A variational encoder's latents are drawn, as the baselines were evaluated.
+      networks: the model's networks.
+      variables: the model's variables.
+      image: images `uint8 [B, H, W, 3]`.
+      labels: labels `[B, H, W]`.
+      keys: one key per image, `[B]`.
+
+    Returns:
+      The latents.
     """
     keys = jax.vmap(jax.random.split)(jax.vmap(jax.random.split)(keys)[:, 0])
     labels = labels.astype(jnp.int32)
@@ -51,14 +59,17 @@ def encode(
 def generate(
     networks: Networks, variables: Variables, labels: Array, latents: Latents, keys: Array
 ) -> Array:
-    """Images `[B, H, W, 3]` in [-1, 1].
+    """Generates images.
 
     Args:
-      networks: of the model.
-      variables: of the model.
-      labels: `[B, H, W]`.
-      latents: what `encode` gives, or a mix.
-      keys: `[B]`, of the generator's noise.
+      networks: the model's networks.
+      variables: the model's variables.
+      labels: labels `[B, H, W]`.
+      latents: latents of `encode`, or a mix of them.
+      keys: one key per image, `[B]`, for the generator's noise.
+
+    Returns:
+      Images `[B, H, W, 3]` in [-1, 1].
     """
     keys = jax.vmap(jax.random.split)(keys)[:, 1]
     return networks.generator.apply(variables["generator"], labels.astype(jnp.int32), latents, keys)
@@ -66,14 +77,24 @@ def generate(
 
 @functools.partial(jax.jit, static_argnums=0)
 def mix(networks: Networks, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-    """The subject's latents of the labels in `from_subject`, bool `[L]`; the target's of others."""
+    """Mixes the latents of two images.
+
+    Args:
+      networks: the model's networks.
+      from_subject: bool `[L]`, whether a label takes its latents from the subject.
+      subject: the subject's latents.
+      target: the target's latents, which all other labels take.
+    """
     return networks.encoder.mix(from_subject, subject, target)
 
 
 def reconstruct(
     networks: Networks, variables: Variables, image: Array, labels: Array, keys: Array
 ) -> Array:
-    """Images `[B, H, W, 3]` in [-1, 1] from their own latents; arguments as `encode`."""
+    """Generates images `[B, H, W, 3]` in [-1, 1] from their own latents.
+
+    The arguments are those of `encode`.
+    """
     latents = encode(networks, variables, image, labels, keys)
     return generate(networks, variables, labels, latents, keys)
 
@@ -88,18 +109,20 @@ def transfer(
     from_subject: Array,
     keys: Array,
 ) -> Array:
-    """Subjects in their targets' pose and scene (paper, section 3.4).
+    """Puts subjects into the pose and scene of their targets (paper, section 3.4).
 
     Args:
-      networks: of the model.
-      variables: of the model.
-      subject_image, target_image: `uint8 [B, H, W, 3]`.
-      subject_labels, target_labels: `[B, H, W]`. The result has the target's label map.
-      from_subject: bool `[L]`, the labels whose latents come from the subject.
-      keys: `[B]`.
+      networks: the model's networks.
+      variables: the model's variables.
+      subject_image: images `uint8 [B, H, W, 3]`.
+      subject_labels: labels `[B, H, W]`.
+      target_image: images `uint8 [B, H, W, 3]`.
+      target_labels: labels `[B, H, W]`, which are also those of the result.
+      from_subject: bool `[L]`, whether a label takes its latents from the subject.
+      keys: one key per image, `[B]`.
 
     Returns:
-      images `[B, H, W, 3]` in [-1, 1].
+      Images `[B, H, W, 3]` in [-1, 1].
     """
     subject = encode(networks, variables, subject_image, subject_labels, keys)
     target = encode(networks, variables, target_image, target_labels, keys)
@@ -108,11 +131,11 @@ def transfer(
 
 
 def taken(num_labels: int, labels: Collection[int] | None) -> np.ndarray:
-    """Which labels are taken from the subject, bool `[L]`.
+    """Converts the labels to take from the subject to a mask, bool `[L]`.
 
     Args:
       num_labels: L.
-      labels: those to take; None means all but the background.
+      labels: labels to take from the subject, or None for all except the background.
 
     Raises:
       ValueError: there is no such label.

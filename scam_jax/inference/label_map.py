@@ -1,11 +1,12 @@
-"""From the label numbers of files to those of the model, by one line in a config.
+"""Maps the label numbers of files to labels of the model, as a line of the config describes.
 
-Groups are separated by '|'. Group i lists the files' numbers that become label i; '*' in one group
-stands for all numbers that no group names. A group may be empty: its label does not occur.
+The line consists of groups separated by '|'. Group i lists the numbers of files that become label
+i. '*' in one group stands for all numbers that no group lists. A group may be empty; then its label
+does not occur.
 
     '0|1,2,4,13|*'  0 becomes 0; 1, 2, 4 and 13 become 1; all others become 2
     '0|255'         a mask of 0 and 255 becomes labels 0 and 1
-    ''              numbers stay as they are
+    ''              numbers remain unchanged
 """
 
 import dataclasses
@@ -14,32 +15,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# In a table: the file's number has no label.
+# Entry of a table for a number without a label.
 UNMAPPED = -1
 
 _NUM_VALUES = 256
 _VALUES_SHOWN = 5
 
-# CelebAMask-HQ's order, which SCAM is trained with.
+# The label order of CelebAMask-HQ, which SCAM is trained with.
 CELEBA_MASK_HQ = (
     *("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow"),
     *("l_ear", "r_ear", "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r"),
     *("neck_l", "neck", "cloth"),
 )
-# The order of the BiSeNet face parser, github.com/zllrunning/face-parsing.PyTorch.
+# The label order of the BiSeNet face parser, github.com/zllrunning/face-parsing.PyTorch.
 FACE_PARSING = (
     *("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear"),
     *("r_ear", "ear_r", "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l"),
     *("cloth", "hair", "hat"),
 )
-# The order of Look into Person (LIP), which human parsers are trained on.
+# The label order of Look into Person (LIP), which human parsers are trained on.
 LIP = (
     *("background", "hat", "hair", "glove", "sunglasses", "upper_clothes", "dress", "coat"),
     *("socks", "pants", "jumpsuits", "scarf", "skirt", "face", "left_arm", "right_arm"),
     *("left_leg", "right_leg", "left_shoe", "right_shoe"),
 )
-# SCAM, section 4, iDesigner: LIP's labels merged to background, face (with hat, hair and
-# sunglasses) and body; or to background and body, with the face.
+# LIP's labels merged for iDesigner (paper, section 4): to background, face (with hat, hair and
+# sunglasses) and body; or to background and body (with the face).
 BODY_FACE_BACKGROUND = "0|1,2,4,13|*"
 BODY_FACE_BACKGROUND_NAMES = ("background", "face", "body")
 BODY_BACKGROUND = "0|*"
@@ -47,34 +48,34 @@ BODY_BACKGROUND = "0|*"
 
 @dataclasses.dataclass(frozen=True)
 class LabelMap:
-    """A map of label numbers, as in this module's description.
+    """A map of label numbers, see the module's docstring.
 
     Attributes:
-        text: the map; '' leaves numbers as they are.
-        num_labels: how many labels the model has, 1 … 256.
+      text: the map; '' keeps numbers unchanged.
+      num_labels: number of labels of the model, 1 … 256.
 
     Raises:
-        ValueError: as `table`.
+      ValueError: the map is invalid, see `table`.
     """
 
     text: str
     num_labels: int
 
     def __post_init__(self):
-        _ = self._table  # a map that cannot be is refused at once
+        _ = self._table  # Raises at once if the map is invalid.
 
     def __call__(self, labels: np.ndarray, name: str) -> np.ndarray:
         """Maps the numbers of a label map.
 
         Args:
-            labels: uint8, of any shape: the files' numbers.
-            name: what errors call the label map, such as 'label map a.png'.
+          labels: numbers of the file, uint8 of any shape.
+          name: name of the label map in errors, such as 'label map a.png'.
 
         Returns:
-            uint8 of the same shape, below `num_labels`; `labels` itself if `text` is ''.
+          Labels below `num_labels`, uint8 of the same shape; `labels` itself if `text` is ''.
 
         Raises:
-            ValueError: names the label map, up to five values that have no label, and the remedy.
+          ValueError: a value has no label; names the label map, up to five values, and a remedy.
         """
         if not self.text.strip():
             if labels.max(initial=0) >= self.num_labels:
@@ -109,24 +110,24 @@ class LabelMap:
         else:
             remedy = (
                 f"set config.data.num_labels to at least {missing[-1] + 1}, or correct the label "
-                f"map, or give {them} a label by config.data.label_map"
+                f"map, or give {them} a label with config.data.label_map"
             )
         return ValueError(f"{holds}, but config.data.num_labels = {self.num_labels}: {remedy}")
 
 
 def table(label_map: str, num_labels: int) -> np.ndarray:
-    """Returns the new label of each number that a file can hold.
+    """Returns the label of each number that a file can hold.
 
     Args:
-        label_map: the map, as in this module's description.
-        num_labels: how many labels the model has, 1 … 256.
+      label_map: the map, see the module's docstring.
+      num_labels: number of labels of the model, 1 … 256.
 
     Returns:
-        int16 `[256]`: labels below `num_labels`, or `UNMAPPED`.
+      int16 `[256]`: labels below `num_labels`, or `UNMAPPED`.
 
     Raises:
-        ValueError: `num_labels` is out of range, or the map cannot be read, names a number twice,
-            or has another number of groups.
+      ValueError: `num_labels` is out of range, or the map cannot be parsed, lists a number twice,
+        or does not have `num_labels` groups.
     """
     if not 1 <= num_labels <= _NUM_VALUES:
         raise ValueError(
@@ -154,7 +155,7 @@ def table(label_map: str, num_labels: int) -> np.ndarray:
 
 
 def _parse(entry: str, label_map: str) -> str | int:
-    """A number, or '*'."""
+    """Parses an entry of a group: a number, or '*'."""
     if entry == "*":
         return entry
     if not (entry.isascii() and entry.isdecimal()):
@@ -173,19 +174,19 @@ def _refusal(label_map: str, message: str) -> ValueError:
 
 
 def reorder(source: Sequence[str], target: Sequence[str]) -> str:
-    """Returns the map from the label numbers of one order of names to those of another.
+    """Returns the map between two orders of the same label names.
 
-    `reorder(FACE_PARSING, CELEBA_MASK_HQ)` is for label maps of the face parser.
+    For example, `reorder(FACE_PARSING, CELEBA_MASK_HQ)` maps the face parser's label maps.
 
     Args:
-        source: the names of the files' labels 0, 1, ….
-        target: the names of the model's labels; those that `source` lacks become empty groups.
+      source: names of the labels 0, 1, … in files.
+      target: names of the model's labels. Names that `source` lacks become empty groups.
 
     Returns:
-        The map, for `LabelMap` and `config.data.label_map`.
+      The map, for `LabelMap` and `config.data.label_map`.
 
     Raises:
-        ValueError: a name of `source` is not in `target`, or a name occurs twice.
+      ValueError: a name of `source` is not in `target`, or a name occurs twice.
     """
     for kind, names in (("source", source), ("target", target)):
         repeated = sorted({name for name in names if list(names).count(name) > 1})
@@ -196,8 +197,8 @@ def reorder(source: Sequence[str], target: Sequence[str]) -> str:
     unknown = [name for name in source if name not in target]
     if unknown:
         raise ValueError(
-            f"target does not have {', '.join(unknown)}: add the name there, or merge labels by a "
-            "map written by hand"
+            f"target does not have {', '.join(unknown)}: add the name there, or merge labels with "
+            "a map of your own"
         )
     numbers = {name: str(number) for number, name in enumerate(source)}
     return "|".join(numbers.get(name, "") for name in target)

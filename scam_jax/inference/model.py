@@ -1,11 +1,11 @@
-"""A trained model: reconstructs images, transfers subjects, draws contact sheets.
+"""A trained model, which reconstructs images, transfers subjects and draws contact sheets.
 
   model = TrainedModel.load("runs/celeba")
   subject = model.read("a.jpg", "a_labels.png")
   target = model.read("b.jpg", "b_labels.png")
   image = model.transfer(*subject, *target)  # uint8 [height, width, 3]
 
-Images are `uint8 [H, W, 3]` and label maps `uint8 [H, W]`, NumPy in and out.
+Images are `uint8 [H, W, 3]` and label maps `uint8 [H, W]`, as NumPy arrays.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ from scam_jax.training.checkpoints import Checkpoints
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """Encoder and generator of a run with their variables.
+    """The encoder and the generator of a run, with their variables.
 
     Attributes:
-      config: the run's.
+      config: the run's config.
       variables: `{'encoder': ..., 'generator': ...}`, each with all collections.
-      step: the training step that the variables are from.
+      step: training step of the variables.
     """
 
     config: ConfigDict
@@ -45,10 +45,16 @@ class TrainedModel:
 
     @classmethod
     def load(cls, workdir: str | os.PathLike) -> "TrainedModel":
-        """Loads the newest checkpoint of a run: encoder and generator alone, averaged if kept.
+        """Loads encoder and generator from a run's newest checkpoint.
+
+        If the run keeps averaged parameters, these are loaded.
+
+        Args:
+          workdir: the run's folder.
 
         Raises:
           FileNotFoundError: `workdir` holds no run, or the run has no checkpoint yet.
+          CheckpointError: there are checkpoints, but none can be read.
         """
         folder = pathlib.Path(workdir).expanduser()
         config = load_config(folder)
@@ -62,13 +68,14 @@ class TrainedModel:
 
     @functools.cached_property
     def networks(self) -> models.Networks:
+        """The modules of the model, without variables."""
         return models.build(self.config)
 
     def read(self, image: str | os.PathLike, labels: str | os.PathLike) -> Picture:
-        """Reads a photo and its label map, ready for this model.
+        """Reads a photo and its label map in the form that this model takes.
 
-        Both are turned upright, the label numbers are mapped by the run's `data.label_map`, and
-        the picture is fitted to the model's size, exactly as in evaluation.
+        This turns both upright, maps the label numbers with the run's `data.label_map`, and fits
+        the picture to the model's size, exactly as in evaluation.
 
         Args:
           image: file of the photo.
@@ -80,16 +87,40 @@ class TrainedModel:
         return photos.read_picture(image, labels, self.config.data)
 
     def encode(self, image: np.ndarray, labels: np.ndarray) -> Latents:
-        """Latents of images `[B, H, W, 3]` and labels `[B, H, W]` of the model's size."""
+        """Encodes images.
+
+        Args:
+          image: images `uint8 [B, H, W, 3]` of the model's size.
+          labels: labels `[B, H, W]` of the model's size.
+
+        Returns:
+          The latents.
+        """
         return generation.encode(self.networks, self.variables, image, labels, _keys(len(image)))
 
     def generate(self, labels: np.ndarray, latents: Latents) -> np.ndarray:
-        """Images `[B, H, W, 3]` in [-1, 1] of labels `[B, H, W]` and latents."""
+        """Generates images.
+
+        Args:
+          labels: labels `[B, H, W]` of the model's size.
+          latents: latents of `encode`, or a mix of them.
+
+        Returns:
+          Images `[B, H, W, 3]` in [-1, 1].
+        """
         keys = _keys(len(labels))
         return np.asarray(generation.generate(self.networks, self.variables, labels, latents, keys))
 
     def reconstruct_batch(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Images `[B, H, W, 3]` in [-1, 1] from their own latents."""
+        """Generates images from their own latents and label maps.
+
+        Args:
+          image: images `uint8 [B, H, W, 3]` of the model's size.
+          labels: labels `[B, H, W]` of the model's size.
+
+        Returns:
+          Images `[B, H, W, 3]` in [-1, 1].
+        """
         return self.generate(labels, self.encode(image, labels))
 
     def transfer_batch(
@@ -100,7 +131,18 @@ class TrainedModel:
         target_labels: np.ndarray,
         labels: Collection[int] | None = None,
     ) -> np.ndarray:
-        """`transfer` of batches of the model's size; images `[B, H, W, 3]` in [-1, 1]."""
+        """Transfers the subjects of a batch, see `transfer`.
+
+        Args:
+          subject_image: images `uint8 [B, H, W, 3]` of the model's size.
+          subject_labels: labels `[B, H, W]`.
+          target_image: images `uint8 [B, H, W, 3]` of the model's size.
+          target_labels: labels `[B, H, W]`.
+          labels: labels taken from the subject; by default, all except the background.
+
+        Returns:
+          Images `[B, H, W, 3]` in [-1, 1].
+        """
         people = subject_image, subject_labels, target_image, target_labels
         from_subject = generation.taken(self.config.data.num_labels, labels)
         keys = _keys(len(target_image))
@@ -111,7 +153,7 @@ class TrainedModel:
         """Generates an image from its own latents and label map.
 
         Args:
-          image: `uint8 [H, W, 3]`, of any size; fitted to the model's size, and logged.
+          image: `uint8 [H, W, 3]` of any size. `fit` fits it to the model's size.
           labels: `uint8 [H, W]`, the model's labels.
 
         Returns:
@@ -138,16 +180,17 @@ class TrainedModel:
         in `labels`, and from the target otherwise.
 
         Args:
-          subject_image, target_image: `uint8 [H, W, 3]`, of any size; fitted to the model's size,
-            and logged.
-          subject_labels, target_labels: `uint8 [H, W]`, the model's labels.
-          labels: labels taken from the subject; all but the background by default.
+          subject_image: `uint8 [H, W, 3]` of any size. `fit` fits it to the model's size.
+          subject_labels: `uint8 [H, W]`, the model's labels.
+          target_image: `uint8 [H, W, 3]` of any size. `fit` fits it to the model's size.
+          target_labels: `uint8 [H, W]`, the model's labels.
+          labels: labels taken from the subject; by default, all except the background.
 
         Returns:
           `uint8 [height, width, 3]` of the model's size.
 
         Raises:
-          ValueError: a label that the model does not know.
+          ValueError: wrong shapes, or a label that the model does not know.
         """
         subject = self.fit("subject", Picture(subject_image, subject_labels))
         target = self.fit("target", Picture(target_image, target_labels))
@@ -157,10 +200,19 @@ class TrainedModel:
     def contact_sheet(
         self, pairs: Sequence[tuple[Picture, Picture]], labels: Collection[int] | None = None
     ) -> np.ndarray:
-        """Draws one row for each (subject, target) pair, `uint8 [H', W', 3]`.
+        """Draws one row per pair: subject, target, reconstructed target and transfer.
 
-        A row shows the subject, its labels, the target, its labels, the target's reconstruction,
-        and the transfer.
+        The labels of subject and target are shown beside their images.
+
+        Args:
+          pairs: (subject, target) pairs of pictures of any size.
+          labels: labels taken from the subject; by default, all except the background.
+
+        Returns:
+          `uint8 [H', W', 3]`.
+
+        Raises:
+          ValueError: wrong shapes, or a label that the model does not know.
         """
         rows = []
         for subject, target in pairs:
@@ -178,11 +230,14 @@ class TrainedModel:
         return images.grid(rows)
 
     def fit(self, name: str, picture: Picture) -> Picture:
-        """Fits a picture to the model's size, as evaluation does (`fitting.fit`), and logs it.
+        """Fits a picture to the model's size, as evaluation does; warns if its size changes.
 
         Args:
-          name: what errors and the log call the picture.
+          name: name of the picture in errors and in the log.
           picture: image and label map of any size.
+
+        Returns:
+          The picture in the model's size, see `fitting.fit`.
 
         Raises:
           ValueError: wrong shapes, or a label that the model does not know.

@@ -1,4 +1,4 @@
-"""What a trained model makes, beside what it was made from: pictures `uint8 [H', W', 3]`."""
+"""Pictures that show a model's results beside their inputs. All are `uint8 [H', W', 3]`."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,16 @@ from scam_jax.inference.model import TrainedModel
 
 
 def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
-    """Rows of input, labels, reconstruction, and the next picture's subject transferred."""
+    """Draws one row per picture except the last, for monitoring a training run.
+
+    Args:
+      model: a trained model.
+      people: the pictures.
+
+    Returns:
+      Columns show a picture, its labels, its reconstruction, and the transfer of the next picture's
+      subject.
+    """
     rows = []
     for target, subject in itertools.pairwise(people):
         labels = images.colorize(target.labels, model.config.data.num_labels)
@@ -22,7 +31,7 @@ def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
 
 
 def reconstructions(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
-    """A column a picture: the image, its labels, its reconstruction."""
+    """Draws one column per picture: the image, its labels and its reconstruction."""
     columns = [
         [
             person.image,
@@ -35,7 +44,7 @@ def reconstructions(model: TrainedModel, people: Sequence[Picture]) -> np.ndarra
 
 
 def transfers(model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]) -> np.ndarray:
-    """A column a (subject, target) pair: subject, target, the target's labels, the transfer."""
+    """Draws one column per pair: subject, target, the target's labels and the transfer."""
     columns = [
         [
             subject.image,
@@ -49,7 +58,16 @@ def transfers(model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]) -> 
 
 
 def gallery(model: TrainedModel, triplets: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """Transfers beside their truth, two a row: subject, target, transfer, perfect transfer, gap."""
+    """Draws transfers beside their true results, two triplets per row.
+
+    Args:
+      model: a trained model.
+      triplets: examples with `subject_image`, `subject_label`, `target_image`, `target_label` and
+        `transfer_image`, the true result.
+
+    Returns:
+      Each triplet shows subject, target, transfer and true result.
+    """
     cells = []
     for t in triplets:
         image = model.transfer(
@@ -74,14 +92,26 @@ def attention(
     target: Picture,
     latent: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """All attention maps of a transfer, the encoder's above the generator's."""
+    """Draws all attention maps of a transfer, the encoder's above the generator's.
+
+    The arguments are those of `attention_maps.draw`.
+    """
     return images.stacked([*attention_maps.draw(model, subject, target, latent).values()])
 
 
 def of_evaluation(
     model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]
 ) -> dict[str, np.ndarray]:
-    """Pictures by name: reconstructions, transfers, and the first pair's attention, if any."""
+    """Draws the pictures of an evaluation.
+
+    Args:
+      model: a trained model.
+      pairs: (subject, target) pairs.
+
+    Returns:
+      Pictures by name: reconstructions, transfers, and the attention maps of the first pair if the
+      model has attention.
+    """
     maps = {}
     if attention_maps.has_attention(model):
         maps = attention_maps.draw(model, *pairs[0])

@@ -1,7 +1,7 @@
-"""Photos and their label maps out of image files: every kind of file either works or is an error.
+"""Reads photos and their label maps from image files.
 
-A label map is a single-channel picture whose values are label numbers. What cannot be read for
-certain is a ValueError that names the file and says what to do.
+A label map is a single-channel picture whose values are label numbers. A file that cannot be read
+without doubt raises a ValueError that names the file and a remedy.
 """
 
 import io
@@ -20,9 +20,9 @@ from scam_jax.inference.fitting import fit
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_nearest
 
-# Modes of single-channel files; of a palette file ("P") the indices are the labels.
+# Pillow's modes of single-channel files. In a palette file ("P") the indices are the labels.
 LABEL_MODES = ("1", "L", "P", "I", "I;16")
-# What Pillow raises for damaged files.
+# Exceptions that Pillow raises for damaged files.
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -33,7 +33,7 @@ _UNREADABLE = (
 )
 _REMEDY = "replace or remove it"
 _EXIF_ORIENTATION = 0x0112
-# What turns the stored pixels upright.
+# Transposition that turns the stored pixels upright, keyed by EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,17 +44,17 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
-# Label maps of a rounded size still have the photo's shape.
+# Largest difference of log aspect ratios between a label map of rounded size and its photo.
 SHAPE_TOLERANCE = 0.02
 
 
 def read_picture(
     image_file: str | os.PathLike, label_file: str | os.PathLike, data: ConfigDict
 ) -> Picture:
-    """Reads a photo and its label map as a model takes them.
+    """Reads a photo and its label map in the form that a model takes.
 
-    Both are turned upright, label numbers are mapped, and the picture is fitted to the model's
-    size. Evaluation, the command line and notebooks all go through here.
+    This turns both upright, maps label numbers, and fits the picture to the model's size.
+    `TrainedModel.read` uses it, and evaluation applies the same functions.
 
     Args:
       image_file: the photo.
@@ -62,7 +62,7 @@ def read_picture(
       data: `config.data` of the model.
 
     Raises:
-      ValueError: as `read_pair`.
+      ValueError: see `read_pair`.
     """
     label_map = LabelMap(data.label_map, data.num_labels)
     pair = read_pair(pathlib.Path(image_file), pathlib.Path(label_file), label_map)
@@ -72,23 +72,24 @@ def read_picture(
 def read_pair(
     image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMap
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a photo and its label map, upright, at the photo's own size.
+    """Reads a photo and its label map, upright, in the photo's own size.
 
-    Photos of any colour mode become RGB. A label map of another size is resized to the photo's,
-    nearest. Where EXIF data turns the photo by 90°, the label map's shape tells whether it was
-    made from the turned or the stored pixels; where the shape does not tell, it is an error.
+    Photos of any colour mode become RGB. A label map of another size is resized to the photo's
+    size, to the nearest pixel. If EXIF data turns the photo by 90°, the shape of the label map
+    tells whether the label map fits the stored or the upright pixels. If it does not tell, this
+    raises an error.
 
     Args:
-        image_file: the photo.
-        label_file: its label map.
-        label_map: from the label numbers of files to the model's.
+      image_file: the photo.
+      label_file: its label map.
+      label_map: maps the label numbers of files to the model's labels.
 
     Returns:
-        uint8 `[H, W, 3]` and uint8 `[H, W]`.
+      Image uint8 `[H, W, 3]` and labels uint8 `[H, W]`.
 
     Raises:
-        ValueError: a file cannot be read, the label map has colours or a value without a label, or
-            EXIF data leaves open how the two lie on each other.
+      ValueError: a file cannot be read, the label map has colours or a value without a label, or
+        EXIF data leaves the orientation of the label map open.
     """
     photo, labels = decode(image_file, image_file, _REMEDY), _open_labels(label_file)
     orientation = photo.getexif().get(_EXIF_ORIENTATION, 1)
@@ -102,15 +103,19 @@ def read_pair(
 
 
 def same_size(image_file: pathlib.Path, label_file: pathlib.Path) -> bool:
-    """Whether a label map has its photo's size, stored or upright, by the files' headers.
+    """Returns whether a label map has the size of its photo, according to the files' headers.
+
+    Args:
+      image_file: the photo. Its size may be the stored or the upright one.
+      label_file: its label map.
 
     Raises:
-        ValueError: names the file whose header cannot be read.
+      ValueError: a header cannot be read; names the file.
     """
     photo, labels = _stored_size(image_file), _stored_size(label_file)
     if photo == labels or photo != labels[::-1]:
         return photo == labels
-    # Only now, as EXIF data of a PNG may come after all its pixels.
+    # Decodes the whole file only in this case: the EXIF data of a PNG may follow the pixels.
     picture = decode(image_file, image_file, _REMEDY)
     return picture.getexif().get(_EXIF_ORIENTATION, 1) in _ON_ITS_SIDE
 
@@ -119,15 +124,15 @@ def decode(source: pathlib.Path | io.BytesIO, file: os.PathLike, remedy: str) ->
     """Decodes a whole picture.
 
     Args:
-        source: the file, or its content.
-        file: its path, to be named in errors.
-        remedy: what to do about a damaged file, to be said in errors.
+      source: the file, or its content.
+      file: path of the file, for errors.
+      remedy: advice about a damaged file, for errors.
 
     Returns:
-        The picture in its own mode.
+      The picture in its own mode.
 
     Raises:
-        ValueError: names the file, if it is damaged.
+      ValueError: the file is damaged; names it.
     """
     try:
         with Image.open(source) as picture:
@@ -148,12 +153,12 @@ def _stored_size(file: pathlib.Path) -> tuple[int, int]:
 def _unreadable(file: os.PathLike, error: Exception, remedy: str) -> ValueError:
     path = pathlib.Path(file)
     if path.is_symlink() and not path.exists():
-        return ValueError(f"{file} links to {path.readlink()}, which is not there: mend the link")
+        return ValueError(f"{file} links to {path.readlink()}, which is not there: fix the link")
     reason = str(error)
     if path.is_file() and path.stat().st_size == 0:
         reason = "it is empty"
     elif isinstance(error, UnidentifiedImageError):
-        reason = "it is not a picture"  # Pillow's own message names the file once more
+        reason = "it is not a picture"  # Pillow's own message would repeat the file.
     return ValueError(f"cannot read {file} ({reason}): {remedy}")
 
 
@@ -165,12 +170,12 @@ def _open_labels(file: pathlib.Path) -> Image.Image:
             "single-channel PNG whose values are label numbers"
         )
     bits = _bits(file)
-    # Pillow stretches grey of 2 and 4 bits to 0 … 255.
+    # Pillow scales grey values of 2 and 4 bits to 0 … 255.
     return labels.point(lambda value: value * (2**bits - 1) // 255) if 1 < bits < 8 else labels
 
 
 def _bits(file: pathlib.Path) -> int:
-    """Bits a pixel of a grey PNG file; 8 of others."""
+    """Returns the bits per pixel of a grey PNG file, and 8 for other files."""
     with file.open("rb") as opened:
         header = opened.read(26)
     is_grey_png = header.startswith(b"\x89PNG") and header[25] == 0
@@ -184,21 +189,22 @@ def _lies_as_stored(
     image_file: pathlib.Path,
     label_file: pathlib.Path,
 ) -> bool:
-    """Whether the label map was made from the photo's stored pixels, not from the upright ones."""
+    """Returns whether a label map fits the photo's stored pixels instead of the upright ones."""
     if orientation in _ON_ITS_SIDE:
         shape, stored = (math.log(p.width / p.height) for p in (labels, photo))
         as_stored, as_upright = abs(shape - stored), abs(shape + stored)
         if max(as_stored, as_upright) > SHAPE_TOLERANCE >= min(as_stored, as_upright):
             return as_stored < as_upright
     raise ValueError(
-        f"{image_file} says in its EXIF data that it is to be turned (orientation {orientation}), "
+        f"{image_file} says in its EXIF data that it must be turned (orientation {orientation}), "
         f"and the shape of {label_file} does not tell whether its labels are turned already: save "
-        "the photo upright without EXIF orientation (mogrify -auto-orient), and its label map alike"
+        "the photo upright without EXIF orientation (mogrify -auto-orient), and the label map to "
+        "match"
     )
 
 
 def _to_rgb(photo: Image.Image) -> np.ndarray:
-    # 16-bit grey: Pillow would clip to 255 instead of scaling.
+    # Pillow would clip 16-bit grey values to 255 instead of scaling them.
     if photo.mode in ("I", "I;16"):
         photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
     return np.asarray(photo.convert("RGB"))

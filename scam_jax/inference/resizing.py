@@ -1,4 +1,4 @@
-"""Photos and label maps at another size."""
+"""Resizes photos and label maps."""
 
 import numpy as np
 from PIL import Image
@@ -8,12 +8,12 @@ def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes a photo bilinearly, with antialiasing (Pillow's BILINEAR).
 
     Args:
-        image: uint8 `[h, w, 3]`.
-        height: rows of what is returned.
-        width: columns of what is returned.
+      image: uint8 `[h, w, 3]`.
+      height: rows of the result.
+      width: columns of the result.
 
     Returns:
-        uint8 `[height, width, 3]`; `image` itself if it has that size already.
+      uint8 `[height, width, 3]`; `image` itself if it has this size already.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -22,15 +22,15 @@ def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize_nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes a label map to the nearest pixel, source index `floor(dst * in / out)`.
+    """Resizes a label map to the nearest pixel, with source index `floor(dst * in / out)`.
 
     Args:
-        labels: uint8 `[h, w]`.
-        height: rows of what is returned.
-        width: columns of what is returned.
+      labels: uint8 `[h, w]`.
+      height: rows of the result.
+      width: columns of the result.
 
     Returns:
-        uint8 `[height, width]`; `labels` itself if it has that size already.
+      uint8 `[height, width]`; `labels` itself if it has this size already.
     """
     if labels.shape == (height, width):
         return labels

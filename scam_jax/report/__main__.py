@@ -32,15 +32,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv[1:])
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Writes the report; returns the exit status."""
+def main(arguments: argparse.Namespace) -> None:
+    """Writes the report."""
     try:
-        path = write(arguments.runs, arguments.output, arguments.published)
+        print(f"wrote {write(arguments.runs, arguments.output, arguments.published)}")
     except (OSError, ValueError) as error:
-        print(f"python -m scam_jax.report: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {path}")
-    return 0
+        sys.exit(f"python -m scam_jax.report: {error}")
 
 
 if __name__ == "__main__":

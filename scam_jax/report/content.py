@@ -69,9 +69,8 @@ def write(
     if of_folders is not None:
         published.check_key(of_folders, [model.config for model in models])
     groups = tables.groups_of(models)
-    main = [tables.main_table(group, of_folders) for group in groups]
-    spreads = filter(None, map(tables.spread_table, groups))
-    transfers = [*filter(None, map(tables.transfer_table, groups))]
+    found = [tables.metric_tables(group, of_folders) for group in groups]
+    main, spreads, transfers = ([*filter(None, some)] for some in zip(*found, strict=True))
     regions = [table for group in groups for table in tables.region_tables(group)]
     missing = facts.missing_of(groups, models) or [Note("No metric is missing.")]
     warnings = facts.warnings_of(groups, models) or [Note("There are no warnings.")]
@@ -98,6 +97,6 @@ def _reading(main: Sequence[Table]) -> list[Note]:
     rows = [row for table in main for row in table.rows]
     marks = " ".join(f"{cell.rest} {cell.style}" for row in rows for cell in row)
     notes = [Note(text) for mark, text in _MARKS.items() if re.search(mark, marks)]
-    shown = {column.protocol for table in main for column in table.columns}
+    shown = {cell.rest for table in main for cell in table.head}
     shown |= {published.PUBLISHED} if "reference" in marks else set()
     return notes + [Note(text, title) for title, text in _PROTOCOLS.items() if title in shown]

@@ -4,7 +4,7 @@ import base64
 import html
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jinja2
@@ -14,12 +14,13 @@ _MARKDOWN_SPECIAL = re.compile(r"[\\`*|\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
 
 
 class Cell(NamedTuple):
-    """A table cell.
+    """A cell of a table or its head.
 
     Attributes:
       text: a number or words.
       rest: less prominent text that follows, such as a deviation.
-      style: '', 'best' (bold), 'code', or 'reference' (first cell of a row that is no model).
+      style: '', 'best' (bold), 'code', 'number' (head of a column of numbers), or 'reference'
+        (first cell of a row that is no model).
       detail: tooltip in HTML.
     """
 
@@ -29,19 +30,11 @@ class Cell(NamedTuple):
     detail: str = ""
 
 
-class Column(NamedTuple):
-    """The head of a table column; the protocol stands below the title."""
-
-    title: str
-    protocol: str = ""
-    is_number: bool = False
-
-
 class Table(NamedTuple):
     """A table; a folded one shows only its title at first."""
 
     title: str
-    columns: Sequence[Column]
+    head: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
     is_folded: bool = False
@@ -64,10 +57,6 @@ class Picture(NamedTuple):
     alt: str
     caption: str = ""
     is_small: bool = False
-
-    @property
-    def uri(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
 
 class Gallery(NamedTuple):
@@ -100,49 +89,32 @@ def write(
     facts: Mapping[str, Mapping[str, str]],
     sections: Sequence[Section],
 ) -> pathlib.Path:
-    """Writes report.html, report.md and pictures/.
+    """Writes report.html, report.md and pictures/; returns the path of report.html.
 
-    Args:
-      folder: where to.
-      title: main heading.
-      facts: by name, each value with the runs that share it.
-      sections: the rest, in order.
-
-    Returns:
-      The path of report.html.
+    `facts` has, by name, each value with the runs that share it.
     """
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    galleries = [gallery for section in sections for gallery in section.galleries]
-    for picture in (picture for gallery in galleries for picture in gallery.pictures):
-        (folder / "pictures" / picture.file).write_bytes(picture.png)
-    html_code = Markup("<code>{}</code>").format
-    markdown = _environment(_markdown_text, _markdown_code).get_template("report.md.jinja")
-    page = _environment(escape, html_code).get_template("report.html.jinja")
-    values = {"title": title, "facts": facts, "sections": sections}
-    (folder / "report.md").write_text(markdown.render(values), encoding="utf-8")
-    (folder / "report.html").write_text(page.render(values), encoding="utf-8")
+    for gallery in (gallery for section in sections for gallery in section.galleries):
+        for picture in gallery.pictures:
+            (folder / "pictures" / picture.file).write_bytes(picture.png)
+    formats = {
+        "report.md": (_markdown_text, _markdown_code),
+        "report.html": (escape, Markup("<code>{}</code>").format),
+    }
+    for name, (plain, code) in formats.items():
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+            autoescape=True,
+            finalize=plain,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"code": code, "base64": lambda b: base64.b64encode(b).decode()}
+        template = environment.get_template(f"{name}.jinja")
+        text = template.render(title=title, facts=facts, sections=sections)
+        (folder / name).write_text(text, encoding="utf-8")
     return folder / "report.html"
-
-
-def _environment(
-    plain: Callable[[object], Markup], code: Callable[[str], Markup]
-) -> jinja2.Environment:
-    """Templates where `plain` escapes every value, and `code` what is code: `x|code`, `x|prose`."""
-
-    def prose(text: str) -> Markup:
-        parts = text.split("`")
-        return Markup("").join(code(p) if i % 2 else plain(p) for i, p in enumerate(parts))
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        finalize=plain,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"code": code, "prose": prose}
-    return environment
 
 
 def _markdown_text(value: object) -> Markup:
@@ -155,6 +127,6 @@ def _markdown_text(value: object) -> Markup:
 
 def _markdown_code(text: str) -> Markup:
     """Marks text as code, whatever it contains, also in table cells."""
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return Markup(f"{fence}{space}{text}{space}{fence}".replace("|", r"\|").replace("\n", " "))

@@ -6,16 +6,15 @@ import shlex
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from scam_jax.report.document import Cell, Column, Note, Table
-from scam_jax.report.runs import SPLITS, Model, Run, differing, identity
+from scam_jax.report.document import Cell, Note, Table
+from scam_jax.report.runs import SPLITS, Model, Run, differing
 from scam_jax.report.tables import Group
 
 
 def facts_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
     """Returns what was compared and with which software and hardware.
 
-    Returns:
-      By title, each value with the runs that share it: 'scam, one_latent (seed 1)'.
+    By title, each value has the names of the runs that share it: 'scam, one_latent (seed 1)'.
     """
     pairs = [(model, run) for model in models for run in model.runs]
     packages = dict.fromkeys(p for _, run in pairs for s in run.starts for p in s["versions"])
@@ -106,7 +105,7 @@ def warnings_of(groups: Sequence[Group], models: Sequence[Model]) -> list[Note]:
             text = f"{group.split} split of {group.data}: one table has metrics of {counts} images"
             found += [(text, run) for run in group.evaluated]
     for model in models:
-        same = [m for m in models if identity(m.config) == identity(model.config)]
+        same = [m for m in models if not differing([m.config, model.config])]
         names = " and ".join(m.name for m in same)
         text = f"{names} have the same config and seeds: the config does not tell how they differ"
         found += [(text, run) for run in model.runs if len(same) > 1]
@@ -119,9 +118,10 @@ def _run_warnings(run: Run) -> Iterable[str]:
         yield from (f"{split}: {warning}" for warning in evaluation.warnings)
         if evaluation.step != planned:
             yield f"{split}: evaluated at step {evaluation.step:,} of {planned:,}"
-    if any(str(start["commit"]).endswith("-dirty") for start in run.starts):
+    commits = {str(start["commit"]) for start in run.starts}
+    if any(commit.endswith("-dirty") for commit in commits):
         yield "the code had uncommitted changes: the commit alone does not reproduce the run"
-    if len({start["commit"] for start in run.starts}) > 1:
+    if len(commits) > 1:
         yield "the run was resumed with another commit"
     if not run.starts:
         yield "runs.jsonl is missing or empty: commit, versions and devices are unknown"
@@ -131,27 +131,26 @@ def _run_warnings(run: Run) -> Iterable[str]:
 
 def config_tables(models: Sequence[Model]) -> list[Table]:
     """Returns tables of config values that differ, of shared ones, and of the runs' folders."""
-    names, config = [model.name for model in models], models[0].config
+    config = models[0].config
     different = differing([model.config for model in models])
     rows = [[key, *(text or "no such key" for text in texts)] for key, texts in different.items()]
-    shared = [
-        [key, json.dumps(config[key], ensure_ascii=False)]
-        for key in sorted({*config} - {*different})
-    ]
+    keys = sorted({*config} - {*different})
+    shared = [[key, json.dumps(config[key], ensure_ascii=False)] for key in keys]
     title = "What all models share" if len(models) > 1 else "The config"
     runs = [
         [run.name, str(run.seed), str(run.folder), f"{run.last_step:,}", str(len(run.starts))]
         for model in models
         for run in model.runs
     ]
-    heads = ["model", "seed", "folder", "last step", "starts"]
-    return [
-        *([_table("Where the models differ", ["key", *names], rows, "code")] if rows else []),
+    names = [model.name for model in models]
+    tables = [
+        _table("Where the models differ", ["key", *names], rows, "code"),
         _table(f"{title}: {len(shared)} values", ["key", "value"], shared, "code", True),
-        _table("Runs", heads, runs, is_folded=True),
+        _table("Runs", ["model", "seed", "folder", "last step", "starts"], runs, is_folded=True),
     ]
+    return [table for table in tables if table.rows]
 
 
 def _table(title: str, heads: list[str], rows: list[list[str]], style="", is_folded=False) -> Table:
     cells = [[Cell(text, style=style) for text in row] for row in rows]
-    return Table(title, [Column(head) for head in heads], cells, is_folded=is_folded)
+    return Table(title, [Cell(head) for head in heads], cells, is_folded=is_folded)

@@ -1,12 +1,16 @@
 """Galleries: plots of logged metrics over steps, and the pictures that evaluations drew."""
 
 import io
+import itertools
+import pathlib
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.style
+import matplotlib
 import numpy as np
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.rcsetup import cycler
@@ -22,7 +26,7 @@ from scam_jax.runs import run_folder
 _VALIDATION = "eval/"
 # Longer curves of training are drawn as means of consecutive values.
 MOST_POINTS = 200
-_STYLE: dict[Any, Any] = {
+_STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -33,18 +37,20 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 # Six colours that the colour-blind can tell apart, then the same with other dashes.
-_COLOURS = matplotlib.style.library["petroff6"]["axes.prop_cycle"]
-_LINES = cycler(linestyle=["-", "--", ":"]) * _COLOURS
+_LINES = cycler(linestyle=["-", "--", ":"]) * style.library["petroff6"]["axes.prop_cycle"]
 _Lines = Mapping[str, Mapping[str, Any]]
-# Title and explanation by file name; pictures of attention carry their own labels.
+# Titles of galleries by a pattern of the metrics in them.
+_CURVES = {
+    "Validation during training": _VALIDATION,
+    "Training losses": "[^/]*$",
+    "Gradient norms and weights": f"(?!{_VALIDATION}).*/",
+}
+# Explanation by file name; pictures of attention carry their own labels.
 _PANELS = {
-    "reconstruction": ("Reconstruction", "Rows: image, labels, reconstruction."),
-    "transfer": ("Transfer", "Rows: subject, target, its labels, subject in place of the target."),
-    "attention_encoder": ("Encoder attention", "Per block: latent of most weight per pixel."),
-    "attention_generator": (
-        "Generator attention",
-        "Per modulation: latent of most weight per pixel.",
-    ),
+    "reconstruction": "Rows: image, labels, reconstruction.",
+    "transfer": "Rows: subject, target, its labels, subject in place of the target.",
+    "attention_encoder": "Per block: latent of most weight per pixel.",
+    "attention_generator": "Per modulation: latent of most weight per pixel.",
 }
 # Narrower pictures, in pixels, are enlarged without smoothing.
 _SMALL_WIDTH = 640
@@ -67,50 +73,37 @@ def curve_of(model: Model, metric: str) -> np.ndarray | None:
     return np.stack([at, np.mean(means, 0), np.min(means, 0), np.max(means, 0)])
 
 
+@matplotlib.rc_context(_STYLE)
 def curves(models: Sequence[Model]) -> list[Gallery]:
-    """Returns, per data set, plots of validation metrics, of losses, and of the rest."""
-    galleries: list[Gallery] = []
+    """Returns, per data set, plots of validation metrics, of losses, and of the rest.
+
+    A gallery of several models starts with the key to their lines. Constant metrics are listed.
+    """
+    galleries = []
     lines = dict(zip((model.name for model in models), _LINES(), strict=False))
-    for data in dict.fromkeys(model.data for model in models):
+    data_sets = dict.fromkeys(model.data for model in models)
+    for data, (title, pattern) in itertools.product(data_sets, _CURVES.items()):
         same = [model for model in models if model.data == data]
-        names = sorted({name for model in same for run in model.runs for name in run.curves})
-        for title, metrics in (
-            ("Validation during training", [n for n in names if n.startswith(_VALIDATION)]),
-            ("Training losses", [n for n in names if "/" not in n]),
-            (
-                "Gradient norms and weights",
-                [n for n in names if "/" in n and not n.startswith(_VALIDATION)],
-            ),
-        ):
-            about, plots = _plots(f"curves-{len(galleries)}", same, metrics, lines)
-            if about or plots:
-                galleries.append(Gallery(f"{title} · {data}", about, plots))
+        names = {name for model in same for run in model.runs for name in run.curves}
+        plots, constants, drawn = [], [], {}
+        for metric in sorted(filter(re.compile(pattern).match, names)):
+            found = {m.name: c for m in same if (c := curve_of(m, metric)) is not None}
+            values = np.concatenate([curve[2:].ravel() for curve in found.values()] or [[]])
+            if values.size and np.ptp(values) == 0:
+                constants.append(f"{metric} = {number(values[0])}")
+            elif values.size:
+                drawn |= {model: lines[model] for model in found}
+                file = file_name("curves", len(galleries), len(plots), metric)
+                plots.append(Picture(file, _plot(metric, found, lines), metric))
+        if len(drawn) > 1:
+            file = file_name("curves", len(galleries), "key")
+            plots.insert(0, Picture(file, _key(drawn), f"Key: {', '.join(drawn)}"))
+        about = f"Constant, not drawn: {', '.join(constants)}." if constants else ""
+        if about or plots:
+            galleries.append(Gallery(f"{title} · {data}", about, plots))
     return galleries
 
 
-def _plots(
-    name: str, models: Sequence[Model], metrics: Sequence[str], lines: _Lines
-) -> tuple[str, list[Picture]]:
-    """Returns a sentence that lists constant metrics, and plots with the key to their lines."""
-    plots: list[Picture] = []
-    constants: list[str] = []
-    drawn: dict[str, Mapping[str, Any]] = {}
-    for metric in metrics:
-        found = {m.name: c for m in models if (c := curve_of(m, metric)) is not None}
-        values = np.concatenate([np.empty(0), *(curve[2:].ravel() for curve in found.values())])
-        if values.size and np.ptp(values) == 0:
-            constants.append(f"{metric} = {number(values[0])}")
-        elif values.size:
-            drawn |= {model: lines[model] for model in found}
-            file = file_name(name, len(plots), metric)
-            plots.append(Picture(file, _plot(metric, found, lines), metric))
-    if len(drawn) > 1:
-        key = Picture(file_name(name, "key"), _key(drawn), f"Key: {', '.join(drawn)}")
-        plots.insert(0, key)
-    return f"Constant, not drawn: {', '.join(constants)}." if constants else "", plots
-
-
-@matplotlib.rc_context(_STYLE)
 def _plot(title: str, curves: Mapping[str, np.ndarray], lines: _Lines) -> bytes:
     figure = Figure((3.6, 2.5), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="step")
@@ -122,7 +115,6 @@ def _plot(title: str, curves: Mapping[str, np.ndarray], lines: _Lines) -> bytes:
     return _png(figure)
 
 
-@matplotlib.rc_context(_STYLE)
 def _key(lines: _Lines) -> bytes:
     labels = [textwrap.fill(name, 40) for name in lines]
     figure = Figure((3.6, max(2.5, 0.25 * len("\n".join(labels).splitlines()))))
@@ -143,33 +135,30 @@ def panels(groups: Sequence[Group]) -> list[Gallery]:
     Raises:
       ValueError: names a file that is no picture.
     """
-    galleries: list[Gallery] = []
-    for group in groups:
-        for kind, (title, about) in _PANELS.items():
-            pictures: list[Picture] = []
-            for model in group.models:
-                name = f"{kind}-{len(galleries)}-{len(pictures)}"
-                pictures += _panel(model, group.split, kind, name)
+    galleries = []
+    for group, (kind, about) in itertools.product(groups, _PANELS.items()):
+        title = kind.replace("_", ": ").capitalize()
+        pictures = []
+        for model in group.models:
+            for run in model.runs:
+                file = run_folder.evaluation(run.folder, group.split) / f"{kind}.png"
+                if file.is_file():
+                    caption = f"{model.name}, seed {run.seed}"
+                    name = file_name(kind, len(galleries), len(pictures), caption)
+                    png, is_small = file.read_bytes(), _is_small(file)
+                    pictures.append(Picture(name, png, f"{title}, {caption}", caption, is_small))
+                    break
+        if pictures:
             title = f"{title} · {group.data} · {group.split} split"
-            is_folded = kind.startswith("attention")
-            galleries += [Gallery(title, about, pictures, is_folded)] if pictures else []
+            galleries.append(Gallery(title, about, pictures, kind.startswith("attention")))
     return galleries
 
 
-def _panel(model: Model, split: str, kind: str, name: str) -> list[Picture]:
-    """Returns the picture of the first seed that has one, or nothing."""
-    for run in model.runs:
-        file = run_folder.evaluation(run.folder, split) / f"{kind}.png"
-        if not file.is_file():
-            continue
-        try:
-            with Image.open(file) as picture:
-                is_small = picture.width < _SMALL_WIDTH
-        except OSError as error:
-            raise ValueError(
-                f"{file} is damaged ({error}): draw it anew by main.py --mode=eval"
-            ) from error
-        caption = f"{model.name}, seed {run.seed}"
-        alt = f"{_PANELS[kind][0]}, {caption}"
-        return [Picture(file_name(name, caption), file.read_bytes(), alt, caption, is_small)]
-    return []
+def _is_small(file: pathlib.Path) -> bool:
+    try:
+        with Image.open(file) as picture:
+            return picture.width < _SMALL_WIDTH
+    except OSError as error:
+        raise ValueError(
+            f"{file} is damaged ({error}): draw it anew by main.py --mode=eval"
+        ) from error

@@ -2,6 +2,7 @@
 
 import collections
 import glob
+import itertools
 import json
 import math
 import pathlib
@@ -47,15 +48,21 @@ class Run(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Runs of one config with different training seeds, in the order of the seeds.
-
-    `data` names data set and image size; metrics of models are comparable where it is equal.
-    """
+    """Runs of one config with different training seeds, in the order of the seeds."""
 
     name: str
     runs: Sequence[Run]
-    config: Mapping[str, Any]
-    data: str
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.runs[0].config
+
+    @property
+    def data(self) -> str:
+        """Data set and image size; metrics of models are comparable where it is equal."""
+        name, directory = self.config["data.name"], self.config["data.directory"]
+        name = f"{name} {directory}" if name == "folder" and directory else name
+        return f"{name}, {self.config['data.height']}×{self.config['data.width']}"
 
     def evaluated(self, split: str) -> list[Run]:
         """Returns the runs that have an evaluation of the split."""
@@ -82,13 +89,12 @@ def read(folders: Sequence[pathlib.Path]) -> list[Model]:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: there is no such folder; give folders of runs")
         files = glob.glob(f"**/{run_folder.CONFIG_FILE}", root_dir=folder, recursive=True)
-        below = {file.resolve(): file.parent for file in (folder / name for name in sorted(files))}
-        if not below:
+        if not files:
             raise FileNotFoundError(
                 f"{folder} is no run and holds none: there is no {run_folder.CONFIG_FILE} in it or "
                 "below; give a folder that main.py trained in"
             )
-        found |= below
+        found |= {(folder / file).resolve(): (folder / file).parent for file in sorted(files)}
     runs = [_read_run(folder) for folder in found.values()]
     _check_names(runs)
     return _models(runs)
@@ -97,12 +103,12 @@ def read(folders: Sequence[pathlib.Path]) -> list[Model]:
 def _read_run(folder: pathlib.Path) -> Run:
     path = folder.resolve()
     name = path.parent.name if re.fullmatch(r"seed_\d+", path.name) else path.name
-    config = _config(folder / run_folder.CONFIG_FILE)
+    file = folder / run_folder.CONFIG_FILE
+    config = traverse_util.flatten_dict(_parse(file.read_text(), file), sep=".")
+    _check_keys(_CONFIG_KEYS, config, file)
     starts = []
     for where, start in _lines(folder / run_folder.RUNS_FILE):
-        for key in _START_KEYS:
-            if key not in start:
-                raise ValueError(f"{where}: {key!r} is missing")
+        _check_keys(_START_KEYS, start, where)
         starts.append(start)
     curves: dict[str, dict[int, float]] = collections.defaultdict(dict)
     for where, line in _lines(folder / "metrics.jsonl"):
@@ -117,12 +123,10 @@ def _read_run(folder: pathlib.Path) -> Run:
     return Run(folder, name, config.pop("seed"), config, starts, curves, last_step, evaluations)
 
 
-def _config(file: pathlib.Path) -> dict[str, Any]:
-    config = traverse_util.flatten_dict(_parse(file.read_text(), file), sep=".")
-    for key in _CONFIG_KEYS:
-        if key not in config:
-            raise ValueError(f"{file}: {key} is missing, this is not the config of a run")
-    return config
+def _check_keys(keys: Sequence[str], values: Mapping[str, Any], where: object) -> None:
+    for key in keys:
+        if key not in values:
+            raise ValueError(f"{where}: {key!r} is missing, this is no file of a run")
 
 
 def _evaluation(file: pathlib.Path) -> Evaluation:
@@ -131,8 +135,7 @@ def _evaluation(file: pathlib.Path) -> Evaluation:
         return Evaluation.load(file.parent)
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{file} is not what an evaluation writes ({error}): evaluate again, "
-            "main.py --mode=eval"
+            f"{file} is not what an evaluation writes ({error}): run main.py --mode=eval again"
         ) from error
 
 
@@ -155,28 +158,26 @@ def _parse(text: str, file: pathlib.Path, first_line: int = 1) -> dict[str, Any]
 
 
 def _check_names(runs: Sequence[Run]) -> None:
-    first: dict[Any, Run] = {}
-    for run in runs:
-        other = first.setdefault(run.name, run)
-        changed = differing([other.config, run.config])
-        if changed:
-            key, (a, b) = next(iter(changed.items()))
+    for a, b in itertools.combinations(runs, 2):
+        if a.name != b.name:
+            continue
+        both = f"{a.folder} and {b.folder} are both named {a.name!r}"
+        for key, (old, new) in differing([a.config, b.config]).items():
             raise ValueError(
-                f"{other.folder} and {run.folder} are both named {run.name!r}, but their configs "
-                f"differ in {key} ({a or 'none'} and {b or 'none'}): rename one of the folders"
+                f"{both}, but their configs differ in {key} ({old or 'none'} and {new or 'none'}): "
+                "rename one of the folders"
             )
-        other = first.setdefault((run.name, run.seed), run)
-        if other is not run:
+        if a.seed == b.seed:
             raise ValueError(
-                f"{other.folder} and {run.folder} are both named {run.name!r} and have the same "
-                f"config and seed {run.seed}: give one of them, or rename a folder"
+                f"{both} and have the same config and seed {a.seed}: give one of them, or rename a "
+                "folder"
             )
 
 
 def _models(runs: Sequence[Run]) -> list[Model]:
     by_config = collections.defaultdict(list)
     for run in runs:
-        by_config[identity(run.config)].append(run)
+        by_config[json.dumps(run.config, sort_keys=True)].append(run)
     models = []
     for same in by_config.values():
         names = dict.fromkeys(run.name for run in same)
@@ -185,20 +186,8 @@ def _models(runs: Sequence[Run]) -> list[Model]:
             # Runs share config and seed, so only their names tell models apart.
             groups = {name: [run for run in same if run.name == name] for name in names}
         for name, some in groups.items():
-            some = sorted(some, key=lambda run: run.seed)
-            models.append(Model(name, some, some[0].config, _data(some[0].config)))
+            models.append(Model(name, sorted(some, key=lambda run: run.seed)))
     return models
-
-
-def _data(config: Mapping[str, Any]) -> str:
-    name, directory = config["data.name"], config["data.directory"]
-    name = f"{name} {directory}" if name == "folder" and directory else name
-    return f"{name}, {config['data.height']}×{config['data.width']}"
-
-
-def identity(config: Mapping[str, Any]) -> str:
-    """Returns a text that is equal for equal configs."""
-    return json.dumps(config, sort_keys=True)
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

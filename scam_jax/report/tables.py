@@ -10,7 +10,7 @@ import numpy as np
 
 from scam_jax.evaluation.results import Figure, number
 from scam_jax.report import published
-from scam_jax.report.document import Cell, Column, Table
+from scam_jax.report.document import Cell, Table
 from scam_jax.report.runs import SPLITS, Model, Run
 
 # Follows a deviation over the seeds of an evaluation.
@@ -50,9 +50,7 @@ class Group(NamedTuple):
 
     def figures(self) -> dict[tuple[_Kind, str], list[_Found]]:
         """Returns the figures of each model, by kind and part."""
-        found: dict[tuple[_Kind, str], list[_Found]] = collections.defaultdict(
-            lambda: [[] for _ in self.models]
-        )
+        found = collections.defaultdict(lambda: [[] for _ in self.models])
         for i, model in enumerate(self.models):
             for run in model.evaluated(self.split):
                 for f in run.evaluations[self.split].figures:
@@ -71,41 +69,34 @@ def groups_of(models: Sequence[Model]) -> list[Group]:
     return groups
 
 
-def main_table(group: Group, of_folders: str | None) -> Table:
-    """Metrics of whole images, with comparable published rows, see `published.rows_beside`."""
-    columns = {
-        kind: _cells(group, kind, found)
-        for (kind, part), found in group.figures().items()
-        if not part and kind[1] not in _TRANSFERS
-    }
-    rows, note = published.rows_beside(group.models[0].config, group.split, of_folders)
-    return _table(group, group.title, columns, rows)._replace(note=note)
+def metric_tables(group: Group, of_folders: str | None) -> tuple[Table, Table | None, Table | None]:
+    """Returns the tables of whole images; the last two are None if they would be empty.
 
-
-def spread_table(group: Group) -> Table | None:
-    """Standard deviations over images, averaged over runs; None if no metric has one."""
-    columns: dict[_Kind, list[Cell]] = {}
+    Returns:
+      Metrics, with comparable published rows (see `published.rows_beside`); standard deviations
+      over images, averaged over runs; transfers against the truth, with methods without a model.
+    """
+    columns, spreads, transfers, no_model = {}, {}, {}, collections.defaultdict(dict)
     for (kind, part), found in group.figures().items():
-        spreads = [[f.spread for _, f in some if f.spread is not None] for some in found]
-        if not part and any(spreads):
-            texts = [_formatted(statistics.fmean(s), kind[1]) if s else "–" for s in spreads]
-            columns[*kind[:3], None] = [Cell(text) for text in texts]
-    title = f"Standard deviation over images · {group.data} · {group.split} split"
-    return _table(group, title, columns)._replace(is_folded=True) if columns else None
-
-
-def transfer_table(group: Group) -> Table | None:
-    """Transfers against the truth, with methods that need no model; None if no truth is known."""
-    columns: dict[_Kind, list[Cell]] = {}
-    references: dict[str, dict[_Kind, str]] = collections.defaultdict(dict)
-    for (kind, part), found in group.figures().items():
-        if kind[1] in _TRANSFERS and part:
+        protocol, metric, unit, _ = kind
+        if not part:
+            same = transfers if metric in _TRANSFERS else columns
+            same[kind] = _cells(group, kind, found)
+            values = [[f.spread for _, f in some if f.spread is not None] for some in found]
+            texts = [_formatted(statistics.fmean(v), metric) if v else "–" for v in values]
+            if any(values):
+                spreads[protocol, metric, unit, None] = [Cell(text) for text in texts]
+        elif metric in _TRANSFERS:
             # Equal for all evaluations of the same images.
-            values = {_formatted(f.mean, f.metric) for some in found for _, f in some}
-            references[f"{part} (no model)"][kind] = " or ".join(sorted(values))
-        elif kind[1] in _TRANSFERS:
-            columns[kind] = _cells(group, kind, found)
-    return _table(group, group.title, columns, references) if columns else None
+            texts = {_formatted(f.mean, metric) for some in found for _, f in some}
+            no_model[f"{part} (no model)"][kind] = " or ".join(sorted(texts))
+    rows, note = published.rows_beside(group.models[0].config, group.split, of_folders)
+    title = f"Standard deviation over images · {group.data} · {group.split} split"
+    return (
+        _table(group, group.title, columns, rows)._replace(note=note),
+        _table(group, title, spreads, {})._replace(is_folded=True) if spreads else None,
+        _table(group, group.title, transfers, no_model) if transfers else None,
+    )
 
 
 def region_tables(group: Group) -> list[Table]:
@@ -118,19 +109,18 @@ def region_tables(group: Group) -> list[Table]:
     tables = []
     for (num_labels, label_map), models in label_sets.items():
         some = group._replace(models=models)
-        evaluations = [run.evaluations[group.split] for run in some.evaluated]
-        names = next((e.label_names for e in evaluations if e.label_names), ())
+        names = max((run.evaluations[group.split].label_names for run in some.evaluated), key=len)
         rows = {}
         for (kind, part), found in some.figures().items():
             if part.startswith(_REGION):
                 label = int(part.removeprefix(_REGION))
                 name = f"{label} {names[label]}" if label < len(names) else part
-                counts = {f.count for figures in found for _, f in figures if f.count is not None}
+                counts = {f.count for figures in found for _, f in figures} - {None}
                 rows[label] = [Cell(name), Cell(_either(counts)), *_cells(some, kind, found)]
         title = f"{group.title} · {num_labels} labels" + (f" by {label_map!r}" * bool(label_map))
-        heads = [Column("region"), Column("images")]
-        heads += [Column(f"{model.name} ↑", is_number=True) for model in models]
-        tables += [Table(title, heads, [rows[label] for label in sorted(rows)])] if rows else []
+        head = [Cell("region"), Cell("images")]
+        head += [Cell(f"{model.name} ↑", style="number") for model in models]
+        tables += [Table(title, head, [rows[label] for label in sorted(rows)])] if rows else []
     return tables
 
 
@@ -138,19 +128,16 @@ def _table(
     group: Group,
     title: str,
     columns: Mapping[_Kind, Sequence[Cell]],
-    references: Mapping[str, Mapping[_Kind, str]] | None = None,
+    references: Mapping[str, Mapping[_Kind, str]],
 ) -> Table:
     """A table with one row per model of the columns' cells, and rows that are no models."""
-    references = references or {}
+    kinds = {*columns}.union(*references.values())
     order = {metric: i for i, metric in enumerate(_DECIMALS)}
-    kinds = sorted(
-        {*columns}.union(*references.values()),
-        key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]),
-    )
-    heads = [Column("model"), Column("seeds")]
+    kinds = sorted(kinds, key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]))
+    head = [Cell("model"), Cell("seeds")]
     for protocol, metric, unit, higher_is_better in kinds:
         text = (f"{metric}, {unit}" if unit else metric) + _ARROWS[higher_is_better]
-        heads.append(Column(text, protocol, is_number=True))
+        head.append(Cell(text, protocol, "number"))
     rows = []
     for i, model in enumerate(group.models):
         seeds = [str(run.seed) for run in model.evaluated(group.split)]
@@ -161,26 +148,23 @@ def _table(
     for name, values in references.items():
         cells = [Cell(values.get(kind, "–")) for kind in kinds]
         rows.append([Cell(name, style="reference"), Cell(""), *cells])
-    return Table(title, heads, rows)
+    return Table(title, head, rows)
 
 
 def _cells(group: Group, kind: _Kind, found: Sequence[_Found]) -> list[Cell]:
     """One cell per model; the best is marked if there are several."""
-    cells, means = [], []
-    for model, figures in zip(group.models, found, strict=True):
-        if not figures:
-            cells.append(Cell("–"))
-            continue
-        means.append(statistics.fmean(f.mean for _, f in figures))
-        rest = _deviation(figures, kind[1])
+    _, metric, _, higher_is_better = kind
+    means = [statistics.fmean(f.mean for _, f in some) if some else math.nan for some in found]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    best = _formatted((max if higher_is_better else min)(finite), metric) if finite else ""
+    cells = []
+    for model, figures, mean in zip(group.models, found, means, strict=True):
+        text, rest = _formatted(mean, metric), _deviation(figures, metric)
         if len(figures) < len(model.evaluated(group.split)):
             rest = f"{rest} (n = {len(figures)})".strip()
-        detail = ", ".join(f"seed {seed}: {_formatted(f.mean, kind[1])}" for seed, f in figures)
-        cells.append(Cell(_formatted(means[-1], kind[1]), rest, detail=detail))
-    finite = [mean for mean in means if math.isfinite(mean)]
-    if len(finite) > 1:
-        best = _formatted((max if kind[3] else min)(finite), kind[1])
-        cells = [c._replace(style="best") if c.text == best else c for c in cells]
+        style = "best" if text == best and len(finite) > 1 else ""
+        detail = ", ".join(f"seed {seed}: {_formatted(f.mean, metric)}" for seed, f in figures)
+        cells.append(Cell(text, rest, style, detail) if figures else Cell("–"))
     return cells
 
 

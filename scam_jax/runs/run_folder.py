@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: its config, and the versions and commit it ran with."""
+"""The folder of a run: its config, and a record of the versions and the commit it ran with."""
 
 import importlib.metadata
 import json
@@ -29,41 +29,50 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-# What the weights in the checkpoints depend on, and what of it they do not.
+# Keys that a run cannot change once it has weights, and exceptions to them.
 _FIXED = ("seed", "data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay")
 _FREE = ("data.directory", "data.manual_dir", "data.num_workers")
 _PLACES = ("data.directory", "data.manual_dir", "weights_directory", "eval.statistics_directory")
 
 
 def default(config: str) -> pathlib.Path:
-    """Of configs/celeba.py runs/celeba, of configs/celeba.py:model=sean runs/celeba_sean."""
+    """Returns the default run folder of a config.
+
+    Args:
+      config: value of `--config`. For configs/celeba.py the folder is runs/celeba, and for
+        configs/celeba.py:model=sean it is runs/celeba_sean.
+    """
     name, _, choices = pathlib.Path(config).name.partition(":")
     chosen = [choice.partition("=")[2] for choice in choices.split(",") if choice]
     return pathlib.Path("runs") / "_".join([name.removesuffix(".py"), *chosen])
 
 
 def place(name: str, value: str) -> pathlib.Path:
-    """The path that the setting `name` gives.
+    """Converts the value of a setting to a path.
+
+    Args:
+      name: name of the setting, for the error.
+      value: its value.
 
     Raises:
-      ValueError: it is no path of a file system.
+      ValueError: the value is a URL instead of a path in a file system.
     """
     if "://" in value:
         raise ValueError(
-            f"{name}={value}: a place in a file system is needed; share a folder among the hosts, "
-            "or mount the bucket, and give the path there"
+            f"{name}={value}: a place in a file system is needed; give the path of a folder that "
+            "all hosts share, or mount the bucket and give its path"
         )
     return pathlib.Path(value)
 
 
 def check_places(config: ConfigDict) -> None:
-    """Checks all places that a config names; raises as `place`."""
+    """Checks all paths of a config; raises the same errors as `place`."""
     for key in _PLACES:
         place(f"config.{key}", operator.attrgetter(key)(config))
 
 
 def load_config(workdir: pathlib.Path) -> ConfigDict:
-    """The config that a run was last trained with.
+    """Returns the config that a run was last trained with.
 
     Raises:
       FileNotFoundError: `workdir` holds no run.
@@ -75,21 +84,21 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
 
 
 def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:
-    """Folder of a split's figures and pictures."""
+    """Returns the folder of a split's figures and pictures."""
     return workdir / f"evaluation_{split}"
 
 
 def is_begun(workdir: pathlib.Path) -> bool:
-    """Whether there are weights to go on with; until then a start leaves nothing to keep to."""
+    """Returns whether the run has weights. Until then its config may change freely."""
     checkpoints = workdir / CHECKPOINTS
     return checkpoints.is_dir() and any(f.name.isdigit() for f in checkpoints.iterdir())
 
 
 def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Refuses a config that would go on with another run's weights.
+    """Checks that a config matches the weights in `workdir`, if there are any.
 
     Raises:
-      ValueError: names the first value that differs from the run's in `workdir`.
+      ValueError: a value differs from the run's; names the first one.
     """
     if not is_begun(workdir):
         return
@@ -98,16 +107,21 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
         old, new = before.get(key), now.get(key)
         if old != new and key.startswith(_FIXED) and key not in _FREE:
             raise ValueError(
-                f"config.{key} = {new!r}, but the run in {workdir} was trained with {old!r}: go on "
-                "with the same config, or start another run with --workdir"
+                f"config.{key} = {new!r}, but the run in {workdir} was trained with {old!r}: "
+                "resume it with the same config, or start another run with --workdir"
             )
 
 
 def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) -> None:
-    """Writes the config, and adds a line on what this start of the run runs with.
+    """Writes the config, and appends a line about this start of the run to runs.jsonl.
 
-    Warns if the number of training examples is not what it was: their order is another then. None
-    stands for a number that is not known.
+    Warns if the number of training examples has changed since the last start, because their order
+    depends on it.
+
+    Args:
+      config: the whole config.
+      workdir: the run's folder, created if needed.
+      num_examples: number of training examples, or None if unknown.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     starts = workdir / RUNS_FILE
@@ -116,7 +130,7 @@ def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) 
         if None not in (before, num_examples) and before != num_examples:
             logging.warning(
                 "there are %d training examples, but were %d when the run in %s was last started: "
-                "from here on it sees them in another order than if it had not been interrupted",
+                "from now on their order differs from that of an uninterrupted run",
                 num_examples,
                 before,
                 workdir,
@@ -137,19 +151,24 @@ def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) 
 
 
 def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Path) -> None:
-    """Writes which files of each split a run does without, and why; the run keeps to the list."""
+    """Writes the list of files that a run skips; the run uses this list from then on.
+
+    Args:
+      skipped: reasons, keyed by split and then by the name of the pair.
+      workdir: the run's folder, created if needed.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(skipped, indent=2, ensure_ascii=False)
     (workdir / SKIPPED_FILE).write_text(text + "\n")
 
 
 def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
-    """What `record_skipped` wrote, with a warning of how many; nothing if it has not."""
+    """Reads the list of `record_skipped`, empty if there is none; warns about skipped pairs."""
     file = workdir / SKIPPED_FILE
     skipped = json.loads(file.read_text()) if file.is_file() else {}
     for split, bad in skipped.items():
         logging.warning(
-            "without %d pairs of %s, listed in %s; the first: %s",
+            "skipping %d pairs of %s, listed in %s; the first: %s",
             len(bad),
             split,
             file,
@@ -169,7 +188,7 @@ def _flat(config: ConfigDict, prefix: str = "") -> dict:
 
 
 def _commit() -> str | None:
-    """The code's commit, marked if files were changed; None outside a git checkout."""
+    """Returns the commit of the code, marked if files changed; None outside a git checkout."""
     folder = pathlib.Path(__file__).parent
     try:
         result = subprocess.run(
@@ -180,6 +199,6 @@ def _commit() -> str | None:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        logging.warning("the code's commit is not known: %s", error)
+        logging.warning("the commit of the code is unknown: %s", error)
         return None
     return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""A study: variants of a config, each trained with several seeds."""
+"""Studies: variants of a config, each trained with several seeds."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from scam_jax.runs.validation import validate
 
 
 def _change(config: ConfigDict, changes: dict[str, Any]) -> None:
-    """Updates `config`; another family's model, which has other keys, replaces its own."""
+    """Updates `config`. A model of another family has other keys and replaces the whole model."""
     if "family" in changes.get("model", {}):
         with config.unlocked():
             config.model = ConfigDict(changes.pop("model"))
@@ -16,14 +16,18 @@ def _change(config: ConfigDict, changes: dict[str, Any]) -> None:
 
 
 def runs_of(config: ConfigDict, num_devices: int = 1) -> dict[str, ConfigDict]:
-    """The config of every run by its folder, VARIANT/seed_N; all variants of a seed come first.
+    """Returns the configs of all runs of a study.
 
     Args:
-      config: with `study.variants`, what differs by variant, and `study.num_seeds`.
-      num_devices: that batches are divided among.
+      config: the whole config. `study.variants` holds the changes of each variant and
+        `study.num_seeds` the number of runs per variant.
+      num_devices: number of devices that split a batch.
+
+    Returns:
+      Configs keyed by folder, VARIANT/seed_N, ordered by seed and then by variant.
 
     Raises:
-      ValueError: names a variant whose values are impossible, or whose keys no config has.
+      ValueError: a variant has impossible values or unknown keys; names the variant.
     """
     runs = {}
     for seed in range(config.seed, config.seed + config.study.num_seeds):

@@ -1,4 +1,4 @@
-"""Checks of a config before anything starts; a refusal names key, value and remedy."""
+"""Checks a config before anything starts. An error names the key, its value and a remedy."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +10,8 @@ from scam_jax.training.losses import GAN_LOSSES
 from scam_jax.training.state import RATE_SCALINGS
 
 DTYPES = ("float32", "bfloat16")
-# Of these and the least values, a config has those that its model has.
+# Allowed values. A config has only those `model` keys of this table and the next that its family
+# and discriminator use.
 _CHOICES = {
     "model.family": tuple(FAMILIES),
     "model.initialization": KINDS,
@@ -25,6 +26,7 @@ _CHOICES = {
     "model.generator.norm": NORMS,
     "losses.gan_kind": tuple(GAN_LOSSES),
 }
+# Smallest allowed values.
 _AT_LEAST = {
     "data.height": 1,
     "data.width": 1,
@@ -64,10 +66,14 @@ _AT_LEAST = {
 
 
 def validate(config: ConfigDict, num_devices: int = 1) -> None:
-    """Checks every value of `config`.
+    """Checks a config. Of `config.data` it checks only the sizes, because `data` checks the rest.
+
+    Args:
+      config: the whole config.
+      num_devices: number of devices that split a batch.
 
     Raises:
-      ValueError: a value is impossible, or the batch does not divide among `num_devices`.
+      ValueError: a value is impossible, or the batch cannot be split over `num_devices`.
     """
     for key, choices in _CHOICES.items():
         value = _get(config, key, default=choices[0])
@@ -84,7 +90,7 @@ def validate(config: ConfigDict, num_devices: int = 1) -> None:
 
 
 def _get(config: ConfigDict, key: str, default=None):
-    """The value of a dotted key; of one that only some models have, or the default."""
+    """Returns the value of a dotted key. A key that only some models have gives the default."""
     for part in key.split("."):
         if default is not None and key.startswith("model.") and part not in config:
             return default
@@ -98,7 +104,7 @@ def _require(holds: bool, key: str, value, remedy: str) -> None:
 
 
 def _check_keys(config: ConfigDict) -> None:
-    """That the model has the keys of its kind: others would be read by nothing."""
+    """Checks that the model has exactly the keys of its family and its discriminator."""
     model, family = config.model, family_of(config)
     of_family, of_kind = f"model={model.family}", f"discriminator={model.discriminator.kind}"
     options = discriminator_options(model.discriminator.kind)
@@ -113,7 +119,7 @@ def _check_keys(config: ConfigDict) -> None:
             not odd,
             f"model.{network}",
             sorted(model[network]),
-            f"{', '.join(sorted(odd))} should be there or not: choose by --config=FILE:{choice}",
+            f"{', '.join(sorted(odd))} should be added or removed: use --config=FILE:{choice}",
         )
     needed = {*family.shared}
     others = {key for other in FAMILIES.values() for key in other.shared} - needed
@@ -122,7 +128,7 @@ def _check_keys(config: ConfigDict) -> None:
         not odd,
         "model.family",
         model.family,
-        f"model.{', model.'.join(sorted(odd))} should be there or not: choose by "
+        f"model.{', model.'.join(sorted(odd))} should be added or removed: use "
         f"--config=FILE:{of_family}",
     )
 
@@ -142,8 +148,8 @@ def _check_networks(config: ConfigDict) -> None:
             discriminator.num_layers >= discriminator.num_scales and min(size) >= 2**halvings,
             "model.discriminator.num_layers",
             discriminator.num_layers,
-            f"each halves an image of {size[0]}×{size[1]}, and each further scale has one less: "
-            "use fewer",
+            f"each halves an image of {size[0]}×{size[1]}, and each further scale has one layer "
+            "less: use fewer",
         )
     if config.model.equalized:
         _require(
@@ -165,8 +171,8 @@ def _check_losses(config: ConfigDict) -> None:
             family_of(config).variational(config.model),
             "losses.kl",
             losses.kl,
-            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or this "
-            "to 0",
+            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or set "
+            "this weight to 0",
         )
     if is_used(config, "swapped"):
         _require(
@@ -203,7 +209,7 @@ def _check_schedule(config: ConfigDict, name: str, schedule: ConfigDict) -> None
             min(schedule.start, weight) > 0 and schedule.steps > 0,
             key,
             schedule.to_dict(),
-            f"this weight moves by equal factors: start, steps and losses.{name} must be above 0",
+            f"this weight changes by equal factors: set start, steps and losses.{name} above 0",
         )
 
 

@@ -1,0 +1,1 @@
+"""Training: state, losses, gradients, the training step and loop, and checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a training state, by Orbax."""
+"""Checkpoints of the training state, stored by Orbax."""
 
 import pathlib
 
@@ -11,27 +11,36 @@ from scam_jax.training.state import TrainState, of_side
 
 
 class CheckpointError(RuntimeError):
-    """There are checkpoints, and none can be read."""
+    """There are checkpoints, but none can be read."""
 
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """Nothing that Orbax needs to know: it would ask JAX from the thread that saves, with a
-        step gone by, and several processes might agree to stop at a step that never comes."""
+        """Returns False, because `processes.StopRequest` handles preemption.
+
+        Orbax would ask JAX from the saving thread, about a past step, and several processes could
+        agree to stop at a step that never comes.
+        """
         return False
 
 
 class Checkpoints:
-    """Saves states to `directory/STEP` in the background, restores the newest sound one."""
+    """Saves states to `directory/STEP` in the background, and restores the newest readable one."""
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
+        """Creates the directory if it is missing.
+
+        Args:
+          directory: folder of the checkpoints.
+          keep: number of newest checkpoints to keep; older ones are deleted.
+        """
         self.directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._manager = _Manager(self.directory, options=options)
 
     def save(self, state: TrainState) -> None:
-        """Starts to save; the state may be donated afterwards."""
-        # on CPU the saving thread would read the very buffers that the next step writes
+        """Starts saving in the background. The caller may donate the state afterwards."""
+        # On CPU the saving thread would otherwise read the buffers that the next step overwrites.
         state = jax.tree.map(jnp.copy, state)
         self._manager.save(int(state.step), args=ocp.args.PyTreeSave(state), force=True)
 
@@ -41,14 +50,14 @@ class Checkpoints:
         """Restores the newest checkpoint that can be read.
 
         Args:
-          shapes: the state's shapes and types, see `state.abstract`.
-          sharding: of every array; by default, this process's first device.
+          shapes: shapes and types of the state, see `state.abstract`.
+          sharding: sharding of every array; by default, this process's first device.
 
         Returns:
-          the state; None if there is no checkpoint at all.
+          The state, or None if there are no checkpoints.
 
         Raises:
-          CheckpointError: there are checkpoints, and none can be read.
+          CheckpointError: there are checkpoints, but none can be read.
         """
         if sharding is None:
             sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -67,21 +76,30 @@ class Checkpoints:
         for step in sorted(self._steps(), reverse=True):
             try:
                 return self._manager.restore(step, args=restore)
-            except Exception as error:  # damage shows as many types of exception
+            except Exception as error:  # Damaged files raise many types of exception.
                 failures.append(f"{self.directory / str(step)}: {_first_line(error)}")
                 logging.warning("checkpoint %s cannot be read, trying an older one", failures[-1])
         if failures:
             raise CheckpointError(
-                "no checkpoint can be read; move them away to start anew, or use the config that "
+                "no checkpoint can be read; move them away to start afresh, or use the config that "
                 "they were made with:\n  " + "\n  ".join(failures)
             )
         return None
 
     def restore_trained(self, shapes: TrainState) -> TrainState | None:
-        """Restores only what `TrainState.eval_variables` needs; returns and raises as `restore`.
+        """Restores only the arrays that `TrainState.eval_variables` needs.
 
-        The optimizer states, the discriminator, and the parameters where an average is kept, are
-        not read: `...` stands in their place.
+        Optimizer states and the discriminator are not read, nor are the parameters that have an
+        average. Their place in the state holds `...`.
+
+        Args:
+          shapes: shapes and types of the state, see `state.abstract`.
+
+        Returns:
+          The state, or None if there are no checkpoints.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none can be read.
         """
         left_out = jax.tree.map(lambda x: ocp.PLACEHOLDER, shapes)
         params = left_out.params if shapes.ema is not None else of_side(shapes.params, "generator")
@@ -98,10 +116,11 @@ class Checkpoints:
         return [int(f.name) for f in folders if any(f.iterdir())]
 
     def wait(self) -> None:
+        """Waits until the last state is saved."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits for what is being saved."""
+        """Waits until the last state is saved, and releases Orbax's resources."""
         self._manager.wait_until_finished()
         self._manager.close()
 

@@ -1,4 +1,4 @@
-"""The training loop: what it reads, writes and runs on is given to it."""
+"""The training loop. Data, writers, checkpoints and devices are passed to it."""
 
 import sys
 import time
@@ -22,18 +22,28 @@ from scam_jax.training.state import TrainState
 from scam_jax.training.step import make_train_step
 from scam_jax.training.writer import Writer
 
-# Steps under way at a time: enough to hide the host, few enough to bound memory.
+# Steps dispatched ahead: enough to hide the host's work, few enough to bound memory.
 IN_FLIGHT = 2
 
 
 class TrainingDiverged(RuntimeError):
-    """A metric is not finite; names it, its step and the last good checkpoint."""
+    """A metric is not finite. The message names the metric, its step and the checkpoints."""
 
 
 def restore_or_create(
     config: ConfigDict, networks: models.Networks, mesh: Mesh, checkpoints: Checkpoints
 ) -> TrainState:
-    """The state to resume from: the newest sound checkpoint, or a fresh state without any."""
+    """Returns the newest readable checkpoint, or a fresh state if there is no checkpoint.
+
+    Args:
+      config: the whole config.
+      networks: the run's networks.
+      mesh: devices that hold the state, replicated.
+      checkpoints: the run's checkpoints.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be read.
+    """
     everywhere = sharding.replicated(mesh)
     restored = checkpoints.restore(state.abstract(config, networks), everywhere)
     if restored is not None:
@@ -48,14 +58,21 @@ def restore_or_create(
 def compile_step(
     config: ConfigDict, networks: models.Networks, mesh: Mesh, *args: Any
 ) -> jax.stages.Compiled:
-    """Compiles the training step for the shapes of `args`, and logs how long that took."""
+    """Compiles the training step for the shapes of `args`, and logs the time and the FLOPs.
+
+    Args:
+      config: the whole config.
+      networks: the run's networks.
+      mesh: devices to train on.
+      *args: state, batch and VGG19's parameters, or their shapes.
+    """
     start = time.perf_counter()
     compiled = make_train_step(config, networks, mesh).lower(*args).compile()
     cost = compiled.cost_analysis() or {}
     logging.info(
-        "compiled the step in %.0f s: %.2f GFLOP a device",
+        "compiled the training step in %.0f s: %.2f GFLOP per device",
         time.perf_counter() - start,
-        # XLA counts a loop's body once
+        # XLA counts the body of a loop once.
         cost.get("flops", float("nan")) / 1e9 * config.train.accumulation_steps,
     )
     return compiled
@@ -74,25 +91,28 @@ def train(
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
 ) -> TrainState:
-    """Trains to `config.train.num_steps`, or until asked to stop; the last state is saved.
+    """Trains until `config.train.num_steps` or until asked to stop, and saves the last state.
 
     Args:
-      config: of the run, validated.
+      config: the whole config, validated.
       mesh: devices to train on.
-      batches_from: step to this host's batches from that step on; they are closed in the end.
-      checkpoints: to go on from, and to save to.
-      writer_from: step to the writer of a run that goes on from there; None on all hosts but one.
-      vgg: VGG19's parameters, if the perceptual loss is used.
-      seconds_at_peak: how long a step takes at the peak of all devices; None if that is not known.
-      panel: a state to a picture `uint8 [H, W, 3]` of its results.
-      evaluate: a state to figures by name, at every `config.eval.every`-th step on all hosts.
-      stop_requested: asked after each step; True saves and returns.
+      batches_from: maps a step to this host's batches from that step on. The loop closes them.
+      checkpoints: where to resume from and save to.
+      writer_from: maps the step that the run starts or resumes from to a writer, or to None on all
+        hosts but one.
+      vgg: VGG19's parameters, or None if the perceptual loss is off.
+      seconds_at_peak: seconds per step at the peak of all devices, or None if unknown.
+      panel: maps a state to a picture `uint8 [H, W, 3]` of its results.
+      evaluate: maps a state to figures by name. All hosts call it every `config.eval.every` steps.
+      stop_requested: called with the step after each step; if it returns True, the loop saves the
+        state and returns.
 
     Returns:
-      the last state.
+      The last state.
 
     Raises:
-      TrainingDiverged: a metric is not finite. Nothing is saved from there on.
+      CheckpointError: there are checkpoints, but none can be read.
+      TrainingDiverged: a metric is not finite. No state is saved after that step.
     """
     networks = models.build(config, batch_axis=sharding.DATA)
     train_state = restore_or_create(config, networks, mesh, checkpoints)
@@ -136,7 +156,7 @@ def train(
 
 
 def _progress(start: int, end: int) -> tqdm:
-    """A bar on a terminal; elsewhere reports go to the log, one line each."""
+    """Returns a progress bar. It is disabled without a terminal; `report` then logs its text."""
     return tqdm(
         total=end,
         initial=start,
@@ -148,7 +168,7 @@ def _progress(start: int, end: int) -> tqdm:
 
 
 class _Loop:
-    """What the loop keeps between steps besides the state: batches, metrics not yet read, times."""
+    """What the loop keeps between steps besides the state: batches, unread metrics and timings."""
 
     def __init__(self, config, mesh, batches, writer, checkpoints, start, seconds_at_peak):
         self.config, self.mesh, self.batches = config, mesh, batches
@@ -160,7 +180,7 @@ class _Loop:
     def next_batch(self) -> dict[str, jax.Array]:
         begun = time.perf_counter()
         batch = sharding.to_global(next(self.batches), self.mesh)
-        # What is read while a step is still at work costs nothing.
+        # Reading costs no time while a step is still running.
         if all(value.is_ready() for _, metrics in self.pending for value in metrics.values()):
             self.waited += time.perf_counter() - begun
         return batch
@@ -170,9 +190,9 @@ class _Loop:
             jax.block_until_ready(self.pending[-1 - IN_FLIGHT][1])
 
     def report(self, step: int, stopping: bool, progress: tqdm) -> None:
-        """At log steps and before every checkpoint: checks all steps since, writes the last."""
+        """Checks the metrics at log steps and before checkpoints; writes them at log steps."""
         train = self.config.train
-        if self.since is None:  # the first step's time is not typical
+        if self.since is None:  # The first step's time is not typical.
             jax.block_until_ready(self.pending[-1][1])
             self.since, self.step_at_since, self.waited = time.perf_counter(), step, 0.0
         logs = step % train.log_every == 0 or step == train.num_steps
@@ -198,7 +218,7 @@ class _Loop:
                 self.writer.timings(step, timings)
 
     def write_evaluation(self, step: int, evaluate: Callable, train_state: TrainState) -> None:
-        """Evaluates and writes the figures; the time it takes is not training's."""
+        """Evaluates and writes the figures; excludes this time from the training speed."""
         jax.block_until_ready(train_state.step)
         begun = time.perf_counter()
         figures = evaluate(train_state)
@@ -207,15 +227,16 @@ class _Loop:
             self.writer.scalars(step, figures)
 
     def _check(self) -> dict[str, float]:
-        """The last step's metrics, after looking for the first that is not finite in any."""
+        """Returns the last step's metrics; raises if a metric of any unread step is not finite."""
         for step, metrics in self.pending:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             wrong = [name for name, value in values.items() if not np.isfinite(value)]
             if wrong:
                 raise TrainingDiverged(
-                    f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}; training stopped "
-                    f"and nothing was saved since. The checkpoints in {self.checkpoints.directory} "
-                    "are sound: go on from there with a lower learning rate, or in float32"
+                    f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}: training stopped "
+                    f"without saving this state. The checkpoints in {self.checkpoints.directory} "
+                    "are intact. Train another run (--workdir) with a lower learning rate or in "
+                    "float32"
                 )
         self.pending = []
         return values

@@ -1,9 +1,9 @@
-"""The weight of every loss at a step, from `config.losses`.
+"""Loss weights as functions of the step, from `config.losses`.
 
 `config.losses.NAME` is the weight, a number; 0 turns the loss off. A weight changes during training
-only where `config.losses.schedules.NAME` asks for it: `{'start': 0.0, 'steps': 2600}` starts at
-`start` and ends at the weight. `gan` and `swapped` switch at step `steps`; the other weights move
-there by equal factors.
+only if `config.losses.schedules.NAME` exists. `{'start': 0.0, 'steps': 2600}` means that the weight
+is `start` at first and `config.losses.NAME` from step `steps` on. The weights `gan` and `swapped`
+switch at that step; the other weights change by an equal factor per step.
 """
 
 import jax
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 Array = jax.Array
 
-# The losses of generated images that the discriminator's loss is opposed to.
+# The generator's losses that the discriminator's loss opposes.
 GAN_TERMS = ("gan", "swapped")
 # The losses that need the discriminator.
 ADVERSARIAL = (*GAN_TERMS, "feature_matching", "r1")
@@ -21,7 +21,7 @@ LOSSES = (*GAN_TERMS, "l1", "perceptual", "feature_matching", "kl", "r1")
 
 
 def start_of(config: ConfigDict, name: str) -> float:
-    """The weight of a loss at the first step."""
+    """Returns the weight of a loss at the first step."""
     schedule = config.losses.schedules.get(name)
     return config.losses[name] if schedule is None else schedule.start
 
@@ -32,7 +32,7 @@ def is_used(config: ConfigDict, name: str) -> bool:
 
 
 def loss_weights(config: ConfigDict, step: Array) -> dict[str, Array]:
-    """The weight of every loss at `step`, float32 scalars by name."""
+    """Returns the weights of all losses at `step`, float32 scalars by name."""
     return {name: _weight(config, name, step) for name in LOSSES}
 
 
@@ -45,7 +45,14 @@ def _weight(config: ConfigDict, name: str, step: Array) -> Array:
 
 
 def geometric(start: float, end: float, steps: int, step: Array) -> Array:
-    """A weight that moves from `start` to `end` over `steps` steps, by equal factors."""
+    """Returns a weight that changes from `start` to `end` by an equal factor per step.
+
+    Args:
+      start: the weight at step 0.
+      end: the weight from step `steps` on.
+      steps: number of steps over which the weight changes.
+      step: the current step.
+    """
     if start == end or steps == 0:
         return jnp.float32(end)
     progress = jnp.clip(step / steps, 0, 1)
@@ -53,5 +60,5 @@ def geometric(start: float, end: float, steps: int, step: Array) -> Array:
 
 
 def switched(start: float, end: float, steps: int, step: Array) -> Array:
-    """A weight that is `start` before step `steps`, and `end` from then on."""
+    """Returns a weight that is `start` before step `steps` and `end` from then on."""
     return jnp.where(step < steps, jnp.float32(start), jnp.float32(end))

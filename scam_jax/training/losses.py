@@ -1,6 +1,8 @@
-"""Losses: arrays in, fp32 scalars out. Images are `[B, H, W, 3]` in [-1, 1].
+"""Losses: functions of arrays that return float32 scalars.
 
-A discriminator's output is `[scale][layer]` feature maps `[B, h, w, C]`, the last the logits.
+Images are `[B, H, W, 3]` in [-1, 1]. A discriminator returns feature maps `[B, h, w, C]`, indexed
+`[scale][layer]`; the last layer holds the logits. GAN losses take the logits as a list over scales
+and return the mean over scales. Only the OASIS losses use `pixels`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,24 +13,28 @@ import jax.numpy as jnp
 
 Array = jax.Array
 Maps = Sequence[Sequence[Array]]
-# (image, one-hot labels, scale) to that scale's feature maps
+# Maps (image, one-hot labels, scale) to the feature maps of that scale.
 Discriminate = Callable[[Array, Array, int], list[Array]]
 
+# Weights of the VGG19 layers relu1_1 … relu5_1.
 PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def gradient_normalized(
     discriminate: Discriminate, image: Array, one_hot: Array, scale: int
 ) -> tuple[Array, list[Array]]:
-    """Gradient-normalised logits f / (‖∇ₓ Σf‖₂ + |f|) of one scale (Wu et al. 2021).
+    """Computes gradient-normalized logits f / (‖∇ₓ Σf‖₂ + |f|) of one scale (Wu et al. 2021).
+
+    The input x is the image together with its labels. The norm is taken per example.
 
     Args:
-      discriminate: (image, one-hot labels, scale) to that scale's feature maps.
+      discriminate: maps (image, one-hot labels, scale) to the feature maps of that scale.
       image: `[B, H, W, 3]`.
-      one_hot: `[B, H, W, L]`; x is both, the norm is a sample's.
+      one_hot: `[B, H, W, L]`.
+      scale: index of the scale.
 
     Returns:
-      normalised logits `[B, h, w, 1]` and the feature maps, logits as they were.
+      The normalized logits `[B, h, w, 1]`, and the feature maps with the logits unnormalized.
     """
 
     def logits_and_maps(image, one_hot):
@@ -39,7 +45,7 @@ def gradient_normalized(
     squares = sum(
         jnp.square(g.astype(jnp.float32)).sum((1, 2, 3)) for g in pull(jnp.ones_like(logits))
     )
-    # the bound keeps the derivative of the root finite where the gradient vanishes
+    # The bound keeps the derivative of the square root finite where the gradient vanishes.
     norm = jnp.sqrt(jnp.maximum(squares, 1e-30))[:, None, None, None]
     return logits / (norm + jnp.abs(logits)), maps
 
@@ -49,11 +55,11 @@ def _over_scales(loss: Callable[..., Array], *logits: Sequence[Array]) -> Array:
 
 
 class Pixels(NamedTuple):
-    """What a GAN loss of each pixel's label is told.
+    """The labels and weights of pixels, for a GAN loss that classifies each pixel.
 
     Attributes:
-      one_hot: `[B, H, W, L]`.
-      weight: of each pixel, `[B, H, W]`, see `balanced`.
+      one_hot: labels `[B, H, W, L]`.
+      weight: weight of each pixel, `[B, H, W]`, see `balanced`.
     """
 
     one_hot: Array
@@ -61,10 +67,17 @@ class Pixels(NamedTuple):
 
 
 def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
-    """Pixels weighted by the rarity of their label in the batch, on all devices of `axis`.
+    """Weights pixels by the rarity of their labels in the whole batch.
 
-    A pixel counts by the reciprocal of how many have its label; the reciprocals of the n labels
-    that occur are scaled to n in sum (Schönfeld et al. 2021, section 3.1).
+    A label's weight is proportional to the reciprocal of its number of pixels. The weights of the n
+    labels that occur are scaled so that they sum to n (Schönfeld et al. 2021, section 3.1).
+
+    Args:
+      one_hot: labels `[B, H, W, L]`.
+      axis: mesh axis that splits the batch, or None for a single device.
+
+    Returns:
+      The labels and weights of this device's pixels.
     """
     count = one_hot.sum((0, 1, 2))
     count = count if axis is None else jax.lax.psum(count, axis)
@@ -74,31 +87,38 @@ def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
 
 
 def hinge_generator(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
-    """−mean f(fake), averaged over scales."""
+    """The generator's hinge loss: −mean f(fake)."""
     return _over_scales(lambda f: -f.mean(), fake)
 
 
 def hinge_real(real: Sequence[Array], pixels: Pixels | None = None) -> Array:
+    """The discriminator's hinge loss of real images: mean max(0, 1 − f(real))."""
     return _over_scales(lambda f: jax.nn.relu(1 - f).mean(), real)
 
 
 def hinge_fake(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
+    """The discriminator's hinge loss of fake images: mean max(0, 1 + f(fake))."""
     return _over_scales(lambda f: jax.nn.relu(1 + f).mean(), fake)
 
 
 def non_saturating_real(real: Sequence[Array], pixels: Pixels | None = None) -> Array:
-    """mean softplus(−f): also the generator's, of the fake."""
+    """mean softplus(−f): the discriminator's loss of real images, the generator's of fake ones."""
     return _over_scales(lambda f: jax.nn.softplus(-f).mean(), real)
 
 
 def non_saturating_fake(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
+    """The discriminator's loss of fake images: mean softplus(f)."""
     return _over_scales(lambda f: jax.nn.softplus(f).mean(), fake)
 
 
 def oasis_real(logits: Sequence[Array], pixels: Pixels) -> Array:
-    """Cross-entropy of each pixel's label, balanced: also the generator's, of the fake.
+    """The discriminator's loss of real images, and the generator's loss of fake images.
 
-    Logits `[B, H, W, 1 + L]`; class 0 is 'generated'.
+    This is the cross-entropy of each pixel's label, weighted by `pixels.weight`.
+
+    Args:
+      logits: `[B, H, W, 1 + L]` per scale; class 0 is 'generated'.
+      pixels: the labels and weights of pixels.
     """
 
     def loss(f):
@@ -109,12 +129,12 @@ def oasis_real(logits: Sequence[Array], pixels: Pixels) -> Array:
 
 
 def oasis_fake(logits: Sequence[Array], pixels: Pixels) -> Array:
-    """Cross-entropy of 'generated' at each pixel."""
+    """The discriminator's loss of fake images: the cross-entropy of 'generated' at each pixel."""
     return _over_scales(lambda f: -jax.nn.log_softmax(f)[..., 0].mean(), logits)
 
 
-# By `config.losses.gan_kind`: the generator's loss of fake images, then the discriminator's losses
-# of real and of fake images.
+# Choices of `config.losses.gan_kind`: the generator's loss of fake images, then the discriminator's
+# losses of real and of fake images.
 GAN_LOSSES = {
     "hinge": (hinge_generator, hinge_real, hinge_fake),
     "non_saturating": (non_saturating_real, non_saturating_real, non_saturating_fake),
@@ -123,18 +143,28 @@ GAN_LOSSES = {
 
 
 def l1(a: Array, b: Array) -> Array:
-    """Mean absolute difference."""
+    """Mean absolute difference, computed in float32."""
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
 
 
 def perceptual(fake: Sequence[Array], real: Sequence[Array]) -> Array:
-    """Weighted L1 between VGG19 activations after relu1_1 … relu5_1, the real ones stopped."""
+    """Weighted sum of the L1 distances between VGG19 activations of fake and real images.
+
+    Args:
+      fake: activations after relu1_1 … relu5_1.
+      real: the same of real images; no gradient flows through them.
+    """
     weighted = zip(PERCEPTUAL_WEIGHTS, fake, real, strict=True)
     return sum(w * l1(f, jax.lax.stop_gradient(r)) for w, f, r in weighted)
 
 
 def feature_matching(fake: Maps, real: Maps) -> Array:
-    """L1 over the inner maps, fake against stopped real: summed over layers, mean over scales."""
+    """L1 distance between inner feature maps, summed over layers and averaged over scales.
+
+    Args:
+      fake: feature maps of fake images.
+      real: feature maps of real images; no gradient flows through them.
+    """
     return _over_scales(
         lambda f, r: sum(
             l1(a, jax.lax.stop_gradient(b)) for a, b in zip(f[:-1], r[:-1], strict=True)
@@ -145,16 +175,30 @@ def feature_matching(fake: Maps, real: Maps) -> Array:
 
 
 def kl_divergence(gaussians: Sequence[tuple[Array, Array]]) -> Array:
-    """KL of N(mean, e^log_variance) to the standard normal, summed over all elements.
+    """KL divergence of Gaussians from the standard normal.
 
-    Of several (mean, log variance), the mean of their sums.
+    Args:
+      gaussians: pairs (mean, log variance).
+
+    Returns:
+      The mean over pairs of the divergence summed over all elements of a pair, including the batch.
     """
     of_each = [-0.5 * jnp.sum(1 + log - jnp.square(mean) - jnp.exp(log)) for mean, log in gaussians]
     return sum(of_each) / len(of_each)
 
 
 def r1(discriminate: Discriminate, image: Array, one_hot: Array, num_scales: int) -> Array:
-    """½ ‖∇ image Σ logits‖², mean over samples and scales (Mescheder et al. 2018)."""
+    """R1 penalty ½ ‖∇ Σ logits‖² with respect to the image (Mescheder et al. 2018).
+
+    Args:
+      discriminate: maps (image, one-hot labels, scale) to the feature maps of that scale.
+      image: real images `[B, H, W, 3]`.
+      one_hot: `[B, H, W, L]`.
+      num_scales: number of scales.
+
+    Returns:
+      The mean over examples and scales.
+    """
 
     def penalty(scale):
         gradient = jax.grad(lambda x: discriminate(x, one_hot, scale)[-1].sum())(image)

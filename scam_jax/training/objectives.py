@@ -1,8 +1,9 @@
-"""The losses of one batch and their gradients, in both sides' parameters.
+"""The losses of one batch and their gradients with respect to the parameters of both sides.
 
-The networks are joined by their images: reconstruction and adversarial losses are differentiated
-down to the images, and the sum goes back through generator and encoder. So the discriminator sees
-real and generated images once, gradient normalisation included, for both sides' losses.
+Reconstruction and adversarial losses are first differentiated with respect to the generated images.
+The sum of these gradients is then propagated back through generator and encoder. The discriminator
+therefore runs only once on real and generated images, including gradient normalization, for the
+losses of both sides.
 """
 
 from collections.abc import Mapping
@@ -30,10 +31,10 @@ class NetworkGradients(NamedTuple):
     """The gradients of one batch.
 
     Attributes:
-      by_network: gradients of each network's parameters; without the discriminator if no loss uses
-        it.
-      metrics: scalars, by name.
-      extra: the generator's new collections.
+      by_network: gradients of the parameters, keyed by network, without the discriminator if no
+        loss uses it.
+      metrics: scalars by name.
+      extra: the generator's updated collections.
     """
 
     by_network: dict[str, Any]
@@ -50,15 +51,19 @@ def gradients_of_batch(
     *,
     axis: str | None = None,
 ) -> NetworkGradients:
-    """Losses and gradients of a batch, at the state's parameters.
+    """Computes the losses of a batch and their gradients.
 
     Args:
-      config, networks: of the run.
-      state: before the step.
-      batch: `image [B, H, W, 3]`, `label [B, H, W]`, `key [B]` for each example's noise, and
-        `swap_key`, which permutes the latents of swapped images.
-      vgg: VGG19's parameters, or None if the perceptual loss has no weight.
-      axis: mesh axis over which the step's whole batch is spread.
+      config: the whole config.
+      networks: the run's networks.
+      state: the state before the step.
+      batch: `image` `[B, H, W, 3]`, `label` `[B, H, W]`, `key` `[B]` for the noise of each example,
+        and `swap_key` for the permutation of latents in the swapped loss.
+      vgg: VGG19's parameters, or None if the perceptual loss is off.
+      axis: mesh axis that splits the whole batch, or None for a single device.
+
+    Returns:
+      The gradients, metrics and updated collections.
     """
     objectives = _Objectives(config, networks, state, batch, vgg, axis)
     params = of_side(state.params, "generator")
@@ -96,13 +101,15 @@ def gradients_of_batch(
 
 
 class _Adversarial(NamedTuple):
-    """Adversarial gradients.
+    """The gradients of the adversarial losses.
 
     Attributes:
-      of_gan: of the generator's weighted GAN losses, in the generated images by kind.
-      of_matching: of the weighted feature matching, in 'fake'; 0 without.
-      to_params: of the discriminator's loss.
-      metrics: scalars, by name.
+      of_gan: gradients of the generator's weighted GAN losses with respect to the generated images,
+        keyed by kind ('fake', 'swapped').
+      of_matching: gradient of the weighted feature matching loss with respect to the 'fake' images;
+        0 if that loss is off.
+      to_params: gradients of the discriminator's loss with respect to its parameters.
+      metrics: scalars by name.
     """
 
     of_gan: dict[str, Array]
@@ -112,7 +119,7 @@ class _Adversarial(NamedTuple):
 
 
 class _Objectives:
-    """The losses of one batch as functions of what they are differentiated in."""
+    """The losses of one batch, as functions of the variables to differentiate."""
 
     def __init__(self, config, networks, state, batch, vgg, axis):
         self.config, self.networks, self.state, self.vgg = config, networks, state, vgg
@@ -127,7 +134,10 @@ class _Objectives:
     # Encoder and generator
 
     def generated(self, params):
-        """Images by kind ('fake', 'swapped'), latents; and the generator's new collections."""
+        """Generates images; returns ((images by kind, latents), the updated collections).
+
+        The kinds are 'fake', and 'swapped' if the swapped loss is on.
+        """
         keys = jax.vmap(partial(jax.random.split, num=4))(self.keys)
         latents = self.networks.encoder.apply(
             {"params": params["encoder"], **self.state.extra["encoder"]},
@@ -155,7 +165,7 @@ class _Objectives:
         )
 
     def reconstruction(self, fake, latents) -> tuple[Array, Values]:
-        """The weighted sum of the losses that need no discriminator, and each."""
+        """Returns the weighted sum of the losses without a discriminator, and each loss by name."""
         values = {"l1": losses.l1(fake, self.image)}
         if is_used(self.config, "perceptual"):
             layer = LayerSpec(dtype_of(self.config, self.config.losses.perceptual_dtype))
@@ -165,7 +175,7 @@ class _Objectives:
             )
             values["perceptual"] = losses.perceptual(fake_maps, real_maps)
         if gaussians := latent_codes.gaussians(latents):
-            # of so many images, in however many shares the batch comes
+            # Scaled to a fixed number of images, whatever the size of this device's share.
             images = self.config.losses.kl_images / len(self.image)
             values["kl"] = images * losses.kl_divergence(gaussians)
         return sum(self.weights[name] * value for name, value in values.items()), values
@@ -194,15 +204,20 @@ class _Objectives:
         return _Adversarial(of_gan, of_matching, to_params, metrics)
 
     def sides_are_opposed(self) -> bool:
-        """Whether the sides' losses of a generated image have opposite gradients in it.
+        """Whether the two sides have opposite gradients with respect to a generated image.
 
-        Normalised logits are below 1 in size and never reach the end of the hinge's slope.
+        Normalized logits have absolute values below 1, so they stay on the slope of the hinge.
         """
         losses = self.config.losses
         return losses.gan_kind == "hinge" and losses.gradient_normalization
 
     def adversarial(self, params, images) -> tuple[Values, Values]:
-        """The generator's adversarial losses, and the discriminator's weighted sum; its terms."""
+        """Computes the adversarial losses of both sides.
+
+        Returns:
+          The generator's losses by name, with the discriminator's weighted sum as 'discriminator';
+          and the terms of that sum by name, for logging.
+        """
         of_generator, of_real, of_fake = losses.GAN_LOSSES[self.config.losses.gan_kind]
         outputs = {
             kind: self.discriminate(params, image)
@@ -228,7 +243,7 @@ class _Objectives:
         return {**values, "discriminator": total}, terms
 
     def discriminate(self, params, image) -> tuple[list, list]:
-        """Logits for the GAN loss and feature maps, lists over scales."""
+        """Returns the logits for the GAN loss and the feature maps, each a list over scales."""
         network = self.discriminator_of(params)
         scales = range(self.networks.discriminator.num_scales)
         if self.config.losses.gradient_normalization:
@@ -242,7 +257,7 @@ class _Objectives:
         return partial(self.networks.discriminator.apply, variables, method="at_scale")
 
     def lazy_r1(self, params) -> tuple[Array, Any]:
-        """R1 and its weighted gradient, at every `lazy_r1_step`-th step; else zeros."""
+        """Returns R1 and its weighted gradient every `lazy_r1_step` steps, zeros in between."""
         scales = self.networks.discriminator.num_scales
 
         def penalty(params):
@@ -259,9 +274,9 @@ class _Objectives:
         return jax.lax.cond(is_due, due, not_due, params)
 
     def adaptive_scale(self, of_reconstruction: Array, of_gan: Array) -> Array:
-        """‖∇ reconstruction‖ / ‖∇ GAN‖ at the generator's last layer, at most 10⁴.
+        """Returns ‖∇ reconstruction‖ / ‖∇ GAN‖ at the generator's last layer, at most 10⁴.
 
-        Esser et al. 2021, equation 7.
+        See Esser et al. (2021), equation 7.
         """
         if self.axis is not None:
             of_reconstruction, of_gan = jax.lax.pmean((of_reconstruction, of_gan), self.axis)

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: gradients from where the loss is higher (Foret et al. 2021)."""
+"""Sharpness-aware minimization: gradients at a point of higher loss (Foret et al. 2021)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,17 @@ Sides = dict[str, dict[str, Any]]
 
 
 def uphill(params: Any, gradients: Any, rho: float) -> Any:
-    """Parameters moved up their gradients, each in proportion to its size (Kwon et al. 2021).
+    """Moves parameters along their gradients, scaled to each parameter's size (Kwon et al. 2021).
 
-    By ρ·p²·g / (‖p·g‖ + 10⁻¹²), the norm over all of them together.
+    The step is ρ·p²·g / (‖p·g‖ + 10⁻¹²), with the norm over all parameters together.
+
+    Args:
+      params: pytree of parameters p.
+      gradients: pytree of their gradients g.
+      rho: ρ, the radius.
+
+    Returns:
+      The moved parameters.
     """
     squares = jax.tree.map(lambda p, g: jnp.sum(jnp.square(p * g)), params, gradients)
     scale = rho / (jnp.sqrt(sum(jax.tree.leaves(squares))) + 1e-12)
@@ -25,13 +33,16 @@ def uphill(params: Any, gradients: Any, rho: float) -> Any:
 def gradients_uphill(
     gradients_at: Callable[[TrainState], Sides], state: TrainState, sides: Sides, rho: float
 ) -> Sides:
-    """Each side's gradients with its own parameters moved uphill, the other side's as they are.
+    """Computes each side's gradients with only this side's parameters moved uphill.
 
     Args:
-      gradients_at: a state to its gradients.
-      state: before the step.
-      sides: the gradients there.
-      rho: how far to move.
+      gradients_at: maps a state to its gradients.
+      state: the state before the step.
+      sides: the gradients at `state`.
+      rho: the radius of `uphill`.
+
+    Returns:
+      The gradients, `{side: {network: tree}}`.
     """
     result = {}
     for side, gradients in sides.items():

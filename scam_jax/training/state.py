@@ -1,4 +1,4 @@
-"""All that a training step changes, as one pytree."""
+"""The training state: everything that a training step changes, as one pytree."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from scam_jax.models.layers import latents
 from scam_jax.models.layers.initialization import initialize
 
 Tree = Any
-# The two sides of GAN training, and the networks that each one trains. As in the literature, the
-# side that generates is called the generator; here it has an encoder too.
+# The two sides of GAN training and the networks that each side trains. The generator side is named
+# as in the literature; here it includes the encoder.
 SIDES = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
 
 
@@ -23,11 +23,11 @@ class TrainState:
     """The state of a run.
 
     Attributes:
-      step: steps done, int32 scalar.
-      params: parameters by network: encoder, generator, discriminator.
-      extra: the networks' other collections (batch statistics, fixed latents), by network.
-      opt_state: optimizer states, by side.
-      ema: averaged parameters of encoder and generator, or None if the config has it off.
+      step: number of completed steps, int32 scalar.
+      params: parameters, keyed by network: encoder, generator, discriminator.
+      extra: the other collections (batch statistics, fixed latents), keyed by network.
+      opt_state: optimizer states, keyed by side.
+      ema: averaged parameters of encoder and generator, or None if averaging is off.
     """
 
     step: jax.Array
@@ -37,7 +37,7 @@ class TrainState:
     ema: dict[str, Tree] | None
 
     def eval_variables(self) -> dict[str, Tree]:
-        """Variables of encoder and generator to evaluate with: averaged if there is an average."""
+        """Returns the encoder's and generator's variables for evaluation, averaged if kept."""
         params = self.params if self.ema is None else self.ema
         return {name: {"params": params[name], **self.extra[name]} for name in SIDES["generator"]}
 
@@ -51,10 +51,16 @@ RATE_SCALINGS = {
 
 
 def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
-    """Each side's rate for the config's batch size; a schedule where it warms up.
+    """Returns each side's learning rate, scaled to the batch size.
 
-    Linear scaling and warm-up are Goyal et al.'s (2017, section 2); the root is what keeps the
-    noise of Adam's updates the same (Malladi et al. 2022).
+    Linear scaling and warm-up follow Goyal et al. (2017, section 2). Square-root scaling keeps the
+    noise of Adam's updates unchanged (Malladi et al. 2022).
+
+    Args:
+      config: the whole config.
+
+    Returns:
+      Rates keyed by side: schedules if `config.optimizer.warmup_steps` is above 0, else numbers.
     """
     c = config.optimizer
     times = RATE_SCALINGS[c.rate_scaling](config.train.batch_size / c.reference_batch_size)
@@ -64,7 +70,7 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
     }
     if not c.warmup_steps:
         return rates
-    # the first step's rate is not 0, or it would be lost
+    # The rate of the first step is not 0, because that step would change nothing.
     first = 1 / c.warmup_steps
     return {
         side: optax.linear_schedule(first * rate, rate, c.warmup_steps - 1)
@@ -73,7 +79,7 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
 
 
 def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
-    """AdamW of each side: decoupled weight decay on every parameter."""
+    """Returns each side's optimizer: AdamW, with decoupled weight decay on every parameter."""
     c = config.optimizer
     rates = learning_rates(config)
     return {
@@ -83,12 +89,12 @@ def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
 
 
 def of_side(networks: dict[str, Tree], side: str) -> dict[str, Tree]:
-    """Those of `{network: tree}` that a side trains."""
+    """Returns the entries of `{network: tree}` whose networks a side trains."""
     return {name: networks[name] for name in SIDES[side]}
 
 
 def variable_shapes(config: ConfigDict, networks: Networks) -> dict[str, Tree]:
-    """Shapes of all variables, `{network: {collection: tree}}`. Nothing is computed."""
+    """Returns the shapes of all variables, `{network: {collection: tree}}`, without computing."""
 
     def init(key):
         image = jnp.zeros((1, config.data.height, config.data.width, 3))
@@ -104,7 +110,7 @@ def variable_shapes(config: ConfigDict, networks: Networks) -> dict[str, Tree]:
 
 
 def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState:
-    """A state at step 0 with these variables (`{network: {collection: tree}}`)."""
+    """Returns a state at step 0 with the given variables, `{network: {collection: tree}}`."""
     params = {name: tree.get("params", {}) for name, tree in variables.items()}
     extra = {
         name: {c: v for c, v in tree.items() if c != "params"} for name, tree in variables.items()
@@ -115,13 +121,13 @@ def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState
 
 
 def abstract(config: ConfigDict, networks: Networks) -> TrainState:
-    """The shapes and types of a run's state. Nothing is computed."""
+    """Returns the shapes and types of a run's state, without computing."""
     variables = variable_shapes(config, networks)
     return jax.eval_shape(lambda v: from_variables(config, v), variables)
 
 
 def create(config: ConfigDict, networks: Networks) -> TrainState:
-    """The state that a run with `config.seed` starts from."""
+    """Returns the initial state of a run; it depends on `config.seed`."""
     shapes = variable_shapes(config, networks)
     variables = {
         name: initialize(

@@ -1,7 +1,7 @@
-"""One training step, a pure function of state and batch.
+"""One training step, as a pure function of state and batch.
 
-A batch is `{'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W]}`; images become [-1, 1] and
-labels one-hot here, on the device.
+A batch is `{'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W]}`. The step itself scales images
+to [-1, 1] and converts labels to one-hot, on the device.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from scam_jax.training.state import SIDES, TrainState, of_side, optimizers
 Array = jax.Array
 Metrics = dict[str, Array]
 
-# All of a network's gradients cross the devices at once. By default the compiler joins at most
-# 256 arrays and 120 MiB in one all-reduce.
+# Reduces all gradients of a network at once. By default the compiler combines at most 256 arrays
+# and 120 MiB into one all-reduce.
 TPU_OPTIONS = {
     "xla_jf_crs_combiner_threshold_count": 1024,
     "xla_jf_crs_combiner_threshold_in_bytes": 256 * 2**20,
@@ -34,7 +34,16 @@ TPU_OPTIONS = {
 
 
 def example_keys(key: Array, batch: int, axis: str | None) -> Array:
-    """A key for each example of this device's share: the same however many devices there are."""
+    """Returns one key per example, independent of the number of devices.
+
+    Args:
+      key: the key of the step.
+      batch: number of examples in this device's share.
+      axis: mesh axis that splits the batch, or None for a single device.
+
+    Returns:
+      The keys of this device's examples, `[batch]`.
+    """
     first = 0 if axis is None else jax.lax.axis_index(axis) * batch
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch))
 
@@ -47,7 +56,19 @@ def gradients_of_step(
     batch: dict[str, Array],
     vgg: Any,
 ) -> NetworkGradients:
-    """This device's gradients, in `config.train.accumulation_steps` parts one after the other."""
+    """Computes this device's gradients, accumulated over `config.train.accumulation_steps` parts.
+
+    Args:
+      config: the whole config.
+      networks: the run's networks.
+      axis: mesh axis that splits the batch, or None for a single device.
+      state: the state before the step.
+      batch: this device's share of the batch.
+      vgg: VGG19's parameters, or None if the perceptual loss is off.
+
+    Returns:
+      The gradients, averaged over this device's share.
+    """
     size, parts = len(batch["image"]), config.train.accumulation_steps
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     swap_key = key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
@@ -71,12 +92,12 @@ def gradients_of_step(
 
 
 class SideGradients(NamedTuple):
-    """The gradients of a step's whole batch.
+    """The gradients of a whole batch.
 
     Attributes:
-      by_side: `{side: {network: tree}}`; without the discriminator if no loss uses it.
-      metrics: scalars, by name.
-      extra: the generator's new collections.
+      by_side: `{side: {network: tree}}`, without the discriminator if no loss uses it.
+      metrics: scalars by name.
+      extra: the generator's updated collections.
     """
 
     by_side: dict[str, dict[str, Any]]
@@ -92,7 +113,7 @@ def averaged_gradients(
     batch: dict[str, Array],
     vgg: Any,
 ) -> SideGradients:
-    """Gradients of the whole batch, averaged over the devices of `axis`."""
+    """Computes the gradients of the whole batch; arguments as for `gradients_of_step`."""
     gradients, metrics, extra = gradients_of_step(config, networks, axis, state, batch, vgg)
     by_side = {
         side: of_side(gradients, side)
@@ -100,7 +121,7 @@ def averaged_gradients(
         if gradients.keys() >= {*names}
     }
     if axis is not None:
-        # or XLA would average what was computed in bfloat16 in bfloat16
+        # Without the barrier, XLA would average gradients computed in bfloat16 in bfloat16.
         by_side = jax.lax.optimization_barrier(by_side)
         by_side = {side: jax.lax.pmean(tree, axis) for side, tree in by_side.items()}
         metrics = jax.lax.pmean(metrics, axis)
@@ -108,7 +129,7 @@ def averaged_gradients(
 
 
 def _with_spectral_advanced(state: TrainState) -> dict[str, Any]:
-    """The networks' collections after the step's one power iteration of all spectral norms."""
+    """Returns the networks' collections after one power iteration of every spectral norm."""
     collection = spectral_norm.COLLECTION
     return {
         name: {**tree, collection: spectral_norm.advance(state.params[name], tree[collection])}
@@ -126,19 +147,21 @@ def train_step(
     batch: dict[str, Array],
     vgg: Any,
 ) -> tuple[TrainState, Metrics]:
-    """One update of encoder and generator, and one of the discriminator on the same images.
+    """Updates encoder and generator once, and the discriminator once on the same images.
 
-    Both losses see the weights from before the step.
+    The losses of both sides are computed with the weights from before the step.
 
     Args:
-      config, networks: of the run.
-      axis: mesh axis over which gradients, metrics and batch statistics are averaged.
-      state: before the step.
-      batch: this device's share.
-      vgg: VGG19's parameters, or None if the perceptual loss has no weight.
+      config: the whole config.
+      networks: the run's networks.
+      axis: mesh axis over which gradients, metrics and batch statistics are averaged, or None for
+        a single device.
+      state: the state before the step.
+      batch: this device's share of the batch.
+      vgg: VGG19's parameters, or None if the perceptual loss is off.
 
     Returns:
-      the state after the step, and scalars.
+      The state after the step, and scalar metrics by name.
     """
     state = state.replace(extra=_with_spectral_advanced(state))
 
@@ -163,12 +186,15 @@ def train_step(
 def update_state(
     config: ConfigDict, state: TrainState, gradients: dict[str, dict[str, Any]]
 ) -> TrainState:
-    """The state after one update of each side, and of the averaged parameters.
+    """Updates the parameters of each side, and the averaged parameters.
 
     Args:
-      config: of the run.
-      state: before the step.
-      gradients: `{side: {network: tree}}`. A side without gradients stays as it is.
+      config: the whole config.
+      state: the state before the step.
+      gradients: `{side: {network: tree}}`. A side without gradients is not updated.
+
+    Returns:
+      The state after the step.
     """
     params, opt_state = dict(state.params), dict(state.opt_state)
     for side, optimizer in optimizers(config).items():
@@ -178,16 +204,23 @@ def update_state(
             params |= optax.apply_updates(old, updates)
     ema = state.ema
     if ema is not None:
-        # The average's memory grows with the run, or the first weights would count for too long.
+        # The decay starts low and rises, so that the average soon forgets the initial weights.
         decay = jnp.minimum(config.train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema = optax.incremental_update(of_side(params, "generator"), ema, 1 - decay)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
 
 
 def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Callable:
-    """`train_step` compiled over all devices: `(state, batch, vgg) -> (state, metrics)`.
+    """Returns `train_step` jitted over all devices of a mesh.
 
-    The state is replicated and donated, the batch split along axis 0.
+    Args:
+      config: the whole config.
+      networks: the run's networks.
+      mesh: devices to train on.
+
+    Returns:
+      A function `(state, batch, vgg) -> (state, metrics)`. The state is replicated and donated; the
+      batch is split along axis 0.
     """
     everywhere, split = PartitionSpec(), PartitionSpec(sharding.DATA)
     step = jax.shard_map(

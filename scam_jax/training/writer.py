@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go: TensorBoard, and metrics.jsonl for scalars."""
+"""Writes a run's metrics and pictures: to TensorBoard, and scalars to metrics.jsonl as well."""
 
 import json
 import pathlib
@@ -9,13 +9,19 @@ import tensorboardX
 
 
 class Writer:
-    """Writes to `directory`, from one process of a run.
+    """Writes to `directory`. Only one process of a run has a writer.
 
-    metrics.jsonl holds nothing that differs between two runs of one seed: timings go to
-    TensorBoard alone. On resuming, what was written after `start_step` is taken back.
+    metrics.jsonl is identical for two runs with the same seed, because timings are written to
+    TensorBoard only.
     """
 
     def __init__(self, directory: pathlib.Path, start_step: int = 0):
+        """Opens the files, and removes what was written after `start_step`.
+
+        Args:
+          directory: the run's folder, created if needed.
+          start_step: step that the run starts or resumes from.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
@@ -26,25 +32,28 @@ class Writer:
         )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes scalars to metrics.jsonl and TensorBoard."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         self.timings(step, values)
 
     def timings(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes scalars to TensorBoard only."""
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """`uint8 [H, W, 3]`."""
+        """Writes a picture `uint8 [H, W, 3]` to TensorBoard."""
         self._board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         self._board.close()
 
 
 def _lines(path: pathlib.Path) -> list[str]:
-    """Whole lines of the file: a process killed while writing leaves half a line."""
+    """Returns the complete lines of a file; a killed process may leave a partial line."""
     if not path.exists():
         return []
     text = path.read_text()

@@ -1,0 +1,1 @@
+"""Pretrained weights: conversion from PyTorch, and the frozen networks as files."""

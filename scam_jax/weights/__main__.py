@@ -1,9 +1,9 @@
-"""Converts PyTorch's weights. Needs PyTorch, once.
+"""Converts PyTorch weights. Only this conversion needs PyTorch.
 
   python -m scam_jax.weights frozen vgg19-dcbb9e9d.pth [--output=weights/vgg19.npz]
   python -m scam_jax.weights checkpoint MODEL.ckpt --config=configs/celeba.py --workdir=runs/celeba
 
-`frozen` converts the published file of a network that a loss or a metric needs; `checkpoint`
+`frozen` converts the published file of a network that a loss or a metric needs. `checkpoint`
 converts a checkpoint of the authors' system to a run that main.py can use.
 """
 
@@ -21,7 +21,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the che
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The command line's arguments."""
+    """Parses the command line."""
     parser = argparse_flags.ArgumentParser(
         prog="python -m scam_jax.weights",
         description=__doc__,
@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     frozen = commands.add_parser("frozen", help="a network of a loss or a metric")
-    frozen.add_argument("file", type=pathlib.Path, help="PyTorch's file, under its published name")
+    frozen.add_argument("file", type=pathlib.Path, help="the PyTorch file, with its published name")
     frozen.add_argument("--output", type=pathlib.Path, help="weights/NAME.npz by default")
     checkpoint = commands.add_parser("checkpoint", help="a checkpoint of the authors' system")
     checkpoint.add_argument("file", type=pathlib.Path, help="the Lightning checkpoint")
@@ -38,12 +38,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Converts; returns the exit status."""
+    """Runs the conversion and returns the exit status."""
     try:
         if arguments.command == "frozen":
             print(f"wrote {convert.convert_frozen_file(arguments.file, arguments.output)}")
         elif _CONFIG.value is None:
-            raise ValueError("--config=configs/NAME.py is needed: which model the checkpoint is of")
+            raise ValueError("--config=configs/NAME.py is needed: it describes the model")
         else:
             convert.convert_checkpoint_file(arguments.file, _CONFIG.value, arguments.workdir)
             print(

@@ -1,6 +1,6 @@
-"""Converts PyTorch's weights: checkpoints of the authors' system, and the frozen networks.
+"""Converts PyTorch weights: checkpoints of the authors' system, and the frozen networks.
 
-`from_torch` takes NumPy arrays. PyTorch itself is needed only to read a file, by `read_torch`.
+`from_torch` takes NumPy arrays. Only `read_torch`, which reads a file, needs PyTorch.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _FAULTS_NAMED = 20
 def _entries(
     state_dict: Mapping[str, np.ndarray], path: tuple[str, ...], names: Names, leaf: Any
 ) -> dict[str, np.ndarray | None]:
-    """The entries of `state_dict`, by name, that make our variable at `path`; None if absent."""
+    """Returns the entries that form our variable at `path`, by name; None for an absent one."""
     name = torch_name(path, names)
     if "{i}" in name:
         stack = [name.format(i=i) for i in range(leaf.shape[0])]
@@ -45,28 +45,28 @@ def _entries(
 
 
 def _ours(array: np.ndarray, name: str, leaf: Any) -> np.ndarray:
-    """PyTorch's layout of what we call `name` to ours: OIHW to HWIO, `[out, in]` to `[in, out]`."""
+    """Converts an array from PyTorch's layout to ours: OIHW to HWIO, `[out, in]` to `[in, out]`."""
     if name == "kernel":
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
     if name == "v" and array.size == np.prod(leaf.shape):
-        # of the kernel laid flat as IHW
+        # The vector belongs to the kernel flattened in the order IHW.
         return array.reshape(leaf.shape[2], *leaf.shape[:2]).transpose(1, 2, 0)
     return array
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any, names: Names) -> Any:
-    """PyTorch-named arrays as our variables of the same network.
+    """Converts the entries of a PyTorch network to variables of our network.
 
     Args:
-      state_dict: NumPy arrays under the names of the network's `state_dict()`.
-      variables: the network's variables, or their shapes, `{collection: tree}`.
-      names: what its entries are called.
+      state_dict: NumPy arrays, named as in the PyTorch network's `state_dict()`.
+      variables: variables of our network, or their shapes, `{collection: tree}`.
+      names: PyTorch's names of the entries.
 
     Returns:
-      A tree like `variables` with the arrays in our layouts, of the variables' types.
+      A tree like `variables` with the converted arrays, in the types of `variables`.
 
     Raises:
-      ValueError: entries are missing, unexpected or of another shape; names the first of them.
+      ValueError: entries are missing, unexpected or of a wrong shape; names up to 20 of them.
     """
     faults, used = [], set()
 
@@ -100,9 +100,15 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any, names: Name
 
 
 def split_networks(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """A Lightning module's entries by network, their prefixes removed.
+    """Splits the entries of a Lightning module by network.
 
-    Entries of other parts (perceptual loss, metrics) are left out, and logged.
+    Entries of other parts (perceptual loss, metrics) are left out, and their number is logged.
+
+    Args:
+      state_dict: arrays by name, with the network as prefix.
+
+    Returns:
+      Arrays keyed by network and then by name without the prefix.
     """
     networks = {name: {} for name in NETWORKS}
     others: dict[str, int] = {}
@@ -113,12 +119,16 @@ def split_networks(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[str, 
         else:
             others[part] = others.get(part, 0) + 1
     for part, count in others.items():
-        logging.info("left out: %d entries of %s", count, part)
+        logging.info("left out %d entries of %s", count, part)
     return networks
 
 
 def convert_checkpoint(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> TrainState:
-    """A state at step 0 with the weights of the authors' Lightning module.
+    """Converts the entries of the authors' Lightning module to a state at step 0.
+
+    Args:
+      state_dict: arrays by name, see `split_networks`.
+      config: the whole config of the model.
 
     Raises:
       ValueError: the entries do not fit the networks of `config`; names them.
@@ -135,14 +145,17 @@ def convert_checkpoint(state_dict: Mapping[str, np.ndarray], config: ConfigDict)
 
 
 def convert_frozen(name: str, state_dict: Mapping[str, np.ndarray]) -> dict:
-    """The entries of a frozen network's file as our parameters; VGG19's may have any widths.
+    """Converts the entries of a frozen network's file to our parameters.
 
     Args:
-      name: of the network, one of `pretrained.SOURCES`.
-      state_dict: NumPy arrays under the names of its PyTorch file.
+      name: name of the network, a key of `pretrained.SOURCES`. VGG19 may have any widths.
+      state_dict: NumPy arrays, named as in the PyTorch file.
+
+    Returns:
+      The parameters.
 
     Raises:
-      ValueError: the entries are not this network's; names them.
+      ValueError: the entries are not those of this network; names them.
     """
     shapes = pretrained.shapes(name)
     if name == "vgg19":
@@ -153,24 +166,31 @@ def convert_frozen(name: str, state_dict: Mapping[str, np.ndarray]) -> dict:
 
 
 def name_of(path: pathlib.Path) -> str:
-    """Which frozen network's weights a PyTorch file has, by its own name.
+    """Returns the name of the frozen network whose weights a PyTorch file holds.
+
+    Args:
+      path: the file, under its published name.
 
     Raises:
-      ValueError: it is none of the known ones; lists those and where they are to be had.
+      ValueError: the name is unknown; lists the known files and where to download them.
     """
     names = [name for name, source in SOURCES.items() if source.file == path.name]
     if not names:
         known = "\n  ".join(f"{source.file}: {source.where}" for source in SOURCES.values())
-        raise ValueError(f"{path}: weights are known by the name of their file, one of\n  {known}")
+        raise ValueError(f"{path}: weights are recognized by their file name, one of\n  {known}")
     return names[0]
 
 
 def check_sha256(name: str, path: pathlib.Path) -> str:
-    """The SHA-256 of a frozen network's PyTorch file, in hexadecimal.
+    """Returns the SHA-256 of a frozen network's PyTorch file, in hexadecimal.
+
+    Args:
+      name: name of the network, a key of `pretrained.SOURCES`.
+      path: the file.
 
     Raises:
       FileNotFoundError: there is no such file; says where to download it.
-      ValueError: it is not the published file's.
+      ValueError: the SHA-256 is not that of the published file.
     """
     source = SOURCES[name]
     if not path.is_file():
@@ -180,21 +200,25 @@ def check_sha256(name: str, path: pathlib.Path) -> str:
     if not sha256.startswith(source.sha256):
         raise ValueError(
             f"{path}: its SHA-256 should begin with {source.sha256}, and is {sha256}: the file is "
-            f"damaged or another. Download it anew from {source.where}"
+            f"damaged or a different one. Download it anew from {source.where}"
         )
     return sha256
 
 
 def convert_frozen_file(path: pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
-    """Converts the PyTorch file of a frozen network, and says so; returns the file written.
+    """Converts the PyTorch file of a frozen network.
 
     Args:
       path: one of the files of `pretrained.SOURCES`.
-      output: a file NAME.npz; weights/NAME.npz by default.
+      output: the file to write, called NAME.npz; by default weights/NAME.npz.
+
+    Returns:
+      The file that was written.
 
     Raises:
-      FileNotFoundError, ImportError: there is no such file, or no PyTorch.
-      ValueError: the file is not the published one, or its entries are not the network's.
+      FileNotFoundError: there is no such file.
+      ImportError: PyTorch is not installed.
+      ValueError: the file is not the published one, or its entries are not those of the network.
     """
     name = name_of(path)
     output = output or pretrained.path_of(name, pathlib.Path("weights"))
@@ -202,7 +226,7 @@ def convert_frozen_file(path: pathlib.Path, output: pathlib.Path | None = None) 
         raise ValueError(f"--output={output}: the file must be called {name}.npz to be found")
     sha256 = check_sha256(name, path)
     if not SOURCES[name].sha256:
-        print(f"no SHA-256 of {path.name} is published to compare with; this file's is {sha256}")
+        print(f"{path.name} has no published SHA-256 to compare with; this file has {sha256}")
     try:
         params = convert_frozen(name, read_torch(path))
     except ValueError as error:
@@ -213,10 +237,16 @@ def convert_frozen_file(path: pathlib.Path, output: pathlib.Path | None = None) 
 
 
 def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Converts a Lightning checkpoint of the authors' system to a run in `workdir`.
+    """Converts a Lightning checkpoint of the authors' system to a run.
+
+    Args:
+      path: the checkpoint.
+      config: the whole config of the checkpoint's model.
+      workdir: folder of the run to write.
 
     Raises:
-      FileNotFoundError, ImportError: there is no such file, or no PyTorch.
+      FileNotFoundError: there is no such file.
+      ImportError: PyTorch is not installed.
       ValueError: the config is impossible, or the entries do not fit its networks.
     """
     validate(config)
@@ -228,7 +258,13 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pat
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a PyTorch file, a Lightning checkpoint's `state_dict` if it has one.
+    """Reads the tensors of a PyTorch file, or of the `state_dict` in a Lightning checkpoint.
+
+    Args:
+      path: the file.
+
+    Returns:
+      float32 arrays by name.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -245,14 +281,14 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds more than tensors, and loading it could run code of its maker's. If you "
-            "trust it, save its weights alone: `torch.save({'state_dict': torch.load(PATH, "
+            f"{path} holds more than tensors, and loading it could run any code. If you trust "
+            "it, save only its weights: `torch.save({'state_dict': torch.load(PATH, "
             "weights_only=False)['state_dict']}, NEW_PATH)`"
         ) from error
     except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a whole PyTorch file ({error})") from error
+        raise ValueError(f"{path} is not a complete PyTorch file ({error})") from error
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {"it": loaded}
     others = [name for name, tensor in tensors.items() if not isinstance(tensor, torch.Tensor)]
     if others:
-        raise ValueError(f"{path} has no tensors by name, or more than those: {others[0]}")
+        raise ValueError(f"{path} does not hold named tensors only: {others[0]} is no tensor")
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}

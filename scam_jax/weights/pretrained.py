@@ -1,7 +1,7 @@
-"""The frozen networks of losses and evaluation: their sources, and their weights as files.
+"""Weights of the frozen networks that losses and evaluation use: their sources and their files.
 
-A converted file is FOLDER/NAME.npz: arrays under 'layer/leaf', and the SHA-256 of the PyTorch file
-that `python -m scam_jax.weights frozen` made it from.
+`python -m scam_jax.weights frozen` converts a PyTorch file to FOLDER/NAME.npz. This file holds
+arrays under the names 'layer/leaf', and the SHA-256 of the PyTorch file.
 """
 
 import pathlib
@@ -24,11 +24,11 @@ class Source(NamedTuple):
     """A PyTorch file of published weights.
 
     Attributes:
-      file: its name, by which it is known.
-      where: where it is to be had.
-      purpose: what needs it.
-      sha256: how its SHA-256 begins in hexadecimal; '' if none is published.
-      without: how to do without it.
+      file: published name of the file.
+      where: where to download it.
+      purpose: the loss or metric that needs it.
+      sha256: the first hexadecimal digits of its SHA-256, or '' if none are published.
+      without: how to train without it, or '' if there is no such advice.
     """
 
     file: str
@@ -79,8 +79,8 @@ class Pretrained(NamedTuple):
     """Weights of a frozen network.
 
     Attributes:
-      params: NumPy arrays, as the Flax module wants them: `module.apply({"params": params}, …)`.
-      sha256: of the PyTorch file that they were converted from, in hexadecimal.
+      params: NumPy arrays for the Flax module: `module.apply({"params": params}, …)`.
+      sha256: SHA-256 of the PyTorch file they were converted from, in hexadecimal.
     """
 
     params: dict
@@ -88,12 +88,17 @@ class Pretrained(NamedTuple):
 
 
 def path_of(name: str, folder: pathlib.Path) -> pathlib.Path:
-    """Where the converted weights of network `name` lie."""
+    """Returns the file of the converted weights of network `name` in a folder."""
     return folder / f"{name}.npz"
 
 
 def shapes(name: str, vgg19_widths: tuple[int, ...] = vgg19.WIDTHS) -> dict:
-    """The parameters of network `name` as shapes."""
+    """Returns the shapes of a frozen network's parameters.
+
+    Args:
+      name: name of the network, a key of `SOURCES`.
+      vgg19_widths: widths of VGG19's layers; other networks ignore them.
+    """
     modules: dict[str, tuple[nn.Module, object]] = {
         "vgg19": (vgg19.VGG19(vgg19_widths), _image(32, 32)),
         "inception": (inception.InceptionV3(), _image(32, 32)),
@@ -110,18 +115,22 @@ def _image(height: int, width: int) -> jax.Array:
 
 
 def save(path: pathlib.Path, weights: Pretrained) -> None:
-    """Writes weights to an .npz file; its folder is made if need be."""
+    """Writes weights to an .npz file and creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {key: np.asarray(a) for key, a in flatten_dict(weights.params, sep="/").items()}
     np.savez(path, **arrays, **{_SHA256: np.array(weights.sha256)})
 
 
 def load(name: str, folder: pathlib.Path) -> Pretrained:
-    """The converted weights of network `name`, one of `SOURCES`.
+    """Loads the converted weights of a frozen network.
+
+    Args:
+      name: name of the network, a key of `SOURCES`.
+      folder: folder of the converted weights.
 
     Raises:
       FileNotFoundError: there is no such file; says what to download and how to convert it.
-      ValueError: the file is damaged or not this network's; says what to do.
+      ValueError: the file is damaged or holds another network; says what to do.
     """
     path, source = path_of(name, folder), SOURCES[name]
     command = f"python -m scam_jax.weights frozen {source.file} --output={path}"
@@ -148,7 +157,7 @@ def load(name: str, folder: pathlib.Path) -> Pretrained:
 
 
 def _first_fault(name: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """The first array that is missing, unexpected or of another shape; '' if all are right."""
+    """Describes the first array that is missing, unexpected or misshapen; '' if all are right."""
     expected = flatten_dict(shapes(name), sep="/")
     wrong = [*(expected.keys() - arrays.keys()), *(arrays.keys() - expected.keys())]
     if wrong:

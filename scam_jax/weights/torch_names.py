@@ -1,4 +1,4 @@
-"""What PyTorch's files call the entries that are our variables: the only file that knows."""
+"""PyTorch's names of our variables. No other file depends on these names."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,21 +8,21 @@ from ml_collections import ConfigDict
 
 
 class Names(NamedTuple):
-    """How a network's entries are called in PyTorch.
+    """The names of a network's entries in PyTorch.
 
     Attributes:
-      modules: patterns of our modules' paths and what becomes of them, applied in order.
-      left_out: pattern of entries that have no variable of ours.
+      modules: pairs of a pattern and its replacement, applied in order to the paths of our modules.
+      left_out: pattern of PyTorch entries that have no variable here.
     """
 
     modules: Sequence[tuple[str, str | Callable[[re.Match], str]]]
     left_out: str = r"(?!)"
 
 
-# What PyTorch only derives, or counts in training.
+# Entries that PyTorch derives from others, or counts in training.
 _DERIVED = r"(^|\.)(latents_mask|inv_freq|num_batches_tracked)$"
 
-# Attention; the authors' layers of keys and values have each other's names.
+# Attention. In the authors' code the names of the key and value layers are swapped.
 _ATTENTION = [
     (r"(^|/)query$", r"\1q_linear"),
     (r"(^|/)key$", r"\1v_linear"),
@@ -45,7 +45,7 @@ _STRIDED_CONVS = [
 
 
 def _residual_generator(name: str, block: str) -> Names:
-    """A baseline's generator, whose blocks are called `backbone.NAME_block_0.BLOCK`."""
+    """Returns the names of a baseline's generator, with blocks `backbone.NAME_block_0.BLOCK`."""
     modules = [
         *_LABEL_MAP_ENCODER,
         (r"/code_projection$", ".st_proj.style_code_{i}_proj.0"),
@@ -57,7 +57,7 @@ def _residual_generator(name: str, block: str) -> Names:
         (r"^block_(\d+)_(\w+)", rf"backbone.{name}_block_\1.{block}.\2"),
         (r"^last_conv$", "last_conv.1"),
     ]
-    # SEAN's last block has shares to blend by, and nothing to blend
+    # The last block of SEAN has blending shares that it does not use.
     return Names(modules, rf"{_DERIVED}|\.blending_(gamma|beta)$")
 
 
@@ -70,7 +70,7 @@ _SEAN_ENCODER = Names(
     ]
 )
 
-# The authors' networks, by family.
+# Encoders and generators of the authors' system, keyed by family.
 ENCODERS = {
     "scam": Names(
         [
@@ -118,7 +118,7 @@ GENERATORS = {
     "inade": _residual_generator("INADE", "inade_block"),
     "groupdnet": _residual_generator("GroupDNet", "groupdnet_block"),
 }
-# By `config.model.discriminator.kind`.
+# Discriminators, keyed by `config.model.discriminator.kind`.
 _SCALE = (r"^scale_(\d)/", r"discriminators.discriminator_\1/")
 DISCRIMINATORS = {
     "patchgan": Names([_SCALE, (r"/(conv_\d|last_conv)$", r"/model.\1.0")]),
@@ -146,7 +146,7 @@ DISCRIMINATORS = {
 
 
 def of_config(config: ConfigDict) -> dict[str, Names]:
-    """The names of a config's networks, by network."""
+    """Returns the names of a config's networks, keyed by network."""
     family, kind = config.model.family, config.model.discriminator.kind
     return {
         "encoder": ENCODERS[family],
@@ -155,7 +155,7 @@ def of_config(config: ConfigDict) -> dict[str, Names]:
     }
 
 
-# torchvision only numbers the layers of VGG19 and AlexNet, ReLUs and pools included.
+# torchvision numbers the layers of VGG19 and AlexNet, including ReLUs and pools.
 _VGG19_INDEX = dict(
     zip(
         [(b, i) for b, n in enumerate((2, 2, 4, 4, 1), 1) for i in range(1, n + 1)],
@@ -165,7 +165,7 @@ _VGG19_INDEX = dict(
 )
 _ALEXNET_INDEX = (0, 3, 6, 8, 10)
 
-# By the names of `pretrained.SOURCES`.
+# Frozen networks, keyed by their names in `pretrained.SOURCES`.
 FROZEN = {
     "vgg19": Names(
         [(r"^relu(\d)_(\d)$", lambda m: f"features.{_VGG19_INDEX[int(m[1]), int(m[2])]}")],
@@ -214,10 +214,16 @@ _LEAVES = {
 
 
 def torch_name(path: Sequence[str], names: Names) -> str:
-    """PyTorch's name of our variable at `path` within a network (the collection left out).
+    """Returns PyTorch's name of one of our variables.
 
-    With `{i}` in it where a stack of ours is several entries of PyTorch's. A kernel with spectral
-    norm is called so with `_orig` behind.
+    PyTorch appends `_orig` to the names of kernels with spectral norm.
+
+    Args:
+      path: path of the variable within its network, without the collection.
+      names: the network's names.
+
+    Returns:
+      The name. It contains `{i}` if several PyTorch entries are stacked in our variable.
     """
     module = "/".join(path[:-1])
     for pattern, name in names.modules:
@@ -226,5 +232,5 @@ def torch_name(path: Sequence[str], names: Names) -> str:
 
 
 def vgg19_kernels() -> list[str]:
-    """PyTorch's names of the kernels of VGG19, in order; their widths are the file's own."""
+    """Returns PyTorch's names of VGG19's kernels, in order."""
     return [f"features.{index}.weight" for index in _VGG19_INDEX.values()]

@@ -37,7 +37,7 @@ class FewNumbers:
 
 def noisy_model():
     """Its noise shows in the images."""
-    config = small.config()
+    config = small.shallow()
     variables = state.create(config, models.build(config)).eval_variables()
     noisy = jax.tree_util.tree_map_with_path(
         lambda path, x: x + 1 if "noise" in jax.tree_util.keystr(path) else x, variables

@@ -1,4 +1,4 @@
-"""Makes frozen.npz beside this file: what the PyTorch packages' own frozen networks give.
+"""Makes tests/golden/frozen.npz: what the PyTorch packages' own frozen networks give.
 
   python tests/helpers/frozen_networks.py
 

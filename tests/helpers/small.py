@@ -43,6 +43,11 @@ def config(choices: str = "", schedules: dict | None = None, **overrides) -> Con
     return c
 
 
+def shallow(**overrides) -> ConfigDict:
+    """SCAM with two blocks in the generator: fewer than a run may have, quick to compile."""
+    return config(model__generator__num_up_layers=2, **overrides)
+
+
 def of_golden_steps() -> ConfigDict:
     """The config of the golden steps: no noise, 64×48, three labels."""
     c = config(

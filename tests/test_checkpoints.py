@@ -1,0 +1,56 @@
+"""What is read of a checkpoint: all of it to train, encoder and generator alone to use a model."""
+
+import jax
+import pytest
+from helpers import small
+from helpers.closeness import assert_trees_close
+
+from scam_jax import TrainedModel, models
+from scam_jax.runs import run_folder
+from scam_jax.training import state
+from scam_jax.training.checkpoints import CheckpointError, Checkpoints
+
+
+@pytest.fixture(scope="module", params=[0.9, 0.0], ids=["average", "no average"])
+def saved(request, tmp_path_factory):
+    """A run's folder and its first state, with averaged parameters or without."""
+    config = small.config(train__ema_decay=request.param)
+    folder = tmp_path_factory.mktemp("run")
+    run_folder.record(config, folder, num_examples=None)
+    first = state.create(config, models.build(config))
+    if first.ema is not None:
+        first = first.replace(ema=jax.tree.map(lambda x: x + 1, first.ema))
+    checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
+    checkpoints.save(first)
+    checkpoints.close()
+    return folder, first
+
+
+def test_a_checkpoint_is_restored_whole(saved):
+    folder, first = saved
+    shapes = jax.eval_shape(lambda: first)
+    restored = Checkpoints(folder / run_folder.CHECKPOINTS).restore(shapes)
+    assert_trees_close(restored, first)
+
+
+def test_a_trained_model_reads_encoder_and_generator_alone(saved):
+    folder, first = saved
+    shapes = jax.eval_shape(lambda: first)
+    restored = Checkpoints(folder / run_folder.CHECKPOINTS).restore_trained(shapes)
+    unread = [restored.opt_state, restored.params["discriminator"]]
+    if first.ema is not None:
+        unread.append(restored.params)
+    assert all(leaf is ... for leaf in jax.tree.leaves(unread))
+    model = TrainedModel.load(str(folder))
+    assert_trees_close(model.variables, first.eval_variables())
+
+
+def test_a_checkpoint_of_other_sizes_is_refused(saved):
+    folder, _ = saved
+    config = run_folder.load_config(folder)
+    config.model.latent_dim = 32
+    shapes = state.abstract(config, models.build(config))
+    for restore in ("restore", "restore_trained"):
+        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
+        with pytest.raises(CheckpointError, match=r"no checkpoint can be read.*config that"):
+            getattr(checkpoints, restore)(shapes)
