@@ -36,8 +36,7 @@ test-newest:
 	$(RUN_NEWEST) -m pip install $(QUIET) --upgrade --upgrade-strategy=eager -e '.[train,dev]'
 	$(RUN_NEWEST) -m pip list --format=freeze 2>/dev/null | grep -E '^(flax|grain|jax|numpy|orbax-checkpoint)='
 	$(RUN_NEWEST) -m pytest -n 2 --dist=loadfile -m 'not full' tests/test_models.py tests/test_losses.py \
-		tests/test_steps.py::test_four_steps \
-		tests/test_train.py::test_a_damaged_checkpoint_falls_back_to_the_one_before
+		tests/test_steps.py::test_four_steps tests/test_checkpoints.py
 
 # Full-size networks against the authors' numbers: some gigabytes of memory.
 full: .venv/ready

@@ -37,6 +37,7 @@ def load_whole_state(workdir: pathlib.Path) -> None:
     restored = checkpoints.restore(state.abstract(config, models.build(config)))
     checkpoints.close()
     del fresh
+    assert restored is not None  # the run was just saved
     TrainedModel(config, restored.eval_variables(), int(restored.step))
 
 
@@ -66,14 +67,15 @@ def peak_gigabytes() -> float:
     """Most memory that this process ever had; Linux only."""
     # ru_maxrss would start from the parent's memory.
     status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kilobytes) * 1024 / 1e9
 
 
 def main(argv: list[str]) -> None:
     if _LOAD.value:
-        way, workdir = _LOAD.value
+        way, run = _LOAD.value
         start = time.perf_counter()
-        WAYS[way](pathlib.Path(workdir))
+        WAYS[way](pathlib.Path(run))
         seconds = time.perf_counter() - start
         print(json.dumps({"seconds": seconds, "gigabytes": peak_gigabytes()}))
         return
@@ -81,7 +83,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
         save_run(celeba.get_config(), workdir)
-        found = {way: [] for way in WAYS}
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(_ROUNDS.value):
             for way in WAYS:
                 found[way].append(load_apart(way, workdir))

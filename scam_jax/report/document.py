@@ -110,11 +110,15 @@ def write(
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"code": code, "base64": lambda b: base64.b64encode(b).decode()}
+        environment.filters |= {"code": code, "base64": _base64}
         template = environment.get_template(f"{name}.jinja")
         text = template.render(title=title, facts=facts, sections=sections)
         (folder / name).write_text(text, encoding="utf-8")
     return folder / "report.html"
+
+
+def _base64(png: bytes) -> str:
+    return base64.b64encode(png).decode()
 
 
 def _markdown_text(value: object) -> Markup:

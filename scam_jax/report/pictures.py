@@ -26,7 +26,7 @@ from scam_jax.runs import run_folder
 _VALIDATION = "eval/"
 # Longer curves of training are drawn as means of consecutive values.
 MOST_POINTS = 200
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -79,16 +79,18 @@ def curves(models: Sequence[Model]) -> list[Gallery]:
 
     A gallery of several models starts with the key to their lines. Constant metrics are listed.
     """
-    galleries = []
+    galleries: list[Gallery] = []
     lines = dict(zip((model.name for model in models), _LINES(), strict=False))
     data_sets = dict.fromkeys(model.data for model in models)
     for data, (title, pattern) in itertools.product(data_sets, _CURVES.items()):
         same = [model for model in models if model.data == data]
         names = {name for model in same for run in model.runs for name in run.curves}
-        plots, constants, drawn = [], [], {}
+        plots: list[Picture] = []
+        constants: list[str] = []
+        drawn: dict[str, Mapping[str, Any]] = {}
         for metric in sorted(filter(re.compile(pattern).match, names)):
             found = {m.name: c for m in same if (c := curve_of(m, metric)) is not None}
-            values = np.concatenate([curve[2:].ravel() for curve in found.values()] or [[]])
+            values = np.concatenate([np.empty(0), *(c[2:].ravel() for c in found.values())])
             if values.size and np.ptp(values) == 0:
                 constants.append(f"{metric} = {number(values[0])}")
             elif values.size:
@@ -135,10 +137,10 @@ def panels(groups: Sequence[Group]) -> list[Gallery]:
     Raises:
       ValueError: names a file that is no picture.
     """
-    galleries = []
+    galleries: list[Gallery] = []
     for group, (kind, about) in itertools.product(groups, _PANELS.items()):
         title = kind.replace("_", ": ").capitalize()
-        pictures = []
+        pictures: list[Picture] = []
         for model in group.models:
             for run in model.runs:
                 file = run_folder.evaluation(run.folder, group.split) / f"{kind}.png"

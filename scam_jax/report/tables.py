@@ -50,7 +50,9 @@ class Group(NamedTuple):
 
     def figures(self) -> dict[tuple[_Kind, str], list[_Found]]:
         """Returns the figures of each model, by kind and part."""
-        found = collections.defaultdict(lambda: [[] for _ in self.models])
+        found: dict[tuple[_Kind, str], list[_Found]] = collections.defaultdict(
+            lambda: [[] for _ in self.models]
+        )
         for i, model in enumerate(self.models):
             for run in model.evaluated(self.split):
                 for f in run.evaluations[self.split].figures:
@@ -76,7 +78,10 @@ def metric_tables(group: Group, of_folders: str | None) -> tuple[Table, Table | 
       Metrics, with comparable published rows (see `published.rows_beside`); standard deviations
       over images, averaged over runs; transfers against the truth, with methods without a model.
     """
-    columns, spreads, transfers, no_model = {}, {}, {}, collections.defaultdict(dict)
+    columns: dict[_Kind, list[Cell]] = {}
+    spreads: dict[_Kind, list[Cell]] = {}
+    transfers: dict[_Kind, list[Cell]] = {}
+    no_model: dict[str, dict[_Kind, str]] = collections.defaultdict(dict)
     for (kind, part), found in group.figures().items():
         protocol, metric, unit, _ = kind
         if not part:
@@ -88,8 +93,8 @@ def metric_tables(group: Group, of_folders: str | None) -> tuple[Table, Table | 
                 spreads[protocol, metric, unit, None] = [Cell(text) for text in texts]
         elif metric in _TRANSFERS:
             # Equal for all evaluations of the same images.
-            texts = {_formatted(f.mean, metric) for some in found for _, f in some}
-            no_model[f"{part} (no model)"][kind] = " or ".join(sorted(texts))
+            equal = {_formatted(f.mean, metric) for some in found for _, f in some}
+            no_model[f"{part} (no model)"][kind] = " or ".join(sorted(equal))
     rows, note = published.rows_beside(group.models[0].config, group.split, of_folders)
     title = f"Standard deviation over images · {group.data} · {group.split} split"
     return (
@@ -115,7 +120,7 @@ def region_tables(group: Group) -> list[Table]:
             if part.startswith(_REGION):
                 label = int(part.removeprefix(_REGION))
                 name = f"{label} {names[label]}" if label < len(names) else part
-                counts = {f.count for figures in found for _, f in figures} - {None}
+                counts = {f.count for figures in found for _, f in figures if f.count is not None}
                 rows[label] = [Cell(name), Cell(_either(counts)), *_cells(some, kind, found)]
         title = f"{group.title} · {num_labels} labels" + (f" by {label_map!r}" * bool(label_map))
         head = [Cell("region"), Cell("images")]
@@ -131,9 +136,11 @@ def _table(
     references: Mapping[str, Mapping[_Kind, str]],
 ) -> Table:
     """A table with one row per model of the columns' cells, and rows that are no models."""
-    kinds = {*columns}.union(*references.values())
     order = {metric: i for i, metric in enumerate(_DECIMALS)}
-    kinds = sorted(kinds, key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]))
+    kinds = sorted(
+        {*columns}.union(*references.values()),
+        key=lambda kind: (kind[0], order.get(kind[1], len(order)), kind[1]),
+    )
     head = [Cell("model"), Cell("seeds")]
     for protocol, metric, unit, higher_is_better in kinds:
         text = (f"{metric}, {unit}" if unit else metric) + _ARROWS[higher_is_better]
