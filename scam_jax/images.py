@@ -3,11 +3,13 @@
 import colorsys
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:  # the checker of photos starts without JAX
+    import jax
 
 
 def palette(num_labels: int) -> np.ndarray:
@@ -25,9 +27,9 @@ def colorize(labels: np.ndarray, num_labels: int) -> np.ndarray:
     return palette(num_labels)[labels]
 
 
-def to_float(image: jax.Array) -> jax.Array:
+def to_float(image: "jax.Array") -> "jax.Array":
     """Converts uint8 images to float32 in [-1, 1]; float images pass unchanged."""
-    return image / jnp.float32(127.5) - 1 if image.dtype == jnp.uint8 else image
+    return image / np.float32(127.5) - 1 if image.dtype == np.uint8 else image
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
