@@ -42,19 +42,23 @@ def _regions_computed(computed):
     return mock.patch.object(regions, "_computed", computed)
 
 
+def xla_conv2d(
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, groups: int = 1
+) -> jax.Array:
+    """Computes what `convolution.conv2d` does with XLA's convolution and XLA's derivatives."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
 def xla_convolution():
     """XLA's own convolution and its derivatives, of any order."""
-
-    def conv2d(x, kernel, *, stride, padding):
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (stride, stride),
-            ((padding, padding), (padding, padding)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    return mock.patch.object(convolution, "conv2d", conv2d)
+    return mock.patch.object(convolution, "conv2d", xla_conv2d)
 
 
 def both(*contexts):
