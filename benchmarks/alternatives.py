@@ -26,20 +26,20 @@ def plain_attention():
 
 def dense_regions():
     """Projections folded into the latents; products with all latents, then a pick by the label."""
-    return _regions_computed(lambda found, tiled, dense, *operands: dense(found, *operands))
+    return _with_dispatch(lambda found, tiled, dense, *operands: dense(found, *operands))
 
 
 def tiled_regions():
     """Projections folded into the latents; pixels sorted into tiles of one label."""
 
-    def computed(found, tiled, dense, *operands):
+    def dispatch(found, tiled, dense, *operands):
         return (dense if found.tiles is None else tiled)(found, *operands)
 
-    return _regions_computed(computed)
+    return _with_dispatch(dispatch)
 
 
-def _regions_computed(computed):
-    return mock.patch.object(regions, "_computed", computed)
+def _with_dispatch(dispatch):
+    return mock.patch.object(regions, "_dispatch", dispatch)
 
 
 def xla_conv2d(
