@@ -26,35 +26,39 @@ def plain_attention():
 
 def dense_regions():
     """Projections folded into the latents; products with all latents, then a pick by the label."""
-    return _regions_computed(lambda found, tiled, dense, *operands: dense(found, *operands))
+    return _with_dispatch(lambda found, tiled, dense, *operands: dense(found, *operands))
 
 
 def tiled_regions():
     """Projections folded into the latents; pixels sorted into tiles of one label."""
 
-    def computed(found, tiled, dense, *operands):
+    def dispatch(found, tiled, dense, *operands):
         return (dense if found.tiles is None else tiled)(found, *operands)
 
-    return _regions_computed(computed)
+    return _with_dispatch(dispatch)
 
 
-def _regions_computed(computed):
-    return mock.patch.object(regions, "_computed", computed)
+def _with_dispatch(dispatch):
+    return mock.patch.object(regions, "_dispatch", dispatch)
+
+
+def xla_conv2d(
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, groups: int = 1
+) -> jax.Array:
+    """Computes what `convolution.conv2d` does with XLA's convolution and XLA's derivatives."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 def xla_convolution():
     """XLA's own convolution and its derivatives, of any order."""
-
-    def conv2d(x, kernel, *, stride, padding):
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (stride, stride),
-            ((padding, padding), (padding, padding)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    return mock.patch.object(convolution, "conv2d", conv2d)
+    return mock.patch.object(convolution, "conv2d", xla_conv2d)
 
 
 def both(*contexts):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import alternatives
 from scam_jax.models.discriminators.patchgan import PatchGAN
 from scam_jax.models.layers import convolution
 from scam_jax.training import losses
@@ -47,20 +48,10 @@ SHAPES = {
 ROUNDS = 3
 
 
-def xla_conv2d(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        ((padding, padding), (padding, padding)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
 def seconds(make: Callable[[Callable], Callable], *args) -> tuple[list[float], list[float]]:
     """Of XLA's and ours: seconds to compile and seconds a call."""
     compiled, compile_times, run_times = [], [], []
-    for conv in (xla_conv2d, convolution.conv2d):
+    for conv in (alternatives.xla_conv2d, convolution.conv2d):
         start = time.perf_counter()
         compiled.append(jax.jit(make(conv)).lower(*args).compile())
         compile_times.append(time.perf_counter() - start)
