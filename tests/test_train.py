@@ -141,7 +141,7 @@ def test_wrong_values_are_refused(photos, request, tmp_path, arguments, message)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr or "batchsize" in message
-    assert workdir == finished or not list(tmp_path.iterdir())
+    assert workdir != tmp_path or not list(tmp_path.iterdir())
 
 
 # The loop within this process
