@@ -17,8 +17,7 @@ import time
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from benchmarks import timing
-from configs import celeba
+from benchmarks import inputs, timing
 from scam_jax import models
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import run_folder
@@ -71,17 +70,17 @@ def peak_gigabytes() -> float:
 
 def main(argv: list[str]) -> None:
     if _LOAD.value:
-        way, workdir = _LOAD.value
+        way, run = _LOAD.value
         start = time.perf_counter()
-        WAYS[way](pathlib.Path(workdir))
+        WAYS[way](pathlib.Path(run))
         seconds = time.perf_counter() - start
         print(json.dumps({"seconds": seconds, "gigabytes": peak_gigabytes()}))
         return
     print(timing.heading("python -m benchmarks.load"))
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
-        save_run(celeba.get_config(), workdir)
-        found = {way: [] for way in WAYS}
+        save_run(inputs.config(), workdir)
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(_ROUNDS.value):
             for way in WAYS:
                 found[way].append(load_apart(way, workdir))
