@@ -27,6 +27,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 7, "How often each is timed.")
 PER_LABEL, WIDTH = 8, 256
 # Side of the map, channels.
 MAPS = [(256, 64), (128, 128), (64, 256), (32, 512)]
+TOY_MAPS = [(32, 8)]
 WAYS = {
     "plain": alternatives.plain_attention,
     "dense": alternatives.dense_regions,
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> None:
     print(timing.heading(f"python -m benchmarks.attention {options}"))
     print("| map | | plain, ms | dense, ms | tiles, ms | plain / dense | plain / tiles |")
     print("|---|---|---|---|---|---|---|")
-    for side, channels in MAPS:
+    for side, channels in TOY_MAPS if inputs.TOY.value else MAPS:
         for gradient in (False, True):
             times = seconds(side, channels, gradient=gradient)
             cells = [f"{1e3 * times[name]:.1f}" for name in WAYS]

@@ -10,11 +10,14 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 
-from benchmarks import alternatives
+from benchmarks import alternatives, inputs
 from scam_jax.models.discriminators.patchgan import PatchGAN
 from scam_jax.models.layers import convolution
 from scam_jax.training import losses
+
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each is timed.")
 
 # (batch, height and width, channels, features, size, stride, padding)
 SHAPES = {
@@ -45,7 +48,7 @@ SHAPES = {
         (16, 16, 32, 64, 3, 2, 1),
     ],
 }
-ROUNDS = 3
+TOY_SHAPES = {"discriminator": [(1, 8, 4, 4, 4, 2, 2)], "generator": [(1, 8, 4, 4, 3, 1, 1)]}
 
 
 def seconds(make: Callable[[Callable], Callable], *args) -> tuple[list[float], list[float]]:
@@ -58,7 +61,7 @@ def seconds(make: Callable[[Callable], Callable], *args) -> tuple[list[float], l
         start = time.perf_counter()
         jax.block_until_ready(compiled[-1](*args))
         run_times.append(time.perf_counter() - start)
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS.value):
         for i, f in enumerate(compiled):
             count = int(np.clip(0.02 / run_times[i], 1, 20))
             start = time.perf_counter()
@@ -98,11 +101,12 @@ def one_convolution(shape: tuple[int, ...]) -> list[list[float]]:
 
 def discriminator_gradient(features: int, in_branch: bool) -> tuple[list[float], list[float]]:
     """Compile and run times of the parameters' gradient of a gradient-normalised hinge loss."""
-    module = PatchGAN(features)
+    batch, size = (1, 16) if inputs.TOY.value else (16, 64)
+    module = PatchGAN(features, num_layers=2 if inputs.TOY.value else 4)
     random = np.random.default_rng(0)
-    image = jnp.asarray(random.normal(size=(16, 64, 64, 3)), jnp.float32)
-    one_hot = jax.nn.one_hot(random.integers(0, 5, (16, 64, 64)), 5)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((16, 64, 64, 8)))
+    image = jnp.asarray(random.normal(size=(batch, size, size, 3)), jnp.float32)
+    one_hot = jax.nn.one_hot(random.integers(0, 5, (batch, size, size)), 5)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((batch, size, size, 8)))
     params = jax.tree.map(lambda a: 0.05 * random.normal(size=a.shape).astype(np.float32), shapes)
 
     def make(conv):
@@ -124,11 +128,11 @@ def discriminator_gradient(features: int, in_branch: bool) -> tuple[list[float],
     return seconds(make, params, jnp.int32(0))
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     print("XLA's time / ours (ours in ms)\n")
     print("| network | B, H=W, C, D, k, stride, pad | value | to image | to kernel | 2nd order |")
     print("|---|---|---|---|---|---|")
-    for network, shapes in SHAPES.items():
+    for network, shapes in (TOY_SHAPES if inputs.TOY.value else SHAPES).items():
         for shape in shapes:
             times = one_convolution(shape)
             cells = [f"{xla / ours:.2f} ({1e3 * ours:.2f})" for xla, ours in times]
@@ -145,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.run(main)

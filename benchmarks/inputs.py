@@ -1,13 +1,55 @@
-"""Inputs of CelebA's size and kind, drawn at random."""
+"""Inputs of CelebA's size and kind, drawn at random; tiny ones under --toy."""
+
+import operator
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
+from PIL import Image
 
+from configs import celeba
 from scam_jax.models.frozen.vgg19 import VGG19
 
+TOY = flags.DEFINE_bool(
+    "toy", False, "Tiny sizes: checks that the script runs; its numbers mean nothing."
+)
+
 NUM_LABELS = 19
+# The values that --toy changes in a config. Baselines lack some of the keys.
+TOY_CHANGES = {
+    "data.height": 32,
+    "data.width": 32,
+    "model.latents_per_label": 2,
+    "model.background_latents": 2,
+    "model.latent_dim": 8,
+    "model.attention_dim": 8,
+    "model.encoder.num_blocks": 2,
+    "model.encoder.conv_features": 4,
+    "model.generator.features": 20,  # GroupDNet needs a channel per label
+    "model.generator.num_up_layers": 4,
+    "model.discriminator.features": 4,
+    "model.discriminator.num_layers": 2,
+    "losses.perceptual": 0.0,
+}
+
+
+def config(choices: str = "") -> ConfigDict:
+    """Returns the config of configs/celeba.py, made tiny under --toy.
+
+    Args:
+      choices: those of `configs.common.base`, such as 'model=sean'.
+    """
+    result = celeba.get_config(choices)
+    if TOY.value:
+        for key, value in TOY_CHANGES.items():
+            section, _, name = key.rpartition(".")
+            values = operator.attrgetter(section)(result)
+            if name in values:
+                values[name] = value
+    return result
 
 
 def label_map(side: int) -> np.ndarray:
@@ -26,6 +68,18 @@ def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
     size = (config.train.batch_size, config.data.height, config.data.width)
     labels = np.broadcast_to(label_map(config.data.height), size)
     return {"image": random.integers(0, 256, (*size, 3), dtype=np.uint8), "label": labels}
+
+
+def make_folder(root: pathlib.Path) -> None:
+    """Draws a folder data set of two 32×32 photos per split."""
+    random = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True, exist_ok=True)
+        for name in ("0.png", "1.png"):
+            photo = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(photo).save(root / split / "images" / name)
+            Image.fromarray(label_map(32)).save(root / split / "labels" / name)
 
 
 def random_vgg() -> dict:

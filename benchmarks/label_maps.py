@@ -19,6 +19,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
 LABELS, CODE = 19, 512
 # Height and width of a map of the generator, and its channels.
 MAPS = ((32, 1024), (64, 1024), (128, 512))
+TOY_MAPS = ((8, 16),)
 
 
 def ours(params, one_hot, codes):
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
     print(timing.heading("python -m benchmarks.label_maps"))
     print("| map | ours, s | laid out, s | ratio |\n|---|---|---|---|")
     random = np.random.default_rng(0)
-    for size, channels in MAPS:
+    for size, channels in TOY_MAPS if inputs.TOY.value else MAPS:
         label_map = inputs.label_map(256)[:: 256 // size, :: 256 // size]
         one_hot = jax.nn.one_hot(label_map, LABELS)[None]
         codes = jnp.asarray(random.standard_normal((1, LABELS, CODE), np.float32))

@@ -17,8 +17,7 @@ import time
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from benchmarks import timing
-from configs import celeba
+from benchmarks import inputs, timing
 from scam_jax import models
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import run_folder

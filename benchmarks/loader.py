@@ -7,6 +7,7 @@ in turn, several rounds; the median counts. Images/s are of the wall clock; imag
 by the CPU time of all processes instead.
 """
 
+import dataclasses
 import functools
 import io
 import itertools
@@ -22,9 +23,10 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import app
+from absl import app, flags
 from PIL import Image
 
+from benchmarks import inputs
 from data import augment, pipeline
 from data.builders import celeba_mask_hq
 from data.builders.celeba_mask_hq import CelebaMaskHq, CelebaMaskHqConfig
@@ -33,11 +35,32 @@ from data.sources import Mapped
 from scam_jax.examples import Source
 from scam_jax.inference.label_map import LabelMap
 
-SIZE, BATCH_SIZE, PHOTOS = 256, 32, 256
-ROUNDS = 5
-# Batches of a measurement and, before it, those in which workers start and buffers fill: multiples
-# of the four that threads finish at about the same time.
-BATCHES = {"prepared": (64, 8), "folder": (12, 4)}
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The sizes of the download and of what is read.
+
+    Attributes:
+      photo: height and width of a photo; its masks have half the size.
+      image: height and width of a prepared image.
+      batch: images per batch.
+      photos: number of photos.
+      batches: number of batches of a measurement and, before it, of those in which workers start
+        and buffers fill, keyed by source. Multiples of four, because threads finish about four
+        batches at the same time.
+    """
+
+    photo: int
+    image: int
+    batch: int
+    photos: int
+    batches: dict[str, tuple[int, int]]
+
+
+REAL = Sizes(1024, 256, 32, 256, {"prepared": (64, 8), "folder": (12, 4)})
+TOY = Sizes(64, 32, 2, 8, {"prepared": (4, 4), "folder": (4, 4)})
 
 
 def photo(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -49,7 +72,7 @@ def photo(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(noise, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def make_download(root: pathlib.Path) -> None:
+def make_download(root: pathlib.Path, sizes: Sizes) -> None:
     """The official layout, with five parts a face, and the same as a folder data set."""
     rng = np.random.default_rng(0)
     images = root / "CelebAMask-HQ" / "CelebA-HQ-img"
@@ -57,19 +80,21 @@ def make_download(root: pathlib.Path) -> None:
     folder = root / "folder" / "train"
     for path in (images, masks, folder / "images", folder / "labels"):
         path.mkdir(parents=True)
-    rows, columns = np.mgrid[:512, :512]
-    for number in range(PHOTOS):
+    half = sizes.photo // 2
+    rows, columns = np.mgrid[:half, :half]
+    for number in range(sizes.photos):
         if number < 16:  # enough for the decoder, which has no memory
             encoded = io.BytesIO()
-            Image.fromarray(photo(rng, 1024)).save(encoded, "JPEG", quality=90)
+            Image.fromarray(photo(rng, sizes.photo)).save(encoded, "JPEG", quality=90)
             (images / f"{number}.jpg").write_bytes(encoded.getvalue())
         else:
             os.link(images / f"{number % 16}.jpg", images / f"{number}.jpg")
         os.link(images / f"{number}.jpg", folder / "images" / f"{number}.jpg")
-        labels = np.zeros((512, 512), np.uint8)
+        labels = np.zeros((half, half), np.uint8)
         for part in ("skin", "nose", "mouth", "hair", "cloth"):
             centre, radius = rng.uniform(100, 400, 2), rng.uniform(30, 200)
-            mask = np.hypot(rows - centre[0], columns - centre[1]) < radius
+            distance = np.hypot(rows - centre[0] * half / 512, columns - centre[1] * half / 512)
+            mask = distance < radius * half / 512
             Image.fromarray((mask * 255).astype(np.uint8)).save(masks / f"{number:05d}_{part}.png")
             labels[mask] = celeba_mask_hq.LABELS.index(part)
         Image.fromarray(labels).save(folder / "labels" / f"{number}.png")
@@ -79,17 +104,23 @@ def pair(record) -> dict[str, np.ndarray]:
     return {"image": record["image"], "label": record["label"]}
 
 
-def sources(root: pathlib.Path) -> dict[str, Source]:
+def sources(root: pathlib.Path, sizes: Sizes) -> dict[str, Source]:
     """The prepared data set and the folder; prints how long the preparation took."""
     config = CelebaMaskHqConfig(
-        name="benchmark", description="", height=SIZE, width=SIZE, num_train=PHOTOS - 1, num_test=1
+        name="benchmark",
+        description="",
+        height=sizes.image,
+        width=sizes.image,
+        num_train=sizes.photos - 1,
+        num_test=1,
     )
     builder = CelebaMaskHq(config=config, data_dir=root / "prepared")
     start = time.perf_counter()
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
     seconds = time.perf_counter() - start
     size = sum(file.stat().st_size for file in pathlib.Path(builder.data_path).iterdir())
-    print(f"\nprepared {PHOTOS / seconds:.0f} images/s, {size / PHOTOS / 1e3:.0f} kB an image\n")
+    speed, size = sizes.photos / seconds, size / sizes.photos
+    print(f"\nprepared {speed:.0f} images/s, {size / 1e3:.0f} kB an image\n")
     return {
         "prepared": Mapped(builder.as_data_source(split="train"), pair),
         "folder": FolderSource(root / "folder", "train", LabelMap("", 19)),
@@ -113,7 +144,7 @@ def child_processes() -> set[int]:
 
 
 def measure(batches: Iterator, count: int, warm_up: int) -> tuple[float, float]:
-    """Images/s of the wall clock and of CPU time."""
+    """Batches/s of the wall clock and of CPU time."""
     for _ in itertools.islice(batches, warm_up):
         pass
     children = child_processes()
@@ -121,20 +152,25 @@ def measure(batches: Iterator, count: int, warm_up: int) -> tuple[float, float]:
     for _ in itertools.islice(batches, count):
         pass
     seconds, cpu = time.perf_counter() - start, cpu_seconds(children) - cpu
-    return count * BATCH_SIZE / seconds, count * BATCH_SIZE / cpu
+    return count / seconds, count / cpu
 
 
-def run(source: Source, name: str, augmentation: str, num_workers: int) -> tuple[float, float]:
+def run(
+    source: Source, name: str, augmentation: str, num_workers: int, sizes: Sizes
+) -> tuple[float, float]:
+    """Images/s of the wall clock and of CPU time."""
     batches = pipeline.train_batches(
         source,
-        batch_size=BATCH_SIZE,
+        batch_size=sizes.batch,
         seed=0,
-        augment=functools.partial(augment.TRAINING[augmentation], height=SIZE, width=SIZE),
+        augment=functools.partial(
+            augment.TRAINING[augmentation], height=sizes.image, width=sizes.image
+        ),
         num_workers=num_workers,
     )
-    result = measure(batches, *BATCHES[name])
+    wall, core = measure(batches, *sizes.batches[name])
     batches.close()
-    return result
+    return wall * sizes.batch, core * sizes.batch
 
 
 def decoding(source: Source) -> None:
@@ -150,13 +186,14 @@ def decoding(source: Source) -> None:
         "JPEG (Pillow), not lossless": lambda i: np.asarray(Image.open(encoded["JPEG"])),
     }
     times: dict[str, list[float]] = {kind: [] for kind in reads}
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS.value):
         for kind, read in reads.items():
             start = time.perf_counter()
             for i in range(100):
                 read(i)
             times[kind].append((time.perf_counter() - start) * 10)
-    print("| to have one 256×256 image | ms |\n|---|---|")
+    height, width = image.height, image.width
+    print(f"| to have one {height}×{width} image | ms |\n|---|---|")
     for kind, values in times.items():
         print(f"| {kind} | {statistics.median(values):.2f} |")
 
@@ -167,20 +204,23 @@ def main(argv: list[str]) -> None:
         end="",
     )
     print(f"grain {grain.__version__}, Pillow {Image.__version__}, NumPy {np.__version__}")
+    sizes = TOY if inputs.TOY.value else REAL
     with tempfile.TemporaryDirectory() as temporary:
         root = pathlib.Path(temporary)
-        make_download(root)
-        by_name = sources(root)
+        make_download(root, sizes)
+        by_name = sources(root, sizes)
         decoding(by_name["prepared"])
         settings = [
             *itertools.product(["prepared"], ["none", "basic", "crop"], [0, 1, 2]),
             *itertools.product(["folder"], ["none"], [0, 1, 2]),
         ]
+        if inputs.TOY.value:
+            settings = settings[::5]  # both sources, with 0, 1 and 2 workers
         results: dict[tuple, list[tuple[float, float]]] = {setting: [] for setting in settings}
-        for _ in range(ROUNDS):
+        for _ in range(_ROUNDS.value):
             for setting in settings:
                 name, augmentation, num_workers = setting
-                results[setting].append(run(by_name[name], name, augmentation, num_workers))
+                results[setting].append(run(by_name[name], name, augmentation, num_workers, sizes))
     print(
         "\n| source | augmentation | workers | images/s | images/s a core |\n|---|---|---|---|---|"
     )

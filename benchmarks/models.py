@@ -9,8 +9,7 @@ import numpy as np
 from absl import app
 from ml_collections import ConfigDict
 
-from benchmarks import timing
-from configs import celeba
+from benchmarks import inputs, timing
 from scam_jax import models
 from scam_jax.models.layers import latents
 from scam_jax.training import state
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> None:
     print(timing.heading("python -m benchmarks.models"))
     print("| model | encoder, M | generator, M | forward, GFLOP an image |\n|---|---|---|---|")
     for family in models.FAMILIES:
-        config = celeba.get_config(f"model={family}")
+        config = inputs.config(f"model={family}")
         variables = state.variable_shapes(config, models.build(config))
         encoder, generator = (
             parameters(variables[network]) / 1e6 for network in ("encoder", "generator")

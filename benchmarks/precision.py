@@ -10,7 +10,7 @@ import sys
 
 from absl import app, flags
 
-from benchmarks import timing
+from benchmarks import inputs, timing
 from scam_jax.evaluation.results import AUTHORS, Evaluation
 from scam_jax.runs import run_folder
 
@@ -25,11 +25,33 @@ def main_program(*arguments: str) -> None:
     subprocess.run([sys.executable, "main.py", *arguments], cwd=ROOT, check=True)
 
 
+def toy_options(workdir: pathlib.Path) -> list[str]:
+    """Draws photos, and returns the flags that train a tiny model on them for two steps."""
+    photos = workdir / "photos"
+    inputs.make_folder(photos)
+    changes = {
+        **inputs.TOY_CHANGES,
+        "data.name": "folder",
+        "data.directory": photos,
+        "data.num_labels": inputs.NUM_LABELS,
+        "train.batch_size": 2,
+        "train.num_steps": 2,
+        "eval.every": 0,
+        "eval.num_seeds": 1,
+        "eval.statistics_directory": workdir / "statistics",
+    }
+    return [f"--config.{key}={value}" for key, value in changes.items()]
+
+
 def psnr(dtype: str) -> dict[str, float]:
     """Reconstruction PSNR (one mean squared error) of a run in `dtype`, trained if need be."""
-    workdir = ROOT / _WORKDIR.value / dtype
+    folder = ROOT / _WORKDIR.value
+    workdir = folder / dtype
+    options = [f"--config.model.dtype={dtype}", f"--workdir={workdir}"]
+    if inputs.TOY.value:
+        options += toy_options(folder)
     config = f"--config={ROOT / 'configs' / 'synthetic.py'}"
-    main_program(config, f"--config.model.dtype={dtype}", f"--workdir={workdir}")
+    main_program(config, *options)
     results = {}
     for split in SPLITS:
         main_program("--mode=eval", f"--workdir={workdir}", f"--split={split}")

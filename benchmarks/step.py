@@ -13,7 +13,6 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from benchmarks import alternatives, inputs, timing
-from configs import celeba
 from scam_jax import models
 from scam_jax.cost import chips, flops
 from scam_jax.devices import sharding
@@ -55,7 +54,7 @@ class Run:
 
 
 def config_of(changes: dict) -> ConfigDict:
-    config = celeba.get_config()
+    config = inputs.config()
     options = {"train.batch_size": _BATCH.value, "model.dtype": _DTYPE.value}
     config.update_from_flattened_dict({**options, **changes})
     return config

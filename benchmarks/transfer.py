@@ -12,7 +12,6 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from benchmarks import alternatives, inputs, timing
-from configs import celeba
 from scam_jax import models
 from scam_jax.inference.model import TrainedModel
 from scam_jax.training import state
@@ -49,7 +48,7 @@ def program(config: ConfigDict, variables: dict, context, *pair: np.ndarray):
 
 def main(argv: list[str]) -> None:
     print(timing.heading(f"python -m benchmarks.transfer --dtype={_DTYPE.value}"))
-    config = celeba.get_config()
+    config = inputs.config()
     config.model.dtype = _DTYPE.value
     variables = state.create(config, models.build(config)).eval_variables()
     labels = inputs.label_map(config.data.height)
