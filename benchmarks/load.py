@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
     print(timing.heading("python -m benchmarks.load"))
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
-        save_run(celeba.get_config(), workdir)
+        save_run(inputs.config(), workdir)
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(_ROUNDS.value):
             for way in WAYS:

@@ -119,8 +119,8 @@ def sources(root: pathlib.Path, sizes: Sizes) -> dict[str, Source]:
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
     seconds = time.perf_counter() - start
     size = sum(file.stat().st_size for file in pathlib.Path(builder.data_path).iterdir())
-    speed, size = sizes.photos / seconds, size / sizes.photos
-    print(f"\nprepared {speed:.0f} images/s, {size / 1e3:.0f} kB an image\n")
+    speed, kilobytes = sizes.photos / seconds, size / sizes.photos / 1e3
+    print(f"\nprepared {speed:.0f} images/s, {kilobytes:.0f} kB an image\n")
     return {
         "prepared": Mapped(builder.as_data_source(split="train"), pair),
         "folder": FolderSource(root / "folder", "train", LabelMap("", 19)),

@@ -119,6 +119,7 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(output)), model.transfer(*people))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,11 +127,7 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
         (["--config.train.batch_size=0"], "config.train.batch_size = 0: use 1 or more"),
         (["--config.data.directory=/nowhere"], "/nowhere"),
         (["--config.data.skip_bad_files=False"], "broken.jpg (it is empty): replace or remove it"),
-        pytest.param(
-            ["--config.model.latent_dim=32"],
-            "config.model.latent_dim = 32, but the run in",
-            marks=pytest.mark.slow,
-        ),
+        (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the run in"),
         (["--config.losses.perceptual=1.0"], "vgg19"),
     ],
 )
