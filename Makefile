@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
 RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo reproduce baselines test test-slow test-newest lint full pod-check pod-check-quick
+.PHONY: demo reproduce baselines test test-slow test-benchmarks test-newest lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: 12 to 15 minutes on 2 cores.
 demo: .venv/ready
@@ -27,7 +27,11 @@ test: .venv/ready
 
 # Several processes, kills, whole runs of the program, an installation of the wheel.
 test-slow: .venv/ready
-	$(RUN) -m pytest -m slow -n 2 --dist=loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -m slow -n 2 --dist=loadfile --no-loadscope-reorder --ignore=tests/test_benchmarks.py
+
+# Every script of benchmarks/ at toy size.
+test-benchmarks: .venv/ready
+	$(RUN) -m pytest -m slow tests/test_benchmarks.py
 
 # Parity, a loss, training steps and a checkpoint, with the newest Python and packages there are.
 test-newest: PYTHON = $(call find,python3.13 python3.12 python3.11 python3)
