@@ -76,7 +76,7 @@ def _use_photos(workdir: pathlib.Path) -> None:
     latent = _numbers("latent", _LATENT.value)
     if latent is not None and len(latent) != 2:
         raise app.UsageError("--latent=LABEL,NUMBER: two numbers are needed")
-    use.attention(workdir, subject, target, output, latent and (latent[0], latent[1]))
+    use.attention(workdir, subject, target, output, (latent[0], latent[1]) if latent else None)
 
 
 def _pair(flag: str, value: list[str] | None) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def flops(config: ConfigDict, variables) -> float:
 
 def main(argv: list[str]) -> None:
     print(timing.heading("python -m benchmarks.models"))
-    print("| model | encoder, M | generator, M | forward, GFLOP an image |\n|---|---|---|---|")
+    print("| model | encoder, M | generator, M | forward, GFLOP per image |\n|---|---|---|---|")
     for family in models.FAMILIES:
         config = inputs.config(f"model={family}")
         variables = state.variable_shapes(config, models.build(config))

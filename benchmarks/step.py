@@ -7,6 +7,7 @@ computed otherwise, in turn; the median counts. On accelerators:
 """
 
 import functools
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -61,15 +62,15 @@ def config_of(changes: dict) -> ConfigDict:
 
 
 def row(name: str, run: Run, seconds: float, first: float) -> str:
-    memory = run.compiled.memory_analysis()
+    memory: Any = run.compiled.memory_analysis()
+    cost: Any = run.compiled.cost_analysis()
     size = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    cost = run.compiled.cost_analysis()["flops"]
     cells = [
         name,
         f"{seconds:.3f}",
         f"{_BATCH.value / seconds:.2f}",
         f"{seconds / first:.2f}",
-        f"{cost * jax.device_count() / _BATCH.value / 1e9:.0f}",
+        f"{cost['flops'] * jax.device_count() / _BATCH.value / 1e9:.0f}",
         f"{size / 1e9:.2f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -99,7 +100,7 @@ def main(argv: list[str]) -> None:
         runs[name] = Run(config_of(changes), mesh, vgg, context)
     seconds = timing.in_turn(runs, _ROUNDS.value)
     first = _WAYS.value[0]
-    print(f"| step | s | images/s | of {first} | GFLOP an image | arguments + temporaries, GB |")
+    print(f"| step | s | images/s | of {first} | GFLOP per image | arguments + temporaries, GB |")
     print("|---|---|---|---|---|---|")
     for name, run in runs.items():
         print(row(name, run, seconds[name], seconds[first]))

@@ -1,5 +1,7 @@
 """The base of every config: SCAM as published (ECCV 2022, section 4), and its baselines."""
 
+from collections.abc import Collection
+
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -29,7 +31,10 @@ def base(choices: str = "") -> ConfigDict:
 
 def _parsed(choices: str) -> dict[str, str]:
     """Parses choices such as 'model=sean,discriminator=oasis' to values by key."""
-    possible = {"model": models.FAMILIES, "discriminator": models.DISCRIMINATORS}
+    possible: dict[str, Collection[str]] = {
+        "model": models.FAMILIES,
+        "discriminator": models.DISCRIMINATORS,
+    }
     chosen = {}
     for choice in filter(None, choices.split(",")):
         key, _, value = choice.partition("=")

@@ -127,7 +127,7 @@ def resized_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:
     """
     for _ in range(_TRIES):
         area = rng.uniform(*_AREAS) * height * width
-        ratio = math.exp(rng.uniform(*map(math.log, _RATIOS)))
+        ratio = math.exp(rng.uniform(math.log(_RATIOS[0]), math.log(_RATIOS[1])))
         box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if 1 <= box_height <= height and 1 <= box_width <= width:
             return _anywhere(rng, height, width, box_height, box_width)

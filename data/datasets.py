@@ -150,17 +150,17 @@ def load_real(
     skipped = skipped or {}
     split = "authors_train" if augmented else config.train_split
     opened = _open(config, split, skipped)
+    source: Source
     if augmented:
         function = augment.TRAINING[config.augmentation]
         sized = functools.partial(function, height=config.height, width=config.width)
-        source = Augmented(opened, sized, seed=0)
+        source, way = Augmented(opened, sized, seed=0), function.__name__
     else:
-        function = FITTING[config.augmentation]
-        source = Mapped(opened, for_evaluation(config))
+        source, way = Mapped(opened, for_evaluation(config)), FITTING[config.augmentation].__name__
     contents = KINDS[config.name].contents(config, skipped)
     digest = hashlib.sha256(f"{contents} {len(opened)}".encode()).hexdigest()[:12]
     size = f"{config.height}x{config.width}"
-    return f"{config.name}_{split}_{function.__name__}_{size}_{digest}", source
+    return f"{config.name}_{split}_{way}_{size}_{digest}", source
 
 
 def label_names(config: Config) -> tuple[str, ...]:

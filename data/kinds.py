@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_collections
 import numpy as np
@@ -22,7 +22,7 @@ from data.synthetic.synthetic_people import SyntheticPeople
 from scam_jax.examples import Example, Source
 from scam_jax.inference.label_map import LabelMap
 
-Config = ml_collections.ConfigDict
+Config: TypeAlias = ml_collections.ConfigDict
 # The faults of skipped pairs, keyed by split and then by the name of the pair.
 Skipped = Mapping[str, Mapping[str, str]]
 
@@ -169,11 +169,16 @@ def _built(
     )
 
 
-_FACE = dict(num_labels=len(celeba_mask_hq.LABELS), label_names=celeba_mask_hq.LABELS)
+def _faces(labels: str) -> Kind:
+    names = celeba_mask_hq.LABELS
+    builder_of = functools.partial(_celeba_mask_hq, labels=labels)
+    return _built(builder_of, len(names), label_names=names)
+
+
 KINDS = {
     "ade20k": _built(_ade20k, ade20k.NUM_LABELS),
-    "celeba_mask_hq": _built(functools.partial(_celeba_mask_hq, labels="official"), **_FACE),
-    "celeba_mask_hq_sean": _built(functools.partial(_celeba_mask_hq, labels="sean"), **_FACE),
+    "celeba_mask_hq": _faces("official"),
+    "celeba_mask_hq_sean": _faces("sean"),
     "folder": Kind(
         _prepare_folder,
         folder,

@@ -11,7 +11,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 # of it.
 FLOORS = (
     ("scam_jax",),
-    ("scam_jax.models", "scam_jax.devices", "scam_jax.images", "scam_jax.examples"),
+    (
+        "scam_jax.models",
+        "scam_jax.devices",
+        "scam_jax.images",
+        "scam_jax.examples",
+        "scam_jax.files",
+    ),
     ("scam_jax.training",),
     ("scam_jax.runs",),
     ("scam_jax.cost", "scam_jax.weights", "scam_jax.inference"),

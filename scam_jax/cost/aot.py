@@ -9,6 +9,7 @@ import re
 import resource
 import sys
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -147,7 +148,9 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
       compiled: the compiled training step.
       parts: number of parts of the batch, that is iterations of the accumulation loop.
     """
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    memory: Any = compiled.memory_analysis()
+    cost: Any = compiled.cost_analysis()
+    text: Any = compiled.as_text()
     return aot_report.Cost(
         peak_bytes=memory.peak_memory_in_bytes,
         argument_bytes=memory.argument_size_in_bytes,
@@ -155,7 +158,7 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
         # XLA counts the body of the loop once. The update outside the loop is counted too often.
         flops=cost["flops"] * parts,
         bytes_accessed=cost["bytes accessed"] * parts,
-        traffic=aot_report.traffic_of(compiled.as_text()),
+        traffic=aot_report.traffic_of(text),
     )
 
 

@@ -25,7 +25,7 @@ _ARRAY = re.compile(r"\b(?P<type>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<sizes>[\d,]*)
 class Traffic(NamedTuple):
     """Collectives of one kind: their number in the code, and their results' bytes per chip."""
 
-    count: int
+    number: int
     bytes: int
 
 
@@ -102,7 +102,7 @@ def traffic_of(compiled_text: str) -> dict[str, Traffic]:
     Returns:
       Number and bytes, keyed by kind.
     """
-    traffic = {}
+    traffic: dict[str, Traffic] = {}
     for match in _INSTRUCTION.finditer(compiled_text):
         shape = match["shape"]
         if match["start"] and match["kind"] != "all-reduce":
@@ -170,7 +170,7 @@ def problems(report: Report) -> list[str]:
         return [f"does not fit: needs {report.needs}"]
     traffic, allowed = report.cost.traffic, allowed_all_reduces(report.config)
     found = []
-    count = traffic.get("all-reduce", Traffic(0, 0)).count
+    count = traffic.get("all-reduce", Traffic(0, 0)).number
     if allowed is not None and count > allowed:
         found.append(f"{count} all-reduces per step: at most {allowed} are needed")
     for kind in COLLECTIVES:
@@ -210,7 +210,7 @@ def row(report: Report) -> str:
             f"{cost.bytes_accessed / images / 1e9:.2f}",
             best.bound,
             f"{images / best.seconds:.1f}",
-            f"{reduced.count}, {reduced.bytes / 1e6:.1f}",
+            f"{reduced.number}, {reduced.bytes / 1e6:.1f}",
         ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -247,6 +247,6 @@ def _cost_lines(cost: Cost, chip: Chip, images: int) -> list[str]:
     )
     kinds = [kind for kind in COLLECTIVES if kind in cost.traffic]
     return lines + [
-        f"{kind}: {cost.traffic[kind].count}, {cost.traffic[kind].bytes / 1e6:.2f} MB"
+        f"{kind}: {cost.traffic[kind].number}, {cost.traffic[kind].bytes / 1e6:.2f} MB"
         for kind in kinds
     ]

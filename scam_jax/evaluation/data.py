@@ -58,7 +58,7 @@ class Pairs:
     """
 
     source: Source
-    subjects: Sequence[int]
+    subjects: np.ndarray
 
     def __len__(self) -> int:
         return len(self.source)
@@ -134,8 +134,13 @@ class WithMeanColours:
 
     def __getitem__(self, index: int) -> Example:
         example = self.transfers[index]
-        keys = "subject_image", "subject_label", "target_image", "target_label"
-        painted = paint_mean_colours(*(example[key] for key in keys), self.num_labels)
+        painted = paint_mean_colours(
+            example["subject_image"],
+            example["subject_label"],
+            example["target_image"],
+            example["target_label"],
+            self.num_labels,
+        )
         return {**example, "mean_colours_image": painted}
 
 

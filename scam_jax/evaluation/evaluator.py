@@ -185,10 +185,16 @@ class Evaluator:
         """Transfers a batch of pairs: all labels if `everything`, or all except the background."""
         num_labels = self.config.data.num_labels
         from_subject = generation.taken(num_labels, range(num_labels) if everything else None)
-        roles = ("subject", "target")
-        people = [batch[f"{role}_{name}"] for role in roles for name in ("image", "label")]
-        keys = _keys(seed, index, len(people[0]))
-        return generation.transfer(self.networks, variables, *people, from_subject, keys)
+        return generation.transfer(
+            self.networks,
+            variables,
+            batch["subject_image"],
+            batch["subject_label"],
+            batch["target_image"],
+            batch["target_label"],
+            from_subject,
+            _keys(seed, index, len(batch["target_image"])),
+        )
 
     def _collect(self, source: Source, measure: Measure) -> Arrays:
         """Runs `measure` on every image of a source; every host gets all values, in order."""
@@ -200,8 +206,8 @@ class Evaluator:
             counts = values.pop("mask") > 0
             parts.append({name: value[counts] for name, value in values.items()})
 
-        for index, batch in enumerate(self.data.batches(source)):
-            batch = sharding.to_global(dict(batch), self.mesh)
+        for index, local in enumerate(self.data.batches(source)):
+            batch = sharding.to_global(dict(local), self.mesh)
             values = {**measure(batch, index), "mask": batch["mask"]}
             under_way.append(self._replicate(values))
             if len(under_way) > IN_FLIGHT:

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 from absl import logging
@@ -89,15 +89,16 @@ class Judges:
 
 @jax.jit
 def _inception(params: Mapping, image: Array) -> Array:
-    return InceptionV3().apply({"params": params}, image)
+    return cast(Array, InceptionV3().apply({"params": params}, image))
 
 
 @jax.jit
 def _person(params: Mapping, image: Array, labels: Array) -> Array:
-    return ReIDResNet50().apply({"params": params}, person_crops(image, labels))
+    return cast(Array, ReIDResNet50().apply({"params": params}, person_crops(image, labels)))
 
 
 @jax.jit
 def _lpips(params: list[Mapping], image: Array, target: Array) -> Array:
     variables = {"params": dict(zip(_WEIGHTS["lpips"], params, strict=True))}
-    return LPIPS().apply(variables, *(x * (2 / PEAK) - 1 for x in (image, target)))
+    distances = LPIPS().apply(variables, *(x * (2 / PEAK) - 1 for x in (image, target)))
+    return cast(Array, distances)

@@ -7,6 +7,8 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
+from scam_jax.files import read_json
+
 AUTHORS, OURS = "authors", "ours"
 FILE = "figures.json"
 
@@ -102,14 +104,21 @@ class Evaluation:
 
         Raises:
           FileNotFoundError: the folder holds no evaluation.
+          ValueError: the file is damaged.
         """
         file = folder / FILE
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: run main.py --mode=eval first")
-        kept = json.loads(file.read_text())
-        figures = [Figure(**{**f, "values": tuple(f["values"])}) for f in kept.pop("figures")]
-        missing = [Missing(**m) for m in kept.pop("missing")]
-        return cls(figures=figures, missing=missing, **kept)
+        remedy = "run main.py --mode=eval again"
+        kept = read_json(file, remedy)
+        try:
+            figures = [Figure(**{**f, "values": tuple(f["values"])}) for f in kept.pop("figures")]
+            missing = [Missing(**m) for m in kept.pop("missing")]
+            return cls(figures=figures, missing=missing, **kept)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file} is not what an evaluation writes ({error}): {remedy}"
+            ) from error
 
     def markdown(self) -> str:
         """Returns a table of all figures, followed by missing metrics and warnings."""

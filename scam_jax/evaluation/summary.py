@@ -136,8 +136,8 @@ def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:
     warnings = []
     for protocol, statistics in real.items():
         needed = len(statistics.mean) + 1
-        few = {"generated": count, "real": statistics.count}
-        few = [f"{n} {kind}" for kind, n in few.items() if n < needed]
+        counts = {"generated": count, "real": statistics.count}
+        few = [f"{n} {kind}" for kind, n in counts.items() if n < needed]
         if few:
             warnings.append(
                 f"FID ({protocol}) is of {' and '.join(few)} images: a covariance of "

@@ -84,8 +84,8 @@ def center_crop(picture: Picture, height: int, width: int) -> Picture:
     Up to rounding, this scales the image until it just covers height×width and keeps the centre.
     It raises the same errors as `cut`.
     """
-    box = central_box(*picture.image.shape[:2], width / height)
-    return cut(picture, box, height, width)
+    rows, columns = picture.image.shape[:2]
+    return cut(picture, central_box(rows, columns, width / height), height, width)
 
 
 # Functions that fit pictures for evaluation, keyed by `config.data.augmentation`.

@@ -7,11 +7,12 @@ depends neither on the batch size nor on the number of devices.
 
 import functools
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from scam_jax.images import to_float
 from scam_jax.models import Networks
@@ -23,7 +24,7 @@ Array = jax.Array
 Variables = Mapping[str, Any]
 
 
-def image_keys(seed: int | Array, places: Array) -> Array:
+def image_keys(seed: int | Array, places: ArrayLike) -> Array:
     """Returns one key per image, `[B]`.
 
     Args:
@@ -72,7 +73,8 @@ def generate(
       Images `[B, H, W, 3]` in [-1, 1].
     """
     keys = jax.vmap(jax.random.split)(keys)[:, 1]
-    return networks.generator.apply(variables["generator"], labels.astype(jnp.int32), latents, keys)
+    labels = labels.astype(jnp.int32)
+    return cast(Array, networks.generator.apply(variables["generator"], labels, latents, keys))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -89,7 +91,7 @@ def mix(networks: Networks, from_subject: Array, subject: Latents, target: Laten
 
 
 def reconstruct(
-    networks: Networks, variables: Variables, image: Array, labels: Array, keys: Array
+    networks: Networks, variables: Variables, image: ArrayLike, labels: ArrayLike, keys: Array
 ) -> Array:
     """Generates images `[B, H, W, 3]` in [-1, 1] from their own latents.
 
@@ -102,11 +104,11 @@ def reconstruct(
 def transfer(
     networks: Networks,
     variables: Variables,
-    subject_image: Array,
-    subject_labels: Array,
-    target_image: Array,
-    target_labels: Array,
-    from_subject: Array,
+    subject_image: ArrayLike,
+    subject_labels: ArrayLike,
+    target_image: ArrayLike,
+    target_labels: ArrayLike,
+    from_subject: ArrayLike,
     keys: Array,
 ) -> Array:
     """Puts subjects into the pose and scene of their targets (paper, section 3.4).

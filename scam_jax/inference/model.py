@@ -143,10 +143,16 @@ class TrainedModel:
         Returns:
           Images `[B, H, W, 3]` in [-1, 1].
         """
-        people = subject_image, subject_labels, target_image, target_labels
-        from_subject = generation.taken(self.config.data.num_labels, labels)
-        keys = _keys(len(target_image))
-        image = generation.transfer(self.networks, self.variables, *people, from_subject, keys)
+        image = generation.transfer(
+            self.networks,
+            self.variables,
+            subject_image,
+            subject_labels,
+            target_image,
+            target_labels,
+            generation.taken(self.config.data.num_labels, labels),
+            _keys(len(target_image)),
+        )
         return np.asarray(image)
 
     def reconstruct(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -194,8 +200,14 @@ class TrainedModel:
         """
         subject = self.fit("subject", Picture(subject_image, subject_labels))
         target = self.fit("target", Picture(target_image, target_labels))
-        batch = [x[None] for x in (*subject, *target)]
-        return images.to_uint8(self.transfer_batch(*batch, labels=labels)[0])
+        batch = self.transfer_batch(
+            subject.image[None],
+            subject.labels[None],
+            target.image[None],
+            target.labels[None],
+            labels,
+        )
+        return images.to_uint8(batch[0])
 
     def contact_sheet(
         self, pairs: Sequence[tuple[Picture, Picture]], labels: Collection[int] | None = None

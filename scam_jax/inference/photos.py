@@ -10,6 +10,7 @@ import os
 import pathlib
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -20,6 +21,8 @@ from scam_jax.inference.fitting import fit
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_nearest
 
+# Maps the label numbers of a file, uint8 `[H, W]`, to labels. The string names the label map.
+Relabel = Callable[[np.ndarray, str], np.ndarray]
 # Pillow's modes of single-channel files. In a palette file ("P") the indices are the labels.
 LABEL_MODES = ("1", "L", "P", "I", "I;16")
 # Exceptions that Pillow raises for damaged files.
@@ -70,7 +73,7 @@ def read_picture(
 
 
 def read_pair(
-    image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMap
+    image_file: pathlib.Path, label_file: pathlib.Path, label_map: Relabel
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads a photo and its label map, upright, in the photo's own size.
 
@@ -82,7 +85,7 @@ def read_pair(
     Args:
       image_file: the photo.
       label_file: its label map.
-      label_map: maps the label numbers of files to the model's labels.
+      label_map: maps the label numbers of files to the model's labels, such as a `LabelMap`.
 
     Returns:
       Image uint8 `[H, W, 3]` and labels uint8 `[H, W]`.
@@ -210,7 +213,7 @@ def _to_rgb(photo: Image.Image) -> np.ndarray:
     return np.asarray(photo.convert("RGB"))
 
 
-def _to_numbers(labels: Image.Image, label_map: LabelMap, file: pathlib.Path) -> np.ndarray:
+def _to_numbers(labels: Image.Image, label_map: Relabel, file: pathlib.Path) -> np.ndarray:
     numbers = np.asarray(labels)
     if numbers.dtype != np.uint8:
         highest = int(numbers.max())

@@ -7,12 +7,13 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flax import traverse_util
 
 from scam_jax.evaluation.results import FILE, Evaluation
+from scam_jax.files import read_json, read_json_lines
 from scam_jax.runs import run_folder
 
 SPLITS = ("test", "validation")
@@ -104,22 +105,22 @@ def _read_run(folder: pathlib.Path) -> Run:
     path = folder.resolve()
     name = path.parent.name if re.fullmatch(r"seed_\d+", path.name) else path.name
     file = folder / run_folder.CONFIG_FILE
-    config = traverse_util.flatten_dict(_parse(file.read_text(), file), sep=".")
+    config = traverse_util.flatten_dict(read_json(file), sep=".")
     _check_keys(_CONFIG_KEYS, config, file)
     starts = []
-    for where, start in _lines(folder / run_folder.RUNS_FILE):
+    for where, start in read_json_lines(folder / run_folder.RUNS_FILE):
         _check_keys(_START_KEYS, start, where)
         starts.append(start)
     curves: dict[str, dict[int, float]] = collections.defaultdict(dict)
-    for where, line in _lines(folder / "metrics.jsonl"):
+    for where, line in read_json_lines(folder / "metrics.jsonl"):
         for key, value in {"step": None, **line}.items():
             if not isinstance(value, int | float):
                 raise ValueError(f"{where}: {key!r} is not a number")
             if math.isfinite(value):
                 curves[key][line["step"]] = float(value)
     last_step = max(curves.pop("step", [0]))
-    files = {split: run_folder.evaluation(folder, split) / FILE for split in SPLITS}
-    evaluations = {split: _evaluation(file) for split, file in files.items() if file.is_file()}
+    folders = {split: run_folder.evaluation(folder, split) for split in SPLITS}
+    evaluations = {s: Evaluation.load(f) for s, f in folders.items() if (f / FILE).is_file()}
     return Run(folder, name, config.pop("seed"), config, starts, curves, last_step, evaluations)
 
 
@@ -127,34 +128,6 @@ def _check_keys(keys: Sequence[str], values: Mapping[str, Any], where: object) -
     for key in keys:
         if key not in values:
             raise ValueError(f"{where}: {key!r} is missing, this is no file of a run")
-
-
-def _evaluation(file: pathlib.Path) -> Evaluation:
-    _parse(file.read_text(), file)
-    try:
-        return Evaluation.load(file.parent)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not what an evaluation writes ({error}): run main.py --mode=eval again"
-        ) from error
-
-
-def _lines(file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields place and content of complete lines; a running training may be writing the last."""
-    text = file.read_text() if file.is_file() else ""
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
-        yield f"{file}, line {number}", _parse(line, file, number)
-
-
-def _parse(text: str, file: pathlib.Path, first_line: int = 1) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text)
-    except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        raise ValueError(f"{file}, line {line}: not JSON ({error.msg}); mend the file") from error
-    if not isinstance(parsed, dict):
-        raise ValueError(f"{file}, line {first_line}: {{…}} is needed, not {text.strip()[:40]}")
-    return parsed
 
 
 def _check_names(runs: Sequence[Run]) -> None:

@@ -8,10 +8,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 from absl import logging
 from ml_collections import ConfigDict
+
+from scam_jax.files import read_json, read_json_lines
 
 CONFIG_FILE, RUNS_FILE, CHECKPOINTS = "config.json", "runs.jsonl", "checkpoints"
 SKIPPED_FILE = "skipped_files.json"
@@ -80,7 +83,7 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
     file = workdir / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {workdir} holds no run, give --workdir=RUN")
-    return ConfigDict(json.loads(file.read_text()))
+    return ConfigDict(read_json(file))
 
 
 def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:
@@ -125,8 +128,9 @@ def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) 
     """
     workdir.mkdir(parents=True, exist_ok=True)
     starts = workdir / RUNS_FILE
-    if starts.is_file() and is_begun(workdir):
-        before = json.loads(starts.read_text().splitlines()[-1])["training_examples"]
+    earlier = [entry for _, entry in read_json_lines(starts)]
+    if earlier and is_begun(workdir):
+        before = earlier[-1]["training_examples"]
         if None not in (before, num_examples) and before != num_examples:
             logging.warning(
                 "there are %d training examples, but were %d when the run in %s was last started: "
@@ -165,7 +169,7 @@ def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Pa
 def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
     """Reads the list of `record_skipped`, empty if there is none; warns about skipped pairs."""
     file = workdir / SKIPPED_FILE
-    skipped = json.loads(file.read_text()) if file.is_file() else {}
+    skipped = read_json(file) if file.is_file() else {}
     for split, bad in skipped.items():
         logging.warning(
             "skipping %d pairs of %s, listed in %s; the first: %s",
@@ -178,7 +182,7 @@ def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, ConfigDict):
             flat |= _flat(value, f"{prefix}{key}.")

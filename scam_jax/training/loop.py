@@ -174,14 +174,16 @@ class _Loop:
         self.config, self.mesh, self.batches = config, mesh, batches
         self.writer, self.checkpoints = writer, checkpoints
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
-        self.since, self.waited, self.step_at_since = None, 0.0, start
+        self.first_step = start + 1
+        self.since, self.waited, self.step_at_since = 0.0, 0.0, start
         self.seconds_at_peak = seconds_at_peak
 
     def next_batch(self) -> dict[str, jax.Array]:
+        unread: list[Any] = [value for _, metrics in self.pending for value in metrics.values()]
         begun = time.perf_counter()
         batch = sharding.to_global(next(self.batches), self.mesh)
         # Reading costs no time while a step is still running.
-        if all(value.is_ready() for _, metrics in self.pending for value in metrics.values()):
+        if all(value.is_ready() for value in unread):
             self.waited += time.perf_counter() - begun
         return batch
 
@@ -192,7 +194,7 @@ class _Loop:
     def report(self, step: int, stopping: bool, progress: tqdm) -> None:
         """Checks the metrics at log steps and before checkpoints; writes them at log steps."""
         train = self.config.train
-        if self.since is None:  # The first step's time is not typical.
+        if step == self.first_step:  # Its time is not typical.
             jax.block_until_ready(self.pending[-1][1])
             self.since, self.step_at_since, self.waited = time.perf_counter(), step, 0.0
         logs = step % train.log_every == 0 or step == train.num_steps

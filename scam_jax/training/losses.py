@@ -5,8 +5,10 @@ Images are `[B, H, W, 3]` in [-1, 1]. A discriminator returns feature maps `[B, 
 and return the mean over scales. Only the OASIS losses use `pixels`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import functools
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ def gradient_normalized(
         return maps[-1], maps
 
     logits, pull, maps = jax.vjp(logits_and_maps, image, one_hot, has_aux=True)
-    squares = sum(
+    squares = total(
         jnp.square(g.astype(jnp.float32)).sum((1, 2, 3)) for g in pull(jnp.ones_like(logits))
     )
     # The bound keeps the derivative of the square root finite where the gradient vanishes.
@@ -50,8 +52,13 @@ def gradient_normalized(
     return logits / (norm + jnp.abs(logits)), maps
 
 
-def _over_scales(loss: Callable[..., Array], *logits: Sequence[Array]) -> Array:
-    return sum(loss(*scale) for scale in zip(*logits, strict=True)) / len(logits[0])
+def total(terms: Iterable[Array]) -> Array:
+    """Returns the sum of one or more terms."""
+    return functools.reduce(operator.add, terms)
+
+
+def _over_scales(loss: Callable[..., Array], *outputs: Sequence[Any]) -> Array:
+    return total(loss(*scale) for scale in zip(*outputs, strict=True)) / len(outputs[0])
 
 
 class Pixels(NamedTuple):
@@ -135,7 +142,7 @@ def oasis_fake(logits: Sequence[Array], pixels: Pixels) -> Array:
 
 # Choices of `config.losses.gan_kind`: the generator's loss of fake images, then the discriminator's
 # losses of real and of fake images.
-GAN_LOSSES = {
+GAN_LOSSES: dict[str, tuple[Callable[..., Array], ...]] = {
     "hinge": (hinge_generator, hinge_real, hinge_fake),
     "non_saturating": (non_saturating_real, non_saturating_real, non_saturating_fake),
     "oasis": (oasis_real, oasis_real, oasis_fake),
@@ -155,7 +162,7 @@ def perceptual(fake: Sequence[Array], real: Sequence[Array]) -> Array:
       real: the same of real images; no gradient flows through them.
     """
     weighted = zip(PERCEPTUAL_WEIGHTS, fake, real, strict=True)
-    return sum(w * l1(f, jax.lax.stop_gradient(r)) for w, f, r in weighted)
+    return total(w * l1(f, jax.lax.stop_gradient(r)) for w, f, r in weighted)
 
 
 def feature_matching(fake: Maps, real: Maps) -> Array:
@@ -166,7 +173,7 @@ def feature_matching(fake: Maps, real: Maps) -> Array:
       real: feature maps of real images; no gradient flows through them.
     """
     return _over_scales(
-        lambda f, r: sum(
+        lambda f, r: total(
             l1(a, jax.lax.stop_gradient(b)) for a, b in zip(f[:-1], r[:-1], strict=True)
         ),
         fake,
@@ -184,7 +191,7 @@ def kl_divergence(gaussians: Sequence[tuple[Array, Array]]) -> Array:
       The mean over pairs of the divergence summed over all elements of a pair, including the batch.
     """
     of_each = [-0.5 * jnp.sum(1 + log - jnp.square(mean) - jnp.exp(log)) for mean, log in gaussians]
-    return sum(of_each) / len(of_each)
+    return total(of_each) / len(of_each)
 
 
 def r1(discriminate: Discriminate, image: Array, one_hot: Array, num_scales: int) -> Array:

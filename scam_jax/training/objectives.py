@@ -78,7 +78,8 @@ def gradients_of_batch(
         gradient = pull(({**to_images, name: to_image}, no_latents))[0]["generator"]
         return gradient[objectives.last_layer]["kernel"]
 
-    gradients, scale = {}, 1.0
+    gradients: dict[str, Any] = {}
+    scale: Array | float = 1.0
     if any(is_used(config, name) for name in ADVERSARIAL):
         adversarial = objectives.adversarial_gradients(images)
         gradients["discriminator"] = adversarial.to_params
@@ -92,7 +93,7 @@ def gradients_of_batch(
         to_images = jax.tree.map(lambda g: scale * g, adversarial.of_gan)
     to_images["fake"] += to_fake
     gradients |= pull((to_images, to_latents))[0]
-    metrics["generator"] = sum(
+    metrics["generator"] = losses.total(
         objectives.weights[name] * metrics[name] * (scale if name in GAN_TERMS else 1.0)
         for name in LOSSES
         if name in metrics and name != "r1"
@@ -170,15 +171,13 @@ class _Objectives:
         if is_used(self.config, "perceptual"):
             layer = LayerSpec(dtype_of(self.config, self.config.losses.perceptual_dtype))
             network = VGG19(widths_of(self.vgg), layer)
-            fake_maps, real_maps = (
-                network.apply({"params": self.vgg}, x) for x in (fake, self.image)
-            )
-            values["perceptual"] = losses.perceptual(fake_maps, real_maps)
+            maps: list[Any] = [network.apply({"params": self.vgg}, x) for x in (fake, self.image)]
+            values["perceptual"] = losses.perceptual(*maps)
         if gaussians := latent_codes.gaussians(latents):
             # Scaled to a fixed number of images, whatever the size of this device's share.
             images = self.config.losses.kl_images / len(self.image)
             values["kl"] = images * losses.kl_divergence(gaussians)
-        return sum(self.weights[name] * value for name, value in values.items()), values
+        return losses.total(self.weights[name] * value for name, value in values.items()), values
 
     # Discriminator
 

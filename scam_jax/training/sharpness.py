@@ -44,7 +44,7 @@ def gradients_uphill(
     Returns:
       The gradients, `{side: {network: tree}}`.
     """
-    result = {}
+    result: Sides = {}
     for side, gradients in sides.items():
         own = {name: state.params[name] for name in gradients}
         moved = state.replace(params={**state.params, **uphill(own, gradients, rho)})

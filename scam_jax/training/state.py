@@ -18,8 +18,7 @@ Tree = Any
 SIDES = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state of a run.
 
     Attributes:

@@ -4,7 +4,6 @@ A batch is `{'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W]}`. The step i
 to [-1, 1] and converts labels to one-hot, on the device.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -210,7 +209,7 @@ def update_state(
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
 
 
-def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> Callable:
+def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> jax.stages.Wrapped:
     """Returns `train_step` jitted over all devices of a mesh.
 
     Args:

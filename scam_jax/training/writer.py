@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorboardX
 
+from scam_jax.files import read_json_lines
+
 
 class Writer:
     """Writes to `directory`. Only one process of a run has a writer.
@@ -24,8 +26,8 @@ class Writer:
         """
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
-        path.write_text("".join(line + "\n" for line in kept))
+        kept = [line for _, line in read_json_lines(path) if line["step"] <= start_step]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(directory / "tensorboard"), purge_step=start_step + 1
@@ -50,11 +52,3 @@ class Writer:
         """Closes the files."""
         self._file.close()
         self._board.close()
-
-
-def _lines(path: pathlib.Path) -> list[str]:
-    """Returns the complete lines of a file; a killed process may leave a partial line."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    return text[: text.rfind("\n") + 1].splitlines()

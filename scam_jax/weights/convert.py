@@ -68,7 +68,8 @@ def from_torch(state_dict: Mapping[str, np.ndarray], variables: Any, names: Name
     Raises:
       ValueError: entries are missing, unexpected or of a wrong shape; names up to 20 of them.
     """
-    faults, used = [], set()
+    faults: list[str] = []
+    used: set[str] = set()
 
     def take(keys, leaf):
         path = tuple(key.key for key in keys)[1:]
@@ -110,7 +111,7 @@ def split_networks(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[str, 
     Returns:
       Arrays keyed by network and then by name without the prefix.
     """
-    networks = {name: {} for name in NETWORKS}
+    networks: dict[str, dict[str, np.ndarray]] = {name: {} for name in NETWORKS}
     others: dict[str, int] = {}
     for key, array in state_dict.items():
         part, _, rest = key.partition(".")
@@ -159,9 +160,9 @@ def convert_frozen(name: str, state_dict: Mapping[str, np.ndarray]) -> dict:
     """
     shapes = pretrained.shapes(name)
     if name == "vgg19":
-        kernels = [state_dict.get(key) for key in torch_names.vgg19_kernels()]
-        if all(kernel is not None for kernel in kernels):
-            shapes = pretrained.shapes(name, tuple(kernel.shape[0] for kernel in kernels))
+        kernels = torch_names.vgg19_kernels()
+        if state_dict.keys() >= {*kernels}:
+            shapes = pretrained.shapes(name, tuple(state_dict[key].shape[0] for key in kernels))
     return from_torch(state_dict, {"params": shapes}, torch_names.FROZEN[name])["params"]
 
 

@@ -7,7 +7,7 @@ arrays under the names 'layer/leaf', and the SHA-256 of the PyTorch file.
 import pathlib
 import zipfile
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -117,8 +117,9 @@ def _image(height: int, width: int) -> jax.Array:
 def save(path: pathlib.Path, weights: Pretrained) -> None:
     """Writes weights to an .npz file and creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {key: np.asarray(a) for key, a in flatten_dict(weights.params, sep="/").items()}
-    np.savez(path, **arrays, **{_SHA256: np.array(weights.sha256)})
+    entries = {**flatten_dict(weights.params, sep="/"), _SHA256: weights.sha256}
+    arrays: dict[str, Any] = {key: np.asarray(entry) for key, entry in entries.items()}
+    np.savez(path, **arrays)
 
 
 def load(name: str, folder: pathlib.Path) -> Pretrained:
