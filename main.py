@@ -24,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 from data import feed
 from scam_jax.commands import evaluate, study, terminal, train, use
 from scam_jax.devices import processes
-from scam_jax.runs import run_folder, validation
+from scam_jax.runs import changes, run_folder, validation
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config, a file of configs/.")
 _WORKDIR = flags.DEFINE_string(
@@ -32,6 +32,9 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODES = ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention"]
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "The command to run.")
+_ACCEPT_CHANGES = flags.DEFINE_bool(
+    "accept_changes", False, "Resume a run although its config or its data have changed."
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -109,7 +112,7 @@ def _config(workdir: pathlib.Path) -> ConfigDict:
         return run_folder.load_config(workdir)
     run_folder.check_places(_CONFIG.value)
     validation.validate(_CONFIG.value, jax.device_count() if trains else 1)
-    run_folder.check_same_run(_CONFIG.value, workdir)
+    changes.check_weights_fit(_CONFIG.value, workdir)
     return _CONFIG.value
 
 
@@ -118,7 +121,13 @@ def _dispatch() -> None:
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _config(workdir)
     if mode == "train":
-        train.train(config, workdir, feed.prepare, processes.StopRequest())
+        train.train(
+            config,
+            workdir,
+            feed.prepare,
+            processes.StopRequest(),
+            accept_changes=_ACCEPT_CHANGES.value,
+        )
     elif mode == "study":
         study.run_study(config, workdir, feed.prepare)
     elif mode == "eval":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 from absl import app, flags
 from ml_collections import ConfigDict
@@ -40,12 +41,15 @@ def load_whole_state(workdir: pathlib.Path) -> None:
     TrainedModel(config, restored.eval_variables(), int(restored.step))
 
 
-WAYS = {"TrainedModel.load": TrainedModel.load, "whole state": load_whole_state}
+WAYS: dict[str, Callable[[pathlib.Path], object]] = {
+    "TrainedModel.load": TrainedModel.load,
+    "whole state": load_whole_state,
+}
 
 
 def save_run(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Saves the first state of a run."""
-    run_folder.record(config, workdir, num_examples=None)
+    run_folder.record(config, workdir)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
     checkpoints.save(state.create(config, models.build(config)))
     checkpoints.close()

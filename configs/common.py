@@ -200,6 +200,9 @@ def _scam() -> ConfigDict:
     config.train.panel_every = 1000
     config.train.checkpoint_every = 1000
     config.train.keep_checkpoints = 2
+    # Figure of the validation split by which the best checkpoint is kept beside the newest: 'psnr',
+    # 'ssim', 'l1', 'lpips', 'r_fid' or 's_fid', by our protocol. Empty keeps none.
+    config.train.keep_best = ""
 
     config.eval = ConfigDict()
     # Training evaluates on the validation split every `every` steps; 0 turns this off.

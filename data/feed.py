@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import jax
 import ml_collections
 
 from data import datasets, pipeline
-from data.kinds import Skipped
+from data.kinds import KINDS, Skipped
 from scam_jax.devices import sharding
 from scam_jax.examples import Batches, Example, Source
 from scam_jax.runs import run_folder
@@ -18,8 +19,8 @@ from scam_jax.runs import run_folder
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Feed":
     """Prepares the data set of a run in one process, and opens it in every process.
 
-    If the run skips bad files, they are searched for at each start until the first checkpoint. The
-    run's folder keeps the list.
+    If the run skips bad files, they are searched for at each start until the first checkpoint, or
+    at the first start that skips them. The run's folder keeps the list.
 
     Args:
       config: the whole config.
@@ -30,14 +31,15 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Feed":
     """
     if jax.process_index() == 0:
         datasets.prepare(config.data)
-        if config.data.skip_bad_files and not run_folder.is_begun(workdir):
+        has_list = (workdir / run_folder.SKIPPED_FILE).is_file() and run_folder.is_begun(workdir)
+        if config.data.skip_bad_files and not has_list:
             run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
     sharding.wait_for_all("data set prepared")
     return Feed(
         config.data,
         seed=config.seed,
         batch_size=config.train.batch_size,
-        skipped=run_folder.load_skipped(workdir),
+        skipped=run_folder.load_skipped(workdir) if config.data.skip_bad_files else {},
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -71,6 +73,12 @@ class Feed:
     def num_training_examples(self) -> int:
         """The number of examples in an epoch."""
         return len(self._training[0])
+
+    @functools.cached_property
+    def training_data(self) -> str:
+        """A digest of the training data, without regard to skipped files."""
+        contents = KINDS[self.config.name].contents(self.config, {})
+        return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ def saved(request, tmp_path_factory):
     """A run's folder and its first state, with averaged parameters or without."""
     config = small.config(train__ema_decay=request.param)
     folder = tmp_path_factory.mktemp("run")
-    run_folder.record(config, folder, num_examples=None)
+    run_folder.record(config, folder)
     first = state.create(config, models.build(config))
     if first.ema is not None:
         first = first.replace(ema=jax.tree.map(lambda x: x + 1, first.ema))

@@ -44,6 +44,7 @@ def run(config, workdir, num_devices):
     mesh = mesh_of(num_devices)
     loop.train(
         config,
+        loop.restore_or_create(config, mesh, checkpoints),
         mesh=mesh,
         batches_from=batches_from,
         checkpoints=checkpoints,

@@ -1,6 +1,7 @@
 """The loop: resuming, diverging, stopping, damaged checkpoints; the program as a user runs it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from scam_jax import models
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import run_folder
 from scam_jax.training import loop, state
-from scam_jax.training.checkpoints import CheckpointError, Checkpoints
+from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.writer import Writer
 
 
@@ -66,26 +67,6 @@ def test_the_run_folder_says_what_ran(finished):
     assert "broken.jpg (it is empty)" in skipped["train"]["broken"]
 
 
-def test_a_run_whose_data_changed_says_so(tmp_path, caplog):
-    config = small.config()
-    run_folder.record(config, tmp_path, 12)  # and ended before its first checkpoint
-    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
-    for num_examples in (None, 28, 28):
-        run_folder.record(config, tmp_path, num_examples)
-        assert "training examples" not in caplog.text
-    run_folder.record(config, tmp_path, 27)
-    assert f"there are 27 training examples, but were 28 when the run in {tmp_path}" in caplog.text
-
-
-def test_a_start_that_failed_binds_nothing(tmp_path):
-    """Without a checkpoint there are no weights that another config could go on with."""
-    run_folder.record(small.config(data__num_labels=3), tmp_path, 12)
-    run_folder.check_same_run(small.config(data__num_labels=4), tmp_path)
-    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"config\.data\.num_labels = 4, but the run in"):
-        run_folder.check_same_run(small.config(data__num_labels=4), tmp_path)
-
-
 @pytest.mark.slow
 def test_commands_on_the_trained_model(photos, finished, tmp_path):
     out = run(command("--mode=eval", f"--workdir={finished}")).stdout
@@ -120,6 +101,36 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_accepted_changes_hold_from_the_step_of_the_checkpoint(photos, finished, tmp_path):
+    """Another rate, batch size and compute type, and no average: everything that may change."""
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    changes = {
+        "optimizer.generator_learning_rate": 1e-5,
+        "optimizer.warmup_steps": 2,
+        "train.batch_size": 2,
+        "train.ema_decay": 0.0,
+        "model.dtype": "bfloat16",
+        "train.keep_best": "psnr",
+    }
+    arguments = [f"--config.{key}={value}" for key, value in changes.items()]
+    command = train_command(photos, workdir, *arguments, "--config.train.num_steps=12")
+    refused = run(command, check=False)
+    assert refused.returncode == 1
+    assert "config.train.batch_size from 4 to 2" in refused.stderr
+    run([*command, "--accept_changes"])
+    starts = [json.loads(line) for line in (workdir / "runs.jsonl").read_text().splitlines()]
+    assert [start["step"] for start in starts] == [0, 8]
+    assert starts[-1]["changes"]["train.batch_size"] == [4, 2]
+    assert "train.keep_best" not in starts[-1]["changes"]
+    state = restored(workdir)
+    assert int(state.step) == 12
+    assert state.ema is None
+    assert [f.name for f in (workdir / "best").iterdir()] == ["12"]
+    model = TrainedModel.load(workdir, checkpoint="best")
+    assert model.step == 12
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -127,13 +138,15 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
         (["--config.train.batch_size=0"], "config.train.batch_size = 0: use 1 or more"),
         (["--config.data.directory=/nowhere"], "/nowhere"),
         (["--config.data.skip_bad_files=False"], "broken.jpg (it is empty): replace or remove it"),
-        (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the run in"),
+        (["--config.model.latent_dim=32"], "config.model.latent_dim = 32, but the weights"),
         (["--config.losses.perceptual=1.0"], "vgg19"),
+        (["--config.losses.l1=3.0"], "config.losses.l1 from 10.0 to 3.0. Add --accept_changes"),
     ],
 )
 def test_wrong_values_are_refused(photos, request, tmp_path, arguments, message):
     """In a fresh folder, or, where the run's own config matters, in the finished run's."""
-    workdir = request.getfixturevalue("finished") if "but the run" in message else tmp_path
+    is_of_the_run = "but the weights" in message or "accept_changes" in message
+    workdir = request.getfixturevalue("finished") if is_of_the_run else tmp_path
     result = run(train_command(photos, workdir, *arguments), check=False)
     assert result.returncode != 0
     assert message in result.stderr
@@ -154,7 +167,8 @@ def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
             image = batch["image"].astype(np.float32) / 127.5 - 1
             yield {**batch, "image": image * np.nan if i == 2 else image}
 
-    with pytest.raises(loop.TrainingDiverged, match=r"metric '\w+' is nan at step 3"):
+    advice = r"metric '\w+' is nan at step 3: .*checkpoint of step 2 is intact: .*--accept_changes"
+    with pytest.raises(loop.TrainingDiverged, match=advice):
         run_loop(config, tmp_path, batches_from)
     folders = [f.name for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
     assert folders == ["2"]
@@ -178,23 +192,6 @@ def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
     progress.next_batch()
     assert (progress.waited >= 0.05) == step_is_done
     assert step_is_done or progress.waited == 0
-
-
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
-    config = small.shallow()
-    run_loop(config, tmp_path)
-    for file in (tmp_path / "checkpoints" / "4").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"damaged")
-    (tmp_path / "checkpoints" / "7").mkdir()
-    shapes = state.abstract(config, models.build(config))
-    assert Checkpoints(tmp_path / "checkpoints").restore(shapes).step == 2
-    assert "checkpoints/4: " in caplog.text
-    for file in (tmp_path / "checkpoints" / "2").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match="no checkpoint can be read"):
-        Checkpoints(tmp_path / "checkpoints").restore(shapes)
 
 
 def test_half_a_line_of_metrics_is_taken_back(tmp_path):

@@ -2,6 +2,7 @@
 
 import logging as python_logging
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ def show_own_log() -> None:
     handler = logging.get_absl_handler()
     handler.addFilter(_is_worth_reading)
     handler.setFormatter(_Formatter())
+    sys.unraisablehook = _hide_abandoned_reads
 
 
 class _Formatter(python_logging.Formatter):
@@ -37,8 +39,16 @@ class _Formatter(python_logging.Formatter):
 
 def _is_worth_reading(record: python_logging.LogRecord) -> bool:
     path = pathlib.Path(record.pathname)
-    ours = path.is_relative_to(_ROOT) and "site-packages" not in path.parts
-    return ours or record.levelno >= python_logging.WARNING
+    if path.is_relative_to(_ROOT) and "site-packages" not in path.parts:
+        return True
+    # What Orbax cannot do, it also raises.
+    return record.levelno >= python_logging.WARNING and "orbax" not in path.parts
+
+
+def _hide_abandoned_reads(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Hides what TensorStore says of each array that it was still reading from a damaged file."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def run(command: Callable[[], None]) -> None:

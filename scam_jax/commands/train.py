@@ -1,5 +1,6 @@
 """Trains a model: `python main.py --config=configs/NAME.py`."""
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -9,86 +10,153 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from scam_jax import models
 from scam_jax.commands.evaluate import make_evaluator
 from scam_jax.commands.feed import Feed, OpenFeed
 from scam_jax.cost.utilization import seconds_at_peak
 from scam_jax.devices import processes, sharding
+from scam_jax.evaluation.evaluator import Evaluator
+from scam_jax.evaluation.results import OURS
 from scam_jax.examples import Picture
+from scam_jax.files import check_room, check_writable
 from scam_jax.inference import panels
 from scam_jax.inference.model import TrainedModel
-from scam_jax.runs import run_folder
-from scam_jax.training import loop
-from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.runs import changes, lock, run_folder
+from scam_jax.training import loop, state
+from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
 from scam_jax.training.loss_weights import is_used
 from scam_jax.training.state import TrainState
 from scam_jax.training.writer import Writer
 from scam_jax.weights import pretrained
 
 PANEL_IMAGES = 6
+# The figures that `config.train.keep_best` may name, and whether a higher one is better.
+BEST_BY = {
+    "psnr": ("PSNR", True),
+    "ssim": ("SSIM", True),
+    "l1": ("L1", False),
+    "lpips": ("LPIPS", False),
+    "r_fid": ("R-FID", False),
+    "s_fid": ("S-FID", False),
+}
 
 
 def train(
-    config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, stop: processes.StopRequest
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    open_feed: OpenFeed,
+    stop: processes.StopRequest,
+    *,
+    accept_changes: bool = False,
 ) -> None:
-    """Trains a model, starting from the newest checkpoint in `workdir` if there is one.
+    """Trains a model, starting from the newest sound checkpoint in `workdir` if there is one.
 
     Args:
       config: the whole config, validated.
       workdir: the run's folder.
       open_feed: opens the run's data.
       stop: tells when to save and stop. The process then exits with the signal's status.
+      accept_changes: whether a run may go on with another config, see `runs/changes.py`.
 
     Raises:
       FileNotFoundError: weights of the perceptual loss, or files of the data set, are missing.
-      ValueError: the run in `workdir` has another config, or the data set is invalid.
+      ValueError: another process trains the run; it would go on with changes that are not accepted;
+        something could not be written; or the data set is invalid.
       TrainingDiverged: see `loop.train`.
-      CheckpointError: see `loop.train`.
+      CheckpointError: there are checkpoints, but none can be read.
     """
-    run_folder.check_same_run(config, workdir)
+    is_first = jax.process_index() == 0
+    with lock.locked(workdir) if is_first else contextlib.nullcontext():
+        _train(config, workdir, open_feed, stop, accept_changes)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    open_feed: OpenFeed,
+    stop: processes.StopRequest,
+    accept_changes: bool,
+) -> None:
+    run_folder.check_files(workdir)
+    changed = changes.check_changes(config, workdir, accept_changes)
+    saved_with = run_folder.load_config(workdir) if changed else None
+    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
+    _check_places(config, workdir, checkpoints)
     vgg = None
     if is_used(config, "perceptual"):
         vgg = pretrained.load("vgg19", pathlib.Path(config.weights_directory)).params
     feed = open_feed(config, workdir)
-    if jax.process_index() == 0:
-        run_folder.record(config, workdir, feed.num_training_examples)
+    changed |= changes.check_data(feed.training_data, workdir, accept_changes)
     people = [Picture.of(example) for example in feed.examples_to_show(PANEL_IMAGES + 1)]
 
-    def draw_panel(state: TrainState):
-        model = TrainedModel(config, jax.device_get(state.eval_variables()))
+    def draw_panel(train_state: TrainState):
+        model = TrainedModel(config, jax.device_get(train_state.eval_variables()))
         return panels.panel(model, people)
 
     mesh = sharding.make_mesh()
+    evaluator = _evaluator(config, feed, mesh)
+    best = _best(config, workdir, evaluator)
     logging.info("training on %d images in %s", feed.num_training_examples, workdir)
-    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
     try:
-        state = loop.train(
+        train_state = loop.restore_or_create(config, mesh, checkpoints, saved_with=saved_with)
+        if jax.process_index() == 0:
+            run_folder.record(
+                config,
+                workdir,
+                step=int(train_state.step),
+                training_examples=feed.num_training_examples,
+                training_data=feed.training_data,
+                changes=changed,
+            )
+        train_state = loop.train(
             config,
+            train_state,
             mesh=mesh,
             batches_from=feed.train_batches,
             checkpoints=checkpoints,
             writer_from=lambda step: Writer(workdir, step) if jax.process_index() == 0 else None,
             vgg=vgg,
             seconds_at_peak=seconds_at_peak(config, mesh),
+            best=best,
             panel=draw_panel,
-            evaluate=_evaluation(config, feed, mesh),
+            evaluate=_figures_by(evaluator),
             stop_requested=stop.reached,
         )
     finally:
         checkpoints.close()
-    if int(state.step) < config.train.num_steps:
-        logging.info("the same command resumes from step %d", int(state.step))
+    step = int(train_state.step)
+    if step < config.train.num_steps:
+        logging.info("the same command resumes from step %d", step)
         sys.exit(128 + stop.signal)
     if jax.process_index() == 0:
         print(
-            f"trained {workdir} to step {int(state.step)}\n"
+            f"trained {workdir} to step {step}\n"
             f"Next: python main.py --mode=eval --workdir={workdir}"
         )
 
 
-def _evaluation(
-    config: ConfigDict, feed: Feed, mesh: Mesh
-) -> Callable[[TrainState], Mapping[str, float]] | None:
-    """Returns a function that evaluates a state on the validation split, or None without one.
+def _check_places(config: ConfigDict, workdir: pathlib.Path, checkpoints: Checkpoints) -> None:
+    """Checks before training what training will write: folders, and room for the checkpoints."""
+    if jax.process_index():
+        return
+    check_writable("--workdir", workdir)
+    if config.eval.every:
+        folder = pathlib.Path(config.eval.statistics_directory).expanduser()
+        check_writable("config.eval.statistics_directory", folder)
+    shapes = state.abstract(config, models.build(config))
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    # A new checkpoint is written before the oldest one is deleted.
+    kept = config.train.keep_checkpoints + (2 if config.train.keep_best else 0)
+    to_come = max(kept + 1 - len(checkpoints.steps()), 1)
+    check_room(
+        f"{to_come} checkpoints (config.train.keep_checkpoints = {config.train.keep_checkpoints})",
+        workdir,
+        to_come * size,
+    )
+
+
+def _evaluator(config: ConfigDict, feed: Feed, mesh: Mesh) -> Evaluator | None:
+    """Returns the evaluator on the validation split, or None without one.
 
     It is also None if `config.eval.every` turns evaluation off.
     """
@@ -97,5 +165,33 @@ def _evaluation(
     if feed.validation() is None:
         logging.warning("no evaluation in training: %s has no validation split", config.data.name)
         return None
-    evaluator = make_evaluator(config, feed, mesh, "validation")
-    return lambda state: evaluator.evaluate(state.eval_variables(), int(state.step)).scalars()
+    return make_evaluator(config, feed, mesh, "validation")
+
+
+def _figures_by(
+    evaluator: Evaluator | None,
+) -> Callable[[TrainState], Mapping[str, float]] | None:
+    if evaluator is None:
+        return None
+    return lambda s: evaluator.evaluate(s.eval_variables(), int(s.step)).scalars()
+
+
+def _best(
+    config: ConfigDict, workdir: pathlib.Path, evaluator: Evaluator | None
+) -> BestCheckpoint | None:
+    """Returns what keeps the best checkpoint, or None if `config.train.keep_best` is empty.
+
+    Raises:
+      ValueError: training does not compute the figure; says why.
+    """
+    key, name = f"config.train.keep_best = {config.train.keep_best!r}", config.train.keep_best
+    if not name:
+        return None
+    if evaluator is None:
+        raise ValueError(f"{key}: there is no evaluation in training; set it to '' or evaluate")
+    metric, higher_is_better = BEST_BY[name]
+    for missing in evaluator.missing():
+        if (missing.metric, missing.protocol) == (metric, OURS):
+            raise ValueError(f"{key}: it cannot be computed, {missing.reason}")
+    checkpoints = Checkpoints(workdir / run_folder.BEST)
+    return BestCheckpoint(checkpoints, f"eval/{OURS}/{metric}", higher_is_better)

@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 
+from scam_jax.files import replaced
+
 # Rows summed at a time. The number is fixed, so that a sum does not depend on the batch size.
 _CHUNK = 1024
 
@@ -52,12 +54,9 @@ class Statistics:
         return cls(numbers[:width], covariance, int(numbers[-1]))
 
     def save(self, file: pathlib.Path) -> None:
-        """Writes an .npz file atomically: a reader sees the whole file or none."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        with unfinished.open("wb") as out:
-            np.savez(out, mean=self.mean, covariance=self.covariance, count=self.count)
-        unfinished.rename(file)
+        """Writes an .npz file."""
+        with replaced(file) as stream:
+            np.savez(stream, mean=self.mean, covariance=self.covariance, count=self.count)
 
     @classmethod
     def load(cls, file: pathlib.Path) -> "Statistics":

@@ -1,13 +1,12 @@
 """Results of an evaluation: figures by protocol, and missing metrics, as JSON and Markdown."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
 from collections.abc import Sequence
 
-from scam_jax.files import read_json
+from scam_jax.files import read_json, write, write_json
 
 AUTHORS, OURS = "authors", "ours"
 FILE = "figures.json"
@@ -93,10 +92,8 @@ class Evaluation:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes `folder/figures.json` and `folder/figures.md`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
-        (folder / FILE).write_text(text + "\n")
-        (folder / "figures.md").write_text(self.markdown())
+        write_json(folder / FILE, dataclasses.asdict(self))
+        write(folder / "figures.md", self.markdown())
 
     @classmethod
     def load(cls, folder: pathlib.Path) -> "Evaluation":

@@ -24,7 +24,7 @@ from scam_jax.examples import Picture
 from scam_jax.inference import fitting, generation, photos
 from scam_jax.inference.generation import Variables
 from scam_jax.models.layers.latents import Latents
-from scam_jax.runs.run_folder import CHECKPOINTS, load_config
+from scam_jax.runs.run_folder import BEST, CHECKPOINTS, load_config
 from scam_jax.training import state
 from scam_jax.training.checkpoints import Checkpoints
 
@@ -44,25 +44,28 @@ class TrainedModel:
     step: int = 0
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike) -> "TrainedModel":
-        """Loads encoder and generator from a run's newest checkpoint.
+    def load(cls, workdir: str | os.PathLike, checkpoint: str | int = "newest") -> "TrainedModel":
+        """Loads encoder and generator from a checkpoint of a run.
 
         If the run keeps averaged parameters, these are loaded.
 
         Args:
           workdir: the run's folder.
+          checkpoint: 'newest'; 'best', which runs with `train.keep_best` have; or a step.
 
         Raises:
-          FileNotFoundError: `workdir` holds no run, or the run has no checkpoint yet.
+          FileNotFoundError: `workdir` holds no run, or the run has no such checkpoint yet.
           CheckpointError: there are checkpoints, but none can be read.
         """
         folder = pathlib.Path(workdir).expanduser()
         config = load_config(folder)
-        checkpoints = Checkpoints(folder / CHECKPOINTS)
-        restored = checkpoints.restore_trained(state.abstract(config, models.build(config)))
-        checkpoints.close()
+        place = folder / (BEST if checkpoint == "best" else CHECKPOINTS)
+        step = None if checkpoint in ("newest", "best") else int(checkpoint)
+        shapes = state.abstract(config, models.build(config))
+        restored = Checkpoints(place).restore_trained(shapes, step)
         if restored is None:
-            raise FileNotFoundError(f"{folder / CHECKPOINTS} holds no checkpoint yet: train first")
+            remedy = "train with config.train.keep_best" if place.name == BEST else "train first"
+            raise FileNotFoundError(f"{place} holds no checkpoint yet: {remedy}")
         logging.info("loaded step %d of %s", int(restored.step), folder)
         return cls(config, restored.eval_variables(), int(restored.step))
 

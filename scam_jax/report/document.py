@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
+from scam_jax import files
+
 _MARKDOWN_SPECIAL = re.compile(r"[\\`*|\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
@@ -93,10 +95,9 @@ def write(
 
     `facts` has, by name, each value with the runs that share it.
     """
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
     for gallery in (gallery for section in sections for gallery in section.galleries):
         for picture in gallery.pictures:
-            (folder / "pictures" / picture.file).write_bytes(picture.png)
+            files.write(folder / "pictures" / picture.file, picture.png)
     formats = {
         "report.md": (_markdown_text, _markdown_code),
         "report.html": (escape, Markup("<code>{}</code>").format),
@@ -113,7 +114,7 @@ def write(
         environment.filters |= {"code": code, "base64": _base64}
         template = environment.get_template(f"{name}.jinja")
         text = template.render(title=title, facts=facts, sections=sections)
-        (folder / name).write_text(text, encoding="utf-8")
+        files.write(folder / name, text)
     return folder / "report.html"
 
 

@@ -1,5 +1,6 @@
 """The folder of a run: its config, and a record of the versions and the commit it ran with."""
 
+import collections
 import importlib.metadata
 import json
 import operator
@@ -14,9 +15,10 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from scam_jax.files import read_json, read_json_lines
+from scam_jax.files import read_json, read_json_lines, write, write_json
 
-CONFIG_FILE, RUNS_FILE, CHECKPOINTS = "config.json", "runs.jsonl", "checkpoints"
+CONFIG_FILE, RUNS_FILE, METRICS_FILE = "config.json", "runs.jsonl", "metrics.jsonl"
+CHECKPOINTS, BEST = "checkpoints", "best"
 SKIPPED_FILE = "skipped_files.json"
 _PACKAGES = (
     "jax",
@@ -32,9 +34,7 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-# Keys that a run cannot change once it has weights, and exceptions to them.
-_FIXED = ("seed", "data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay")
-_FREE = ("data.directory", "data.manual_dir", "data.num_workers")
+# Keys of a config that are paths.
 _PLACES = ("data.directory", "data.manual_dir", "weights_directory", "eval.statistics_directory")
 
 
@@ -65,7 +65,7 @@ def place(name: str, value: str) -> pathlib.Path:
             f"{name}={value}: a place in a file system is needed; give the path of a folder that "
             "all hosts share, or mount the bucket and give its path"
         )
-    return pathlib.Path(value)
+    return pathlib.Path(value).expanduser()
 
 
 def check_places(config: ConfigDict) -> None:
@@ -79,16 +79,24 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
 
     Raises:
       FileNotFoundError: `workdir` holds no run.
+      ValueError: the file is damaged.
     """
     file = workdir / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {workdir} holds no run, give --workdir=RUN")
-    return ConfigDict(read_json(file))
+    remedy = "restore it, or move it away and resume with the config that the run was trained with"
+    return ConfigDict(read_json(file, remedy))
 
 
 def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:
     """Returns the folder of a split's figures and pictures."""
     return workdir / f"evaluation_{split}"
+
+
+def check_files(workdir: pathlib.Path) -> None:
+    """Reads the files that training goes on with; raises ValueError if one is damaged."""
+    for name in (RUNS_FILE, METRICS_FILE):
+        collections.deque(read_json_lines(workdir / name), maxlen=0)
 
 
 def is_begun(workdir: pathlib.Path) -> bool:
@@ -97,61 +105,52 @@ def is_begun(workdir: pathlib.Path) -> bool:
     return checkpoints.is_dir() and any(f.name.isdigit() for f in checkpoints.iterdir())
 
 
-def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Checks that a config matches the weights in `workdir`, if there are any.
+def last_start(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns the entry of runs.jsonl about the run's last start, empty if there is none.
 
     Raises:
-      ValueError: a value differs from the run's; names the first one.
+      ValueError: the file is damaged.
     """
-    if not is_begun(workdir):
-        return
-    before, now = _flat(load_config(workdir)), _flat(config)
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if old != new and key.startswith(_FIXED) and key not in _FREE:
-            raise ValueError(
-                f"config.{key} = {new!r}, but the run in {workdir} was trained with {old!r}: "
-                "resume it with the same config, or start another run with --workdir"
-            )
+    entries = [entry for _, entry in read_json_lines(workdir / RUNS_FILE)]
+    return entries[-1] if entries else {}
 
 
-def record(config: ConfigDict, workdir: pathlib.Path, num_examples: int | None) -> None:
+def record(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    step: int = 0,
+    training_examples: int | None = None,
+    training_data: str = "",
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
     """Writes the config, and appends a line about this start of the run to runs.jsonl.
-
-    Warns if the number of training examples has changed since the last start, because their order
-    depends on it.
 
     Args:
       config: the whole config.
       workdir: the run's folder, created if needed.
-      num_examples: number of training examples, or None if unknown.
+      step: the step that the run starts or resumes from.
+      training_examples: number of training examples, or None if unknown.
+      training_data: a digest of the training data, empty if unknown.
+      changes: what differs from the last start, (before, now) by dotted key.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    starts = workdir / RUNS_FILE
-    earlier = [entry for _, entry in read_json_lines(starts)]
-    if earlier and is_begun(workdir):
-        before = earlier[-1]["training_examples"]
-        if None not in (before, num_examples) and before != num_examples:
-            logging.warning(
-                "there are %d training examples, but were %d when the run in %s was last started: "
-                "from now on their order differs from that of an uninterrupted run",
-                num_examples,
-                before,
-                workdir,
-            )
-    (workdir / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    write_json(workdir / CONFIG_FILE, config.to_dict())
     entry = {
         "command": sys.argv,
+        "step": step,
+        "changes": dict(changes or {}),
         "seed": config.seed,
-        "training_examples": num_examples,
+        "training_examples": training_examples,
+        "training_data": training_data,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
     }
-    with starts.open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+    entries = [entry for _, entry in read_json_lines(workdir / RUNS_FILE)]
+    text = "".join(json.dumps(line) + "\n" for line in [*entries, entry])
+    write(workdir / RUNS_FILE, text)
 
 
 def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Path) -> None:
@@ -161,15 +160,14 @@ def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Pa
       skipped: reasons, keyed by split and then by the name of the pair.
       workdir: the run's folder, created if needed.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(skipped, indent=2, ensure_ascii=False)
-    (workdir / SKIPPED_FILE).write_text(text + "\n")
+    write_json(workdir / SKIPPED_FILE, skipped)
 
 
 def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
     """Reads the list of `record_skipped`, empty if there is none; warns about skipped pairs."""
     file = workdir / SKIPPED_FILE
-    skipped = read_json(file) if file.is_file() else {}
+    remedy = "remove it: the next start searches for bad files anew"
+    skipped = read_json(file, remedy) if file.is_file() else {}
     for split, bad in skipped.items():
         logging.warning(
             "skipping %d pairs of %s, listed in %s; the first: %s",
@@ -179,16 +177,6 @@ def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
             next(iter(bad.values())),
         )
     return skipped
-
-
-def _flat(config: ConfigDict, prefix: str = "") -> dict:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _commit() -> str | None:

@@ -1,17 +1,39 @@
-"""Checkpoints of the training state, stored by Orbax."""
+"""Checkpoints of the training state, stored by Orbax with a checksum of every array.
 
+A checkpoint counts as sound if it can be read and every array has the checksum it was saved with.
+"""
+
+import contextlib
+import functools
+import itertools
 import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
 
+from scam_jax.devices import sharding
+from scam_jax.training.checksums import checksums
 from scam_jax.training.state import TrainState, of_side
+
+# Orbax's name for the only item of a checkpoint.
+_ITEM = "default"
+_CHECKSUMS, _FIGURES = "checksums", "figures"
 
 
 class CheckpointError(RuntimeError):
-    """There are checkpoints, but none can be read."""
+    """There are checkpoints, but none can be read; or one could not be saved."""
+
+
+class _Damaged(Exception):
+    """An array differs from the one that was saved."""
 
 
 class _Manager(ocp.CheckpointManager):
@@ -25,60 +47,127 @@ class _Manager(ocp.CheckpointManager):
 
 
 class Checkpoints:
-    """Saves states to `directory/STEP` in the background, and restores the newest readable one."""
+    """Saves states to `directory/STEP` in the background, and restores the newest sound one."""
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
-        """Creates the directory if it is missing.
+        """Neither reads nor writes anything yet.
 
         Args:
-          directory: folder of the checkpoints.
+          directory: folder of the checkpoints, created by the first `save`.
           keep: number of newest checkpoints to keep; older ones are deleted.
         """
         self.directory = directory.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = _Manager(self.directory, options=options)
+        self._keep = keep
+        self._handler = ocp.PyTreeCheckpointHandler()
 
-    def save(self, state: TrainState) -> None:
-        """Starts saving in the background. The caller may donate the state afterwards."""
+    @functools.cached_property
+    def _manager(self) -> _Manager:
+        # Orbax judges the whole folder by its newest entry, so it must not see a damaged one.
+        options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True)
+        return _Manager(self.directory, options=options)
+
+    def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, sound or not, from the newest on."""
+        if not self.directory.is_dir():
+            return []
+        steps = (int(f.name) for f in self.directory.iterdir() if f.name.isdigit())
+        return sorted(steps, reverse=True)
+
+    def save(self, state: TrainState, figures: Mapping[str, float] | None = None) -> None:
+        """Starts saving in the background. The caller may donate the state afterwards.
+
+        Args:
+          state: the state, replicated over all devices.
+          figures: figures of the state to keep with it, see `figures`.
+        """
         # On CPU the saving thread would otherwise read the buffers that the next step overwrites.
         state = jax.tree.map(jnp.copy, state)
-        self._manager.save(int(state.step), args=ocp.args.PyTreeSave(state), force=True)
+        metadata = {_CHECKSUMS: checksums(state), _FIGURES: dict(figures or {})}
+        args = ocp.args.PyTreeSave(state, custom_metadata=metadata)
+        with self._explained():
+            self._manager.save(int(state.step), args=args, force=True)
 
-    def restore(
-        self, shapes: TrainState, sharding: jax.sharding.Sharding | None = None
-    ) -> TrainState | None:
-        """Restores the newest checkpoint that can be read.
+    def figures(self, step: int) -> dict[str, float]:
+        """Returns the figures that were saved with a checkpoint; empty if it is damaged."""
+        try:
+            return self._metadata(step)[_FIGURES]
+        except Exception as error:  # Damaged files raise many types of exception.
+            logging.warning("%s", _fault(self.directory / str(step), error))
+            return {}
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        folder = epath.Path(self.directory / str(step) / _ITEM)
+        return self._handler.metadata(folder).custom_metadata
+
+    def resume(self, shapes: TrainState, where: jax.sharding.Sharding) -> TrainState | None:
+        """Restores the newest sound checkpoint, and sets newer ones aside.
+
+        A damaged checkpoint is renamed to `STEP.damaged`, so that training gets past its step.
 
         Args:
           shapes: shapes and types of the state, see `state.abstract`.
-          sharding: sharding of every array; by default, this process's first device.
+          where: sharding of every array.
 
         Returns:
           The state, or None if there are no checkpoints.
 
         Raises:
-          CheckpointError: there are checkpoints, but none can be read.
+          CheckpointError: there are checkpoints, but none can be read. None is renamed.
         """
-        if sharding is None:
-            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda x: (
-                x
-                if x is ocp.PLACEHOLDER
-                else jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-            ),
-            shapes,
-        )
-        restore = ocp.args.PyTreeRestore(
-            item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
-        )
+        restored = self.restore(shapes, where)
+        if restored is not None:
+            for step in self.steps():
+                if step > int(restored.step):
+                    self.set_aside(step)
+        return restored
+
+    def set_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint to `STEP.damaged`; every process must call this."""
+        place = self.directory / str(step)
+        if jax.process_index() == 0:
+            names = (f"{step}.damaged{n}" for n in itertools.chain([""], itertools.count(2)))
+            aside = next(p for p in map(place.with_name, names) if not p.exists())
+            place.rename(aside)
+            logging.warning("%s is renamed to %s: remove it to free its space", place, aside.name)
+        sharding.wait_for_all(f"{place} set aside")
+
+    def restore(
+        self,
+        shapes: TrainState,
+        where: jax.sharding.Sharding | None = None,
+        step: int | None = None,
+    ) -> TrainState | None:
+        """Restores the newest sound checkpoint; every process must call this.
+
+        Args:
+          shapes: shapes and types of the state, see `state.abstract`.
+          where: sharding of every array; by default, this process's first device.
+          step: the step to restore, or None for the newest sound one.
+
+        Returns:
+          The state, or None if there are no checkpoints.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none can be read, or none of this step.
+        """
+        steps = self.steps()
+        if step is not None and step not in steps:
+            known = ", ".join(map(str, steps)) or "none"
+            raise CheckpointError(f"{self.directory} has no checkpoint of step {step}: {known}")
         failures = []
-        for step in sorted(self._steps(), reverse=True):
+        for candidate in steps if step is None else [step]:
             try:
-                return self._manager.restore(step, args=restore)
+                restored, fault = self._read(candidate, shapes, where), ""
+            except (MemoryError, PermissionError):  # They say nothing about the checkpoint.
+                raise
             except Exception as error:  # Damaged files raise many types of exception.
-                failures.append(f"{self.directory / str(step)}: {_first_line(error)}")
-                logging.warning("checkpoint %s cannot be read, trying an older one", failures[-1])
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise
+                fault = _fault(self.directory / str(candidate), error)
+            if _everywhere(not fault):
+                return restored
+            failures.append(fault or f"{self.directory / str(candidate)}: damaged elsewhere")
+            logging.warning("checkpoint %s cannot be read", failures[-1])
         if failures:
             raise CheckpointError(
                 "no checkpoint can be read; move them away to start afresh, or use the config that "
@@ -86,7 +175,30 @@ class Checkpoints:
             )
         return None
 
-    def restore_trained(self, shapes: TrainState) -> TrainState | None:
+    def _read(
+        self, step: int, shapes: TrainState, where: jax.sharding.Sharding | None
+    ) -> TrainState:
+        place = where or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda x: (
+                x
+                if x is ocp.PLACEHOLDER
+                else jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+            ),
+            shapes,
+        )
+        arguments = ocp.args.PyTreeRestore(
+            item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
+        )
+        saved = self._metadata(step)[_CHECKSUMS]
+        folder = epath.Path(self.directory / str(step) / _ITEM)
+        restored = self._handler.restore(folder, args=arguments)
+        for name, found in checksums(restored).items():
+            if saved[name] != found:
+                raise _Damaged(f"the array {name} is not the one that was saved")
+        return restored
+
+    def restore_trained(self, shapes: TrainState, step: int | None = None) -> TrainState | None:
         """Restores only the arrays that `TrainState.eval_variables` needs.
 
         Optimizer states and the discriminator are not read, nor are the parameters that have an
@@ -94,12 +206,13 @@ class Checkpoints:
 
         Args:
           shapes: shapes and types of the state, see `state.abstract`.
+          step: the step to restore, or None for the newest sound one.
 
         Returns:
           The state, or None if there are no checkpoints.
 
         Raises:
-          CheckpointError: there are checkpoints, but none can be read.
+          CheckpointError: see `restore`.
         """
         left_out = jax.tree.map(lambda x: ocp.PLACEHOLDER, shapes)
         params = left_out.params if shapes.ema is not None else of_side(shapes.params, "generator")
@@ -109,21 +222,89 @@ class Checkpoints:
             extra={**left_out.extra, **of_side(shapes.extra, "generator")},
             ema=shapes.ema,
         )
-        return self.restore(needed)
+        return self.restore(needed, step=step)
 
-    def _steps(self) -> list[int]:
-        folders = [f for f in self.directory.iterdir() if f.name.isdigit() and f.is_dir()]
-        return [int(f.name) for f in folders if any(f.iterdir())]
+    def keep_only(self, step: int) -> None:
+        """Waits until `step` is saved, and deletes all other checkpoints."""
+        self.wait()
+        for other in self._manager.all_steps():
+            if other != step:
+                self._manager.delete(other)
 
     def wait(self) -> None:
-        """Waits until the last state is saved."""
-        self._manager.wait_until_finished()
+        """Waits until the last state is saved.
+
+        Raises:
+          CheckpointError: it could not be saved, for example because the disk is full.
+        """
+        if "_manager" in self.__dict__:
+            with self._explained():
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits until the last state is saved, and releases Orbax's resources."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if "_manager" in self.__dict__:
+            self.wait()
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Explains the errors of the threads that save."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"a checkpoint could not be saved in {self.directory} ({_reason(error)}): make "
+                "room, or get the rights to write there; the same command then resumes from the "
+                "checkpoint before"
+            ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+class BestCheckpoint:
+    """Keeps the checkpoint with the best value of a figure."""
+
+    def __init__(self, checkpoints: Checkpoints, figure: str, higher_is_better: bool):
+        """Reads the best value so far, if there is one.
+
+        Args:
+          checkpoints: a folder of their own.
+          figure: the figure's name.
+          higher_is_better: whether a higher value is better.
+        """
+        self._checkpoints, self._figure = checkpoints, figure
+        self._sign = 1 if higher_is_better else -1
+        self.value: float | None = None
+        for step in checkpoints.steps():
+            figures = checkpoints.figures(step)
+            if not figures:
+                checkpoints.set_aside(step)
+            self.value = self.value or figures.get(figure)
+
+    def offer(self, state: TrainState, figures: Mapping[str, float]) -> None:
+        """Keeps a state instead of the best so far, if its figure is better."""
+        value = figures[self._figure]
+        if self.value is not None and self._sign * (value - self.value) <= 0:
+            return
+        step = int(state.step)
+        logging.info("step %d is the best so far: %s = %.4g", step, self._figure, value)
+        self._checkpoints.save(state, figures)
+        self._checkpoints.keep_only(step)
+        self.value = value
+
+
+def _everywhere(holds: bool) -> bool:
+    """Returns whether `holds` is true in every process."""
+    if jax.process_count() == 1:
+        return holds
+    return bool(multihost_utils.process_allgather(np.array(holds)).all())
+
+
+def _fault(place: pathlib.Path, error: Exception) -> str:
+    return f"{place}: {type(error).__name__}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first line of an error."""
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    # TensorStore adds its whole specification.
+    return re.split(r"\s*\[tensorstore_spec|\. See full TensorStore", first_line)[0]

@@ -17,7 +17,7 @@ from scam_jax import models
 from scam_jax.devices import sharding
 from scam_jax.examples import Batches
 from scam_jax.training import state
-from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import make_train_step
 from scam_jax.training.writer import Writer
@@ -31,25 +31,34 @@ class TrainingDiverged(RuntimeError):
 
 
 def restore_or_create(
-    config: ConfigDict, networks: models.Networks, mesh: Mesh, checkpoints: Checkpoints
+    config: ConfigDict,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    *,
+    saved_with: ConfigDict | None = None,
+    create: Callable[[ConfigDict, models.Networks], TrainState] = state.create,
 ) -> TrainState:
-    """Returns the newest readable checkpoint, or a fresh state if there is no checkpoint.
+    """Returns the newest sound checkpoint, or a fresh state if there is no checkpoint.
 
     Args:
       config: the whole config.
-      networks: the run's networks.
       mesh: devices that hold the state, replicated.
       checkpoints: the run's checkpoints.
+      saved_with: the config of the checkpoints, if it differs from `config`.
+      create: makes the fresh state.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be read.
     """
+    networks = models.build(config)
     everywhere = sharding.replicated(mesh)
-    restored = checkpoints.restore(state.abstract(config, networks), everywhere)
+    restored = checkpoints.resume(state.abstract(saved_with or config, networks), everywhere)
     if restored is not None:
         logging.info("resuming from step %d (%s)", int(restored.step), checkpoints.directory)
+        if saved_with is not None:
+            restored = jax.device_put(state.adapted(config, restored), everywhere)
         return restored
-    fresh = jax.device_put(state.create(config, networks), everywhere)
+    fresh = jax.device_put(create(config, networks), everywhere)
     table = parameter_overview.get_parameter_overview(fresh.params, include_stats=False)
     logging.info("parameters:\n%s", table)
     return fresh
@@ -80,6 +89,7 @@ def compile_step(
 
 def train(
     config: ConfigDict,
+    train_state: TrainState,
     *,
     mesh: Mesh,
     batches_from: Callable[[int], Batches],
@@ -87,6 +97,7 @@ def train(
     writer_from: Callable[[int], Writer | None],
     vgg: Any = None,
     seconds_at_peak: float | None = None,
+    best: BestCheckpoint | None = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
@@ -95,9 +106,11 @@ def train(
 
     Args:
       config: the whole config, validated.
+      train_state: the state to start from, see `restore_or_create`.
       mesh: devices to train on.
       batches_from: maps a step to this host's batches from that step on. The loop closes them.
-      checkpoints: where to resume from and save to.
+      checkpoints: where to save to.
+      best: keeps the state with the best figure of `evaluate`, or None.
       writer_from: maps the step that the run starts or resumes from to a writer, or to None on all
         hosts but one.
       vgg: VGG19's parameters, or None if the perceptual loss is off.
@@ -111,11 +124,10 @@ def train(
       The last state.
 
     Raises:
-      CheckpointError: there are checkpoints, but none can be read.
       TrainingDiverged: a metric is not finite. No state is saved after that step.
+      CheckpointError: a state could not be saved.
     """
     networks = models.build(config, batch_axis=sharding.DATA)
-    train_state = restore_or_create(config, networks, mesh, checkpoints)
     start, end = int(train_state.step), config.train.num_steps
     if start >= end:
         logging.info("step %d of %d: nothing left to train", start, end)
@@ -136,20 +148,23 @@ def train(
             loop.bound_steps_in_flight()
             progress.update()
             loop.report(step, stopping, progress)
+            # Saved first: nothing is lost if drawing or evaluating fails.
+            if step % config.train.checkpoint_every == 0 or stopping:
+                checkpoints.save(train_state)
             if writer and panel and (step % config.train.panel_every == 0 or stopping):
                 writer.picture(step, "panel", panel(train_state))
             if evaluate and step % config.eval.every == 0:
-                loop.write_evaluation(step, evaluate, train_state)
-            if step % config.train.checkpoint_every == 0 or stopping:
-                checkpoints.save(train_state)
+                figures = loop.write_evaluation(step, evaluate, train_state)
+                if best:
+                    best.offer(train_state, figures)
             if stopping:
                 break
     finally:
         progress.close()
         batches.close()
-        checkpoints.wait()
         if writer:
             writer.close()
+        checkpoints.wait()
     if int(train_state.step) < end:
         logging.info("stopped and saved at step %d of %d", int(train_state.step), end)
     return train_state
@@ -219,7 +234,9 @@ class _Loop:
                 self.writer.scalars(step, values)
                 self.writer.timings(step, timings)
 
-    def write_evaluation(self, step: int, evaluate: Callable, train_state: TrainState) -> None:
+    def write_evaluation(
+        self, step: int, evaluate: Callable, train_state: TrainState
+    ) -> Mapping[str, float]:
         """Evaluates and writes the figures; excludes this time from the training speed."""
         jax.block_until_ready(train_state.step)
         begun = time.perf_counter()
@@ -227,6 +244,7 @@ class _Loop:
         self.since += time.perf_counter() - begun
         if self.writer:
             self.writer.scalars(step, figures)
+        return figures
 
     def _check(self) -> dict[str, float]:
         """Returns the last step's metrics; raises if a metric of any unread step is not finite."""
@@ -236,12 +254,28 @@ class _Loop:
             if wrong:
                 raise TrainingDiverged(
                     f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}: training stopped "
-                    f"without saving this state. The checkpoints in {self.checkpoints.directory} "
-                    "are intact. Train another run (--workdir) with a lower learning rate or in "
-                    "float32"
+                    f"without saving this state. {self._way_out()}"
                 )
         self.pending = []
         return values
+
+    def _way_out(self) -> str:
+        """Says from where the run can go on, and with which changes."""
+        self.checkpoints.wait()
+        steps = self.checkpoints.steps()
+        half = self.config.optimizer.generator_learning_rate / 2
+        change = f"--config.optimizer.generator_learning_rate={half:g}"
+        if self.config.model.dtype != "float32":
+            change += " or --config.model.dtype=float32"
+        if not steps:
+            return (
+                "There is no checkpoint yet: start again with another rate or compute type, for "
+                f"example {change}"
+            )
+        return (
+            f"The checkpoint of step {steps[0]} is intact: go on from it by the same command with "
+            f"--accept_changes and, for example, {change}"
+        )
 
     def _timings(self, step: int) -> dict[str, float]:
         now = time.perf_counter()

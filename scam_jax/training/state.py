@@ -125,6 +125,28 @@ def abstract(config: ConfigDict, networks: Networks) -> TrainState:
     return jax.eval_shape(lambda v: from_variables(config, v), variables)
 
 
+def adapted(config: ConfigDict, saved: TrainState) -> TrainState:
+    """Returns a saved state in the form that a config's training needs.
+
+    Warm-up and averaging may have been turned on or off since. The moments of the optimizers are
+    kept. New averages start from the current parameters.
+
+    Args:
+      config: the whole config.
+      saved: the state, made with a config of the same networks.
+    """
+    opt_state = {}
+    for side, optimizer in optimizers(config).items():
+        fresh, old = optimizer.init(of_side(saved.params, side)), saved.opt_state[side]
+        kept = {name: optax.tree.get(old[0], name) for name in ("count", "mu", "nu")}
+        # Several parts may count the steps, and a buffer in two places cannot be donated.
+        opt_state[side] = jax.tree.map(jnp.copy, optax.tree.set(fresh, **kept))
+    ema = None
+    if config.train.ema_decay:
+        ema = saved.ema or jax.tree.map(jnp.copy, of_side(saved.params, "generator"))
+    return saved.replace(opt_state=opt_state, ema=ema)
+
+
 def create(config: ConfigDict, networks: Networks) -> TrainState:
     """Returns the initial state of a run; it depends on `config.seed`."""
     shapes = variable_shapes(config, networks)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorboardX
 
-from scam_jax.files import read_json_lines
+from scam_jax.files import read_json_lines, write
 
 
 class Writer:
@@ -24,19 +24,18 @@ class Writer:
           directory: the run's folder, created if needed.
           start_step: step that the run starts or resumes from.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "metrics.jsonl"
-        kept = [line for _, line in read_json_lines(path) if line["step"] <= start_step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a")
+        self._file = directory / "metrics.jsonl"
+        entries = [entry for _, entry in read_json_lines(self._file)]
+        self._lines = [json.dumps(entry) for entry in entries if entry["step"] <= start_step]
+        self._write()
         self._board = tensorboardX.SummaryWriter(
             str(directory / "tensorboard"), purge_step=start_step + 1
         )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars to metrics.jsonl and TensorBoard."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        self._lines.append(json.dumps({"step": step, **values}))
+        self._write()
         self.timings(step, values)
 
     def timings(self, step: int, values: Mapping[str, float]) -> None:
@@ -50,5 +49,7 @@ class Writer:
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
         self._board.close()
+
+    def _write(self) -> None:
+        write(self._file, "".join(f"{line}\n" for line in self._lines))

@@ -252,7 +252,7 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pat
     """
     validate(config)
     converted = convert_checkpoint(read_torch(path), config)
-    run_folder.record(config, workdir, num_examples=None)
+    run_folder.record(config, workdir)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
     checkpoints.save(converted)
     checkpoints.close()

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from scam_jax.files import replaced
 from scam_jax.models.frozen import inception, lpips, resnet, vgg19
 
 _SHA256 = "sha256"
@@ -116,10 +117,10 @@ def _image(height: int, width: int) -> jax.Array:
 
 def save(path: pathlib.Path, weights: Pretrained) -> None:
     """Writes weights to an .npz file and creates its folder if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     entries = {**flatten_dict(weights.params, sep="/"), _SHA256: weights.sha256}
     arrays: dict[str, Any] = {key: np.asarray(entry) for key, entry in entries.items()}
-    np.savez(path, **arrays)
+    with replaced(path) as stream:
+        np.savez(stream, **arrays)
 
 
 def load(name: str, folder: pathlib.Path) -> Pretrained:

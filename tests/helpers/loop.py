@@ -24,9 +24,11 @@ def run_loop(config, workdir, batches=None, num_devices=1, **options):
 
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
+        mesh = mesh_of(num_devices)
         return loop.train(
             config,
-            mesh=mesh_of(num_devices),
+            loop.restore_or_create(config, mesh, checkpoints),
+            mesh=mesh,
             batches_from=batches or batches_from,
             checkpoints=checkpoints,
             writer_from=lambda step: Writer(workdir, step),

@@ -1,0 +1,136 @@
+"""Reads and writes the small files of runs, so that each is whole or not there.
+
+A file is written beside its place, under a name of its own process, and then renamed. A reader
+never sees a part of it, however many processes write.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+
+@contextlib.contextmanager
+def replaced(file: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a stream whose content becomes the file when the block ends without an error.
+
+    The file's folder is created if needed.
+
+    Args:
+      file: the file; an older one is replaced.
+
+    Raises:
+      OSError: the disk is full, or the folder is not writable. The older file is kept.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write(file: pathlib.Path, content: str | bytes) -> None:
+    """Writes text as UTF-8, or bytes, to a file; see `replaced`."""
+    with replaced(file) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(file: pathlib.Path, values: Any) -> None:
+    """Writes values as an indented JSON file; see `write`."""
+    write(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(file: pathlib.Path, remedy: str = "mend the file") -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Args:
+      file: the file.
+      remedy: what to do about a damaged file, for the error.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged; the message names its line.
+    """
+    return _parse(file.read_text(encoding="utf-8", errors="replace"), file, 1, remedy)
+
+
+def read_json_lines(
+    file: pathlib.Path, remedy: str = "remove this line"
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the place and the object of each line of a JSON Lines file, which need not exist.
+
+    A last line without an end is left out: a killed process may have been writing it.
+
+    Raises:
+      ValueError: a line is damaged; the message names it.
+    """
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+        yield f"{file}, line {number}", _parse(line, file, number, remedy)
+
+
+def _parse(text: str, file: pathlib.Path, first_line: int, remedy: str) -> dict[str, Any]:
+    if not text.strip():
+        raise ValueError(f"{file} is empty; {remedy}")
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise ValueError(f"{file}, line {line}: not JSON ({error.msg}); {remedy}") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f"{file}, line {first_line}: {{…}} is needed, not {text.strip()[:40]}")
+    return parsed
+
+
+def check_writable(name: str, folder: pathlib.Path) -> None:
+    """Checks that files can be written to a folder, before the work whose results they hold.
+
+    Args:
+      name: the flag or key that names the folder, for the error.
+      folder: the folder; it is created.
+
+    Raises:
+      ValueError: nothing can be written to it.
+    """
+    try:
+        write(folder / ".writable", "")
+        (folder / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{name} = {folder}: nothing can be written there ({error.strerror or error}); "
+            "choose another folder, or make room or get the rights"
+        ) from error
+
+
+def check_room(name: str, folder: pathlib.Path, needed: int) -> None:
+    """Checks that a file system has room.
+
+    Args:
+      name: what needs the room, for the error.
+      folder: a folder of the file system; it need not exist yet.
+      needed: bytes to be written.
+
+    Raises:
+      ValueError: there is less.
+    """
+    folder = folder.absolute()
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ValueError(
+            f"{name} need {_megabytes(needed)} in {folder}, and {_megabytes(free)} are free: make "
+            "room, or choose another --workdir"
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB"

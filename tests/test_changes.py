@@ -1,0 +1,139 @@
+"""A run goes on with another config or other data only as far as its weights allow, and if told."""
+
+import json
+import operator
+
+import jax
+import pytest
+from helpers import saved, small
+from helpers.closeness import assert_trees_close
+
+from scam_jax import models
+from scam_jax.runs import changes, run_folder
+from scam_jax.training import state
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """The folder of a run with weights."""
+    run_folder.record(small.config(), tmp_path, training_data="faces")
+    saved.save(tmp_path / run_folder.CHECKPOINTS, 2)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 7),
+        ("data__num_labels", 4),
+        ("data__height", 32),
+        ("data__label_map", "0|1|*"),
+        ("model__latent_dim", 32),
+        ("model__encoder__num_blocks", 3),
+    ],
+)
+def test_what_the_weights_depend_on_stays(begun, key, value):
+    name = key.replace("__", r"\.")
+    with pytest.raises(ValueError, match=rf"config\.{name} = .*weights of the run in .* with"):
+        changes.check_changes(small.config(**{key: value}), begun, are_accepted=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optimizer__generator_learning_rate", 1e-5),
+        ("optimizer__warmup_steps", 3),
+        ("losses__l1", 3.0),
+        ("losses__perceptual_dtype", "bfloat16"),
+        ("train__batch_size", 8),
+        ("train__ema_decay", 0.5),
+        ("model__dtype", "bfloat16"),
+        ("model__generator__dtype", "float32"),
+        ("data__augmentation", "basic"),
+    ],
+)
+def test_what_training_depends_on_changes_if_accepted(begun, key, value):
+    config, name = small.config(**{key: value}), key.replace("__", ".")
+    before = operator.attrgetter(name)(small.config())
+    with pytest.raises(ValueError, match=rf"config\.{name} from .* to .*Add --accept_changes"):
+        changes.check_changes(config, begun, are_accepted=False)
+    found = changes.check_changes(config, begun, are_accepted=True)
+    assert found == {name: (before, value)}
+
+
+def test_a_schedule_is_a_change(begun):
+    config = small.config(schedules={"gan": {"start": 0.0, "steps": 4}})
+    with pytest.raises(ValueError, match=r"config\.losses\.schedules\.gan\.start from None to 0"):
+        changes.check_changes(config, begun, are_accepted=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "is_recorded"),
+    [
+        ("train__num_steps", 100, True),
+        ("data__skip_bad_files", True, True),
+        ("data__directory", "elsewhere", True),
+        ("data__num_workers", 2, False),
+        ("train__log_every", 7, False),
+        ("eval__every", 3, False),
+        ("weights_directory", "elsewhere", False),
+    ],
+)
+def test_the_rest_changes_freely(begun, key, value, is_recorded):
+    found = changes.check_changes(small.config(**{key: value}), begun, are_accepted=False)
+    assert [*found] == [key.replace("__", ".")] * is_recorded
+
+
+def test_a_run_without_weights_is_bound_to_nothing(tmp_path):
+    run_folder.record(small.config(), tmp_path, training_data="faces")
+    config = small.config(data__num_labels=4, losses__l1=1.0)
+    assert changes.check_changes(config, tmp_path, are_accepted=False) == {}
+    assert changes.check_data("others", tmp_path, are_accepted=False) == {}
+
+
+def test_other_photos_are_noticed(begun):
+    assert changes.check_data("faces", begun, are_accepted=False) == {}
+    with pytest.raises(ValueError, match=r"not those that the run in .*--accept_changes"):
+        changes.check_data("others", begun, are_accepted=False)
+    found = changes.check_data("others", begun, are_accepted=True)
+    assert found == {"training data": ("faces", "others")}
+
+
+def test_the_record_says_from_which_step_on_what_held(begun):
+    config = small.config(losses__l1=3.0)
+    found = changes.check_changes(config, begun, are_accepted=True)
+    run_folder.record(config, begun, step=2, training_data="faces", changes=found)
+    lines = (begun / run_folder.RUNS_FILE).read_text().splitlines()
+    assert len(lines) == 2
+    last = json.loads(lines[1])
+    assert last["step"] == 2
+    assert last["changes"] == {"losses.l1": [10.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({}, {"train__ema_decay": 0.9, "optimizer__warmup_steps": 5}),
+        ({"train__ema_decay": 0.9, "optimizer__warmup_steps": 5}, {}),
+        ({"train__ema_decay": 0.9}, {"train__ema_decay": 0.5}),
+    ],
+)
+def test_a_state_is_adapted_to_averages_and_warm_up(before, now):
+    old, new = small.shallow(**before), small.shallow(**now)
+    networks = models.build(old)
+    kept = state.create(old, networks)
+    moved = jax.tree.map(lambda x: x + 1, kept.opt_state)
+    kept = kept.replace(step=kept.step + 7, opt_state=moved)
+    adapted = state.adapted(new, kept)
+    shapes = state.abstract(new, networks)
+    assert jax.tree.structure(adapted) == jax.tree.structure(shapes)
+    assert_trees_close(adapted.params, kept.params)
+    assert int(adapted.step) == 7
+    for side in state.SIDES:
+        mine, theirs = adapted.opt_state[side][0], kept.opt_state[side][0]
+        assert int(mine.count) == 1
+        assert_trees_close(mine.mu, theirs.mu)
+        assert_trees_close(mine.nu, theirs.nu)
+    if adapted.ema is not None:
+        start = kept.ema or {name: kept.params[name] for name in state.SIDES["generator"]}
+        assert_trees_close(adapted.ema, start)
