@@ -57,6 +57,12 @@ _LATENT = flags.DEFINE_list(
     None,
     "LABEL,NUMBER of the latent whose attention is drawn; by default, each pixel's strongest one.",
 )
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    "newest",
+    "The checkpoint to evaluate or use: newest, best (of a run with config.train.keep_best), or a "
+    "step.",
+)
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write.")
 _SPLIT = flags.DEFINE_enum(
     "split", "test", ["validation", "test"], "The split to evaluate, or to draw in the gallery."
@@ -70,16 +76,18 @@ def _use_photos(workdir: pathlib.Path) -> None:
     output = run_folder.place("--output", _OUTPUT.value)
     target = _pair("target", _TARGET.value)
     if _MODE.value == "reconstruct":
-        use.reconstruct(workdir, target, output)
+        use.reconstruct(workdir, target, output, _checkpoint())
         return
     subject = _pair("subject", _SUBJECT.value)
     if _MODE.value == "transfer":
-        use.transfer(workdir, subject, target, output, _numbers("labels", _LABELS.value))
+        labels = _numbers("labels", _LABELS.value)
+        use.transfer(workdir, subject, target, output, labels, _checkpoint())
         return
     latent = _numbers("latent", _LATENT.value)
     if latent is not None and len(latent) != 2:
         raise app.UsageError("--latent=LABEL,NUMBER: two numbers are needed")
-    use.attention(workdir, subject, target, output, (latent[0], latent[1]) if latent else None)
+    pair = (latent[0], latent[1]) if latent else None
+    use.attention(workdir, subject, target, output, pair, _checkpoint())
 
 
 def _pair(flag: str, value: list[str] | None) -> tuple[str, str]:
@@ -93,6 +101,15 @@ def _numbers(flag: str, values: list[str] | None) -> list[int] | None:
     if wrong:
         raise app.UsageError(f"--{flag}: {wrong[0]!r} is not a number")
     return None if values is None else [int(value) for value in values]
+
+
+def _checkpoint() -> str | int:
+    value = _CHECKPOINT.value
+    if value in ("newest", "best"):
+        return value
+    if not value.isdigit():
+        raise app.UsageError(f"--checkpoint={value}: use newest, best, or the step of a checkpoint")
+    return int(value)
 
 
 def _workdir() -> pathlib.Path:
@@ -131,9 +148,9 @@ def _dispatch() -> None:
     elif mode == "study":
         study.run_study(config, workdir, feed.prepare)
     elif mode == "eval":
-        evaluate.evaluate(config, workdir, feed.prepare, _SPLIT.value)
+        evaluate.evaluate(config, workdir, feed.prepare, _SPLIT.value, _checkpoint())
     elif mode == "gallery":
-        use.gallery(config, workdir, feed.prepare, _SPLIT.value, _COUNT.value)
+        use.gallery(config, workdir, feed.prepare, _SPLIT.value, _COUNT.value, _checkpoint())
     else:
         _use_photos(workdir)
 

@@ -242,7 +242,7 @@ def test_page_stands_alone_and_escapes(tmp_path):
         (
             "runs.jsonl",
             '{"commit": null}\n',
-            r"runs\.jsonl, line 1: 'training_examples' is missing",
+            r"runs\.jsonl, line 1: 'step' is missing",
         ),
         ("metrics.jsonl", '{"step": 1}\n{"step"\n', r"metrics\.jsonl, line 2: not JSON"),
         ("metrics.jsonl", '{"step": 1, "l1": "x"}\n', r"metrics\.jsonl, line 1: 'l1' is not a num"),
@@ -300,3 +300,14 @@ def test_command(study, tmp_path, capsys):
         run(study, tmp_path / "empty")
     with pytest.raises(SystemExit, match="nowhere: there is no such folder"):
         run(tmp_path / "nowhere")
+
+
+def test_changes_during_training_are_listed_with_their_step(tmp_path):
+    changes = {200: {"losses.l1": [10.0, 3.0]}, 300: {"train.batch_size": [4, 8]}}
+    run = write_run(tmp_path / "scam", changes=changes)
+    markdown, _ = written([run], tmp_path / "report")
+    table = markdown.split("Changes during training", 1)[1]
+    assert re.search(r"200.*losses\.l1.*10\.0.*3\.0", table)
+    assert re.search(r"300.*train\.batch_size.*4.*8", table)
+    other = write_run(tmp_path / "other")
+    assert "Changes during" not in written([other], tmp_path / "report of other")[0]

@@ -14,8 +14,9 @@ from scam_jax.evaluation.data import EvaluationData, RealImages, picture_pairs
 from scam_jax.evaluation.evaluator import Evaluator
 from scam_jax.evaluation.judges import Judges
 from scam_jax.evaluation.results import AUTHORS, OURS
+from scam_jax.files import check_writable
 from scam_jax.inference import panels
-from scam_jax.inference.model import TrainedModel
+from scam_jax.inference.model import Checkpoint, TrainedModel
 from scam_jax.runs import run_folder
 
 PAIRS_SHOWN = 6
@@ -51,7 +52,13 @@ def make_evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Ev
     return Evaluator(config, mesh, data, judges, pathlib.Path(config.eval.statistics_directory))
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, split: str) -> None:
+def evaluate(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    open_feed: OpenFeed,
+    split: str,
+    checkpoint: Checkpoint = "newest",
+) -> None:
     """Writes figures and pictures of a run to evaluation_SPLIT/, and prints the figures.
 
     Args:
@@ -59,22 +66,28 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, spl
       workdir: the run's folder.
       open_feed: opens the run's data.
       split: 'validation' or 'test'.
+      checkpoint: see `TrainedModel.load`.
 
     Raises:
       FileNotFoundError: there is no run, or files of the data set are missing.
       ValueError: see `make_evaluator`.
     """
+    folder = run_folder.evaluation(workdir, split)
+    statistics = pathlib.Path(config.eval.statistics_directory).expanduser()
+    if jax.process_index() == 0:
+        check_writable("--workdir", folder)
+        check_writable("config.eval.statistics_directory", statistics)
     feed = open_feed(config, workdir)
-    model = TrainedModel.load(workdir)
+    model = TrainedModel.load(workdir, checkpoint)
     evaluator = make_evaluator(config, feed, sharding.make_mesh(), split)
     evaluation = evaluator.evaluate(model.variables, model.step, config.eval.num_seeds)
     if jax.process_index() == 0:
-        folder = run_folder.evaluation(workdir, split)
+        # Printed first: figures that cannot be written are not lost.
+        print(f"On the {split} split of {config.data.name}:\n\n{evaluation.markdown()}")
+        evaluation.save(folder)
         pairs = picture_pairs(feed.split(split), PAIRS_SHOWN)
         for name, picture in panels.of_evaluation(model, pairs).items():
             images.save(folder / f"{name}.png", picture)
-        evaluation.save(folder)
-        print(f"On the {split} split of {config.data.name}:\n\n{evaluation.markdown()}")
         print(
             f"wrote {folder}\nNext: python main.py --mode=gallery --workdir={workdir}, or "
             f"python -m scam_jax.report {workdir}"

@@ -21,7 +21,7 @@ from scam_jax.examples import Picture
 from scam_jax.files import check_room, check_writable
 from scam_jax.inference import panels
 from scam_jax.inference.model import TrainedModel
-from scam_jax.runs import changes, lock, run_folder
+from scam_jax.runs import changes, lock, run_folder, validation
 from scam_jax.training import loop, state
 from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
 from scam_jax.training.loss_weights import is_used
@@ -30,15 +30,6 @@ from scam_jax.training.writer import Writer
 from scam_jax.weights import pretrained
 
 PANEL_IMAGES = 6
-# The figures that `config.train.keep_best` may name, and whether a higher one is better.
-BEST_BY = {
-    "psnr": ("PSNR", True),
-    "ssim": ("SSIM", True),
-    "l1": ("L1", False),
-    "lpips": ("LPIPS", False),
-    "r_fid": ("R-FID", False),
-    "s_fid": ("S-FID", False),
-}
 
 
 def train(
@@ -189,7 +180,7 @@ def _best(
         return None
     if evaluator is None:
         raise ValueError(f"{key}: there is no evaluation in training; set it to '' or evaluate")
-    metric, higher_is_better = BEST_BY[name]
+    metric, higher_is_better = validation.BEST_BY[name]
     for missing in evaluator.missing():
         if (missing.metric, missing.protocol) == (metric, OURS):
             raise ValueError(f"{key}: it cannot be computed, {missing.reason}")

@@ -12,14 +12,19 @@ from scam_jax.commands.feed import OpenFeed
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import picture_pairs
 from scam_jax.inference import panels
-from scam_jax.inference.model import TrainedModel
+from scam_jax.inference.model import Checkpoint, TrainedModel
 
 # A photo and its label map.
 Files = tuple[str, str]
 
 
 def gallery(
-    config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed, split: str, count: int
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    open_feed: OpenFeed,
+    split: str,
+    count: int,
+    checkpoint: Checkpoint = "newest",
 ) -> None:
     """Writes gallery.png: transfers of a split's pairs, beside the true results if known.
 
@@ -29,13 +34,14 @@ def gallery(
       open_feed: opens the run's data.
       split: 'validation' or 'test'.
       count: number of pairs.
+      checkpoint: see `TrainedModel.load`.
 
     Raises:
       FileNotFoundError: there is no trained model, or files of the data set are missing.
       ValueError: the data set is invalid, or the split is empty.
     """
     feed = open_feed(config, workdir)
-    model = TrainedModel.load(workdir)
+    model = TrainedModel.load(workdir, checkpoint)
 
     def draw():
         triplets = feed.transfers(split)
@@ -46,19 +52,22 @@ def gallery(
     _write(workdir / "gallery.png", draw, enlarge=2 if config.data.height <= 64 else 1)
 
 
-def reconstruct(workdir: pathlib.Path, target: Files, output: pathlib.Path) -> None:
+def reconstruct(
+    workdir: pathlib.Path, target: Files, output: pathlib.Path, checkpoint: Checkpoint = "newest"
+) -> None:
     """Writes the reconstruction of a photo.
 
     Args:
       workdir: the run's folder.
       target: photo and label map.
       output: the picture to write.
+      checkpoint: see `TrainedModel.load`.
 
     Raises:
       FileNotFoundError: there is no trained model.
       ValueError: see `TrainedModel.read`.
     """
-    model = TrainedModel.load(workdir)
+    model = TrainedModel.load(workdir, checkpoint)
     _write(output, lambda: model.reconstruct(*model.read(*target)))
 
 
@@ -68,6 +77,7 @@ def transfer(
     target: Files,
     output: pathlib.Path,
     labels: Sequence[int] | None = None,
+    checkpoint: Checkpoint = "newest",
 ) -> None:
     """Writes a picture of the subject in the target's pose and scene.
 
@@ -77,12 +87,13 @@ def transfer(
       target: photo and label map.
       output: the picture to write.
       labels: labels taken from the subject; by default, all except the background.
+      checkpoint: see `TrainedModel.load`.
 
     Raises:
       FileNotFoundError: there is no trained model.
       ValueError: see `TrainedModel.read` and `TrainedModel.transfer`.
     """
-    model = TrainedModel.load(workdir)
+    model = TrainedModel.load(workdir, checkpoint)
 
     def draw():
         return model.transfer(*model.read(*subject), *model.read(*target), labels=labels)
@@ -96,6 +107,7 @@ def attention(
     target: Files,
     output: pathlib.Path,
     latent: tuple[int, int] | None = None,
+    checkpoint: Checkpoint = "newest",
 ) -> None:
     """Writes the attention maps of a transfer.
 
@@ -106,12 +118,13 @@ def attention(
       output: the picture to write.
       latent: (label, number of its latent) to draw the weights of this latent. By default the
         picture shows the strongest latent of each pixel, in colours.
+      checkpoint: see `TrainedModel.load`.
 
     Raises:
       FileNotFoundError: there is no trained model.
       ValueError: see `TrainedModel.read` and `attention_maps.draw`.
     """
-    model = TrainedModel.load(workdir)
+    model = TrainedModel.load(workdir, checkpoint)
 
     def draw():
         return panels.attention(model, model.read(*subject), model.read(*target), latent)

@@ -28,6 +28,9 @@ from scam_jax.runs.run_folder import BEST, CHECKPOINTS, load_config
 from scam_jax.training import state
 from scam_jax.training.checkpoints import Checkpoints
 
+# 'newest'; 'best', which runs with `train.keep_best` have; or the step of a checkpoint.
+Checkpoint = str | int
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
@@ -44,7 +47,7 @@ class TrainedModel:
     step: int = 0
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike, checkpoint: str | int = "newest") -> "TrainedModel":
+    def load(cls, workdir: str | os.PathLike, checkpoint: Checkpoint = "newest") -> "TrainedModel":
         """Loads encoder and generator from a checkpoint of a run.
 
         If the run keeps averaged parameters, these are loaded.

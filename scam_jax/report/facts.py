@@ -130,7 +130,7 @@ def _run_warnings(run: Run) -> Iterable[str]:
 
 
 def config_tables(models: Sequence[Model]) -> list[Table]:
-    """Returns tables of config values that differ, of shared ones, and of the runs' folders."""
+    """Returns tables of config values, of their changes during training, and of run folders."""
     config = models[0].config
     different = differing([model.config for model in models])
     rows = [[key, *(text or "no such key" for text in texts)] for key, texts in different.items()]
@@ -142,10 +142,19 @@ def config_tables(models: Sequence[Model]) -> list[Table]:
         for model in models
         for run in model.runs
     ]
+    changes = [
+        [run.name, str(run.seed), f"{start['step']:,}", key, *map(str, change)]
+        for model in models
+        for run in model.runs
+        for start in run.starts
+        for key, change in start["changes"].items()
+    ]
+    heads = ["model", "seed", "from step", "key", "before", "after"]
     names = [model.name for model in models]
     tables = [
         _table("Where the models differ", ["key", *names], rows, "code"),
         _table(f"{title}: {len(shared)} values", ["key", "value"], shared, "code", True),
+        _table("Changes during training", heads, changes, "code"),
         _table("Runs", ["model", "seed", "folder", "last step", "starts"], runs, is_folded=True),
     ]
     return [table for table in tables if table.rows]

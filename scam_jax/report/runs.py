@@ -21,7 +21,10 @@ _CONFIG_KEYS = (
     *("seed", "data.name", "data.directory", "data.height", "data.width", "data.num_labels"),
     *("data.label_map", "train.num_steps", "train.batch_size"),
 )
-_START_KEYS = ("training_examples", "commit", "python", "versions", "devices", "processes")
+_START_KEYS = (
+    *("step", "changes", "training_examples", "commit", "python", "versions", "devices"),
+    "processes",
+)
 
 
 class Run(NamedTuple):

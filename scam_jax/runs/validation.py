@@ -10,6 +10,15 @@ from scam_jax.training.losses import GAN_LOSSES
 from scam_jax.training.state import RATE_SCALINGS
 
 DTYPES = ("float32", "bfloat16")
+# Figures that `train.keep_best` may name: the metric, and whether a higher value is better.
+BEST_BY = {
+    "psnr": ("PSNR", True),
+    "ssim": ("SSIM", True),
+    "l1": ("L1", False),
+    "lpips": ("LPIPS", False),
+    "r_fid": ("R-FID", False),
+    "s_fid": ("S-FID", False),
+}
 # Allowed values. A config has only those `model` keys of this table and the next that its family
 # and discriminator use.
 _CHOICES = {
@@ -25,6 +34,7 @@ _CHOICES = {
     "model.generator.architecture": ("skip", "resnet"),
     "model.generator.norm": NORMS,
     "losses.gan_kind": tuple(GAN_LOSSES),
+    "train.keep_best": ("", *BEST_BY),
 }
 # Smallest allowed values.
 _AT_LEAST = {

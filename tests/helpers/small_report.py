@@ -13,12 +13,14 @@ from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Figure
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def write_run(folder, *, metrics=(), commit=COMMIT, jax="0.10.2", **overrides):
+def write_run(folder, *, metrics=(), commit=COMMIT, jax="0.10.2", changes=None, **overrides):
     """A run's folder as main.py leaves it after training."""
     folder.mkdir(parents=True)
     config = small.config(**overrides)
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2))
     start = {
+        "step": 0,
+        "changes": {},
         "training_examples": 100,
         "commit": commit,
         "python": "3.11.7",
@@ -26,7 +28,9 @@ def write_run(folder, *, metrics=(), commit=COMMIT, jax="0.10.2", **overrides):
         "devices": ["cpu"],
         "processes": 1,
     }
-    (folder / "runs.jsonl").write_text(json.dumps(start) + "\n")
+    resumed = [{**start, "step": step, "changes": c} for step, c in (changes or {}).items()]
+    lines = [json.dumps(entry) + "\n" for entry in [start, *resumed]]
+    (folder / "runs.jsonl").write_text("".join(lines))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
     return folder
 
