@@ -6,7 +6,8 @@ RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
 RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo reproduce baselines test test-slow test-benchmarks test-newest lint full pod-check pod-check-quick
+.PHONY: demo reproduce baselines test test-slow test-benchmarks test-newest chaos lint full pod-check \
+	pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png: 12 to 15 minutes on 2 cores.
 demo: .venv/ready
@@ -82,3 +83,10 @@ endef
 	$(call create,.venv-pod)
 	$(RUN_POD) -m pip install $(QUIET) -r requirements-pod.txt
 	touch $@
+
+ROUNDS := 20
+MINUTES := 2
+
+# Faults planted in toy runs and photos, and what comes of them; writes benchmarks/chaos.md.
+chaos: .venv/ready
+	PYTHONPATH=tests:. $(RUN) -m chaos --rounds=$(ROUNDS) --minutes=$(MINUTES) --output=benchmarks/chaos.md

@@ -1,23 +1,13 @@
 """The environment that all tests run in, and the fixtures that they share."""
 
-import importlib.metadata
 import os
 import tempfile
 
+from helpers import environment
+
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has it all from the process that started it
-    # Eight devices for the tests of data parallelism. Nearly all the time goes to compilation, so
-    # XLA optimizes little.
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    # The older emitter of fusions compiles in half the time. Newer versions of XLA lack it, and
-    # abort the process if they are asked for it.
-    if importlib.metadata.version("jaxlib").startswith("0.10."):
-        flags += " --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # Tests and processes share a cache, so that each program is compiled once.
     _COMPILED = tempfile.TemporaryDirectory()
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    environment.set_up(_COMPILED.name)
 
 import pytest
 from helpers.golden import Golden

@@ -1,0 +1,200 @@
+"""Faults of training runs. Each experiment ends with the weights of an uninterrupted run.
+
+An experiment is a sequence of rounds. A round starts the program, plants a fault and ends it. A run
+that reaches its last step is compared with the uninterrupted one, and another run begins.
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from helpers.program import command, free_port, start
+
+CONFIG = "tests/chaos/toy.py"
+LAST_STEP = 240
+# Longest time from the start of the program to its end, and from its first step to a kill.
+LONGEST, AFTER_FIRST_STEP = 300.0, 6.0
+
+
+@dataclasses.dataclass
+class Toy:
+    """The toy run: its data, a folder for its runs, and how to start it.
+
+    Attributes:
+      photos: the folder data set.
+      folder: where runs lie.
+      processes: the number of processes of the run.
+    """
+
+    photos: pathlib.Path
+    folder: pathlib.Path
+    processes: int = 1
+
+    def start(
+        self, workdir: pathlib.Path, log: pathlib.Path, *options: str
+    ) -> list[subprocess.Popen]:
+        """Starts the program in its processes; they write to a log each."""
+        arguments = [
+            *command(f"--config={CONFIG}", f"--workdir={workdir}"),
+            f"--config.data.directory={self.photos}",
+            f"--config.eval.statistics_directory={self.folder / 'statistics'}",
+            *options,
+        ]
+        together = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={self.processes}"]
+        started = []
+        for i in range(self.processes):
+            own = [*together, f"--process_id={i}"] if self.processes > 1 else []
+            with log.with_suffix(f".{i}").open("w") as stream:
+                pipes = dict(stdout=stream, stderr=subprocess.STDOUT)
+                started.append(start([*arguments, *own], devices=1, **pipes))
+        return started
+
+
+def checksums(workdir: pathlib.Path) -> dict[str, int]:
+    """The checksums of all arrays of a run's last state, as its checkpoint has them."""
+    file = workdir / "checkpoints" / str(LAST_STEP) / "default" / "_METADATA"
+    return json.loads(file.read_text())["custom_metadata"]["checksums"]
+
+
+def uninterrupted(toy: Toy) -> pathlib.Path:
+    """A run from its first step to its last without a fault."""
+    workdir = toy.folder / f"uninterrupted_{toy.processes}"
+    processes = toy.start(workdir, toy.folder / "uninterrupted")
+    codes = [process.wait(LONGEST) for process in processes]
+    assert codes == [0] * toy.processes, (toy.folder / "uninterrupted.0").read_text()
+    return workdir
+
+
+# A fault is planted while the processes run, and ends them; afterwards it may damage the run.
+Fault = Callable[[random.Random, list[subprocess.Popen], pathlib.Path], None]
+
+
+def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
+    """Plants a fault in every round; returns the outcomes and how often they came.
+
+    Raises:
+      AssertionError: something was lost; says what.
+    """
+    reference, rng, outcomes = uninterrupted(toy), random.Random(seed), Counter()
+    workdir, log = toy.folder / "run", toy.folder / "log"
+    for _ in range(rounds):
+        processes = toy.start(workdir, log)
+        fault(rng, processes, workdir)
+        outcomes[_outcome(processes, log)] += 1
+        if outcomes["finished"]:
+            outcomes["finished"] -= 1
+            outcomes["a run finished, equal to the bit"] += 1
+            _compare(workdir, reference)
+            shutil.rmtree(workdir)
+    if workdir.exists():  # the last run goes on without a fault
+        processes = toy.start(workdir, log)
+        assert [p.wait(LONGEST) for p in processes] == [0] * toy.processes, _last_words(log)
+        _compare(workdir, reference)
+        outcomes["the last run finished, equal to the bit"] += 1
+    return +outcomes
+
+
+def _compare(workdir: pathlib.Path, reference: pathlib.Path) -> None:
+    assert checksums(workdir) == checksums(reference), f"{workdir}: other weights"
+    metrics = [(folder / "metrics.jsonl").read_text() for folder in (workdir, reference)]
+    assert metrics[0] == metrics[1], f"{workdir}: other metrics"
+    best = [sorted(f.name for f in (folder / "best").iterdir()) for folder in (workdir, reference)]
+    assert best[0] == best[1], f"{workdir}: another best checkpoint"
+    left = [f.name for f in workdir.rglob("*.tmp")]
+    assert len(left) <= 5, f"{workdir}: {left} are left over"
+
+
+def _outcome(processes: list[subprocess.Popen], log: pathlib.Path) -> str:
+    codes = {process.wait(LONGEST) for process in processes}
+    if codes == {0}:
+        return "finished"
+    if -signal.SIGKILL in codes:
+        return "killed"
+    words = _last_words(log)
+    assert "Traceback" not in words, words
+    assert codes == {1}, (codes, words)
+    errors = [line for line in words.splitlines() if line.startswith("E")]
+    assert len(errors) == 1, words
+    return "ended with one line"
+
+
+def _last_words(log: pathlib.Path) -> str:
+    return log.with_suffix(".0").read_text()[-20_000:]
+
+
+def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], log: pathlib.Path) -> None:
+    """Waits for a random moment: in half of the rounds any moment, else one while it trains."""
+    if rng.random() < 0.5:
+        deadline = time.monotonic() + rng.uniform(0, 20)
+    else:
+        deadline = time.monotonic() + LONGEST
+        while processes[0].poll() is None and time.monotonic() < deadline:
+            if "] step " in log.read_text():
+                deadline = time.monotonic() + rng.uniform(0, AFTER_FIRST_STEP)
+                break
+            time.sleep(0.05)
+    while processes[0].poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def kill(rng: random.Random, processes: list[subprocess.Popen], workdir: pathlib.Path) -> None:
+    """Kills every process, the second one a random moment after the first."""
+    _wait_to_kill(rng, processes, workdir.parent / "log.0")
+    for process in rng.sample(processes, len(processes)):
+        process.kill()
+        time.sleep(rng.uniform(0, 1) if len(processes) > 1 else 0)
+
+
+def kill_and_damage(
+    rng: random.Random, processes: list[subprocess.Popen], workdir: pathlib.Path
+) -> None:
+    """Kills the run, and then flips, cuts, empties or removes a file of its newest checkpoint."""
+    kill(rng, processes, workdir)
+    for process in processes:
+        process.wait()
+    folder = workdir / "checkpoints"
+    steps = sorted(int(f.name) for f in folder.glob("*") if f.name.isdigit())
+    if len(steps) < 2:  # the only checkpoint is left alone
+        return
+    files = [file for file in (folder / str(steps[-1])).rglob("*") if file.is_file()]
+    file = rng.choice(files)
+    content = bytearray(file.read_bytes())
+    if rng.random() < 0.25 or not content:
+        file.unlink()
+    elif rng.random() < 0.5:
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[: rng.randrange(len(content))])
+
+
+def fill_disk(rng: random.Random, processes: list[subprocess.Popen], workdir: pathlib.Path) -> None:
+    """Fills the file system of the run at a random moment, and frees it after the run's end."""
+    _wait_to_kill(rng, processes, workdir.parent / "log.0")
+    filler = workdir.parent / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    for process in processes:
+        process.wait(LONGEST)
+    filler.unlink()
+
+
+@contextlib.contextmanager
+def small_disk(folder: pathlib.Path, megabytes: int) -> Iterator[pathlib.Path]:
+    """Mounts a small file system in memory; needs root."""
+    folder.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"]
+    subprocess.run(["mount", *options, str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
