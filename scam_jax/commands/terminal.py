@@ -4,6 +4,7 @@ import logging as python_logging
 import pathlib
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -23,6 +24,7 @@ def show_own_log() -> None:
     handler.addFilter(_is_worth_reading)
     handler.setFormatter(_Formatter())
     sys.unraisablehook = _hide_abandoned_reads
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
 
 
 class _Formatter(python_logging.Formatter):
@@ -41,8 +43,8 @@ def _is_worth_reading(record: python_logging.LogRecord) -> bool:
     path = pathlib.Path(record.pathname)
     if path.is_relative_to(_ROOT) and "site-packages" not in path.parts:
         return True
-    # What Orbax cannot do, it also raises.
-    return record.levelno >= python_logging.WARNING and "orbax" not in path.parts
+    # What Orbax cannot do, it also raises, and asyncio repeats it for every array.
+    return record.levelno >= python_logging.WARNING and not {"orbax", "asyncio"} & {*path.parts}
 
 
 def _hide_abandoned_reads(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -304,7 +304,9 @@ def _fault(place: pathlib.Path, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first line of an error."""
+    """Returns what the system said of an error, or its first line."""
+    if said := re.search(r"([^:]*) \[os_error_code=", str(error)):
+        return said[1].strip()
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
     # TensorStore adds its whole specification.
     return re.split(r"\s*\[tensorstore_spec|\. See full TensorStore", first_line)[0]
