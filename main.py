@@ -35,6 +35,9 @@ _MODE = flags.DEFINE_enum("mode", "train", _MODES, "The command to run.")
 _ACCEPT_CHANGES = flags.DEFINE_bool(
     "accept_changes", False, "Resume a run although its config or its data have changed."
 )
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "A run whose weights a new run starts from; see docs/training.md."
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -144,6 +147,9 @@ def _dispatch() -> None:
             feed.prepare,
             processes.StopRequest(),
             accept_changes=_ACCEPT_CHANGES.value,
+            init_from=run_folder.place("--init_from", _INIT_FROM.value)
+            if _INIT_FROM.value
+            else None,
         )
     elif mode == "study":
         study.run_study(config, workdir, feed.prepare)

@@ -1,6 +1,7 @@
 """Trains a model: `python main.py --config=configs/NAME.py`."""
 
 import contextlib
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
 from scam_jax.training.loss_weights import is_used
 from scam_jax.training.state import TrainState
 from scam_jax.training.writer import Writer
-from scam_jax.weights import pretrained
+from scam_jax.weights import pretrained, transplant
 
 PANEL_IMAGES = 6
 
@@ -39,6 +40,7 @@ def train(
     stop: processes.StopRequest,
     *,
     accept_changes: bool = False,
+    init_from: pathlib.Path | None = None,
 ) -> None:
     """Trains a model, starting from the newest sound checkpoint in `workdir` if there is one.
 
@@ -48,6 +50,7 @@ def train(
       open_feed: opens the run's data.
       stop: tells when to save and stop. The process then exits with the signal's status.
       accept_changes: whether a run may go on with another config, see `runs/changes.py`.
+      init_from: a run whose weights a new run starts from, see `weights/transplant.py`.
 
     Raises:
       FileNotFoundError: weights of the perceptual loss, or files of the data set, are missing.
@@ -58,7 +61,7 @@ def train(
     """
     is_first = jax.process_index() == 0
     with lock.locked(workdir) if is_first else contextlib.nullcontext():
-        _train(config, workdir, open_feed, stop, accept_changes)
+        _train(config, workdir, open_feed, stop, accept_changes, init_from)
 
 
 def _train(
@@ -67,6 +70,7 @@ def _train(
     open_feed: OpenFeed,
     stop: processes.StopRequest,
     accept_changes: bool,
+    init_from: pathlib.Path | None,
 ) -> None:
     run_folder.check_files(workdir)
     changed = changes.check_changes(config, workdir, accept_changes)
@@ -89,7 +93,14 @@ def _train(
     best = _best(config, workdir, evaluator)
     logging.info("training on %d images in %s", feed.num_training_examples, workdir)
     try:
-        train_state = loop.restore_or_create(config, mesh, checkpoints, saved_with=saved_with)
+        create = state.create
+        if init_from is not None:
+            create = functools.partial(
+                transplant.initial_state, source=init_from, names=feed.label_names
+            )
+        train_state = loop.restore_or_create(
+            config, mesh, checkpoints, saved_with=saved_with, create=create
+        )
         if jax.process_index() == 0:
             run_folder.record(
                 config,
@@ -97,6 +108,7 @@ def _train(
                 step=int(train_state.step),
                 training_examples=feed.num_training_examples,
                 training_data=feed.training_data,
+                label_names=feed.label_names,
                 changes=changed,
             )
         train_state = loop.train(

@@ -5,9 +5,9 @@ now on, and need --accept_changes. The rest may change freely.
 """
 
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from scam_jax.runs import run_folder
@@ -112,7 +112,8 @@ def _changes(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Change]:
     """Returns all differences from the config that the run was last trained with."""
     if not run_folder.is_begun(workdir):
         return {}
-    before, now = _flat(run_folder.load_config(workdir)), _flat(config)
+    configs = run_folder.load_config(workdir), config
+    before, now = (flatten_dict(c.to_dict(), sep=".") for c in configs)
     return {
         key: (before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())
@@ -122,13 +123,3 @@ def _changes(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Change]:
 
 def _is_below(key: str, parents: tuple[str, ...]) -> bool:
     return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
-
-
-def _flat(config: Mapping, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

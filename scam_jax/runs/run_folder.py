@@ -8,7 +8,7 @@ import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -122,6 +122,7 @@ def record(
     step: int = 0,
     training_examples: int | None = None,
     training_data: str = "",
+    label_names: Sequence[str] = (),
     changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
     """Writes the config, and appends a line about this start of the run to runs.jsonl.
@@ -132,6 +133,7 @@ def record(
       step: the step that the run starts or resumes from.
       training_examples: number of training examples, or None if unknown.
       training_data: a digest of the training data, empty if unknown.
+      label_names: names of the labels, empty if unknown.
       changes: what differs from the last start, (before, now) by dotted key.
     """
     write_json(workdir / CONFIG_FILE, config.to_dict())
@@ -142,6 +144,7 @@ def record(
         "seed": config.seed,
         "training_examples": training_examples,
         "training_data": training_data,
+        "label_names": [*label_names],
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
