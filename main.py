@@ -15,6 +15,11 @@
 Flags such as --config.train.batch_size=64 override values of the config.
 """
 
+if __name__ == "__main__":
+    from scam_jax import console
+
+    console.end_on_interrupt()  # the imports below take seconds
+
 import pathlib
 
 import jax
@@ -137,19 +142,24 @@ def _config(workdir: pathlib.Path) -> ConfigDict:
 
 
 def _dispatch() -> None:
-    workdir, mode = _workdir(), _MODE.value
+    workdir = _workdir()
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _config(workdir)
+    with terminal.explaining_memory(config):
+        _run_mode(config, workdir)
+
+
+def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
+    mode = _MODE.value
     if mode == "train":
+        init_from = _INIT_FROM.value and run_folder.place("--init_from", _INIT_FROM.value)
         train.train(
             config,
             workdir,
             feed.prepare,
             processes.StopRequest(),
             accept_changes=_ACCEPT_CHANGES.value,
-            init_from=run_folder.place("--init_from", _INIT_FROM.value)
-            if _INIT_FROM.value
-            else None,
+            init_from=init_from or None,
         )
     elif mode == "study":
         study.run_study(config, workdir, feed.prepare)

@@ -27,7 +27,10 @@ def unparsed_flags():
 
 def check(*arguments: str) -> int:
     """Runs the command; returns its exit status."""
-    return command.main(command.parse(["data.checker", *arguments]))
+    try:
+        return command.main(command.parse(["data.checker", *arguments]))
+    except SystemExit as end:
+        return end.code
 
 
 def write(root: pathlib.Path, split: str, name: str, labels, size=(HEIGHT, WIDTH)) -> None:

@@ -17,6 +17,7 @@ FLOORS = (
         "scam_jax.images",
         "scam_jax.examples",
         "scam_jax.files",
+        "scam_jax.console",
     ),
     ("scam_jax.training",),
     ("scam_jax.runs",),

@@ -8,16 +8,14 @@ could not be checked.
 """
 
 import argparse
-import io
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from absl import app
 from absl.flags import argparse_flags
 
 from data.checker import findings, presentation
-from scam_jax import images
+from scam_jax import console, images
 
 _PROGRAM = "python -m data.checker"
 
@@ -34,14 +32,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> int:
     """Checks a folder, prints the report and returns the exit status."""
-    try:
+    with console.ended_by_one_line(_PROGRAM, status=2):
         _require_writable(arguments.output)
         report = findings.check(arguments.directory, arguments.label_map, arguments.num_labels)
         if report.samples:
             images.save(arguments.output, presentation.draw(report))
-    except (OSError, ValueError) as error:
-        print(f"{_PROGRAM}: {error}", file=sys.stderr)
-        return 2
     print(presentation.describe(report, arguments.output))
     return 1 if report.faults else 0
 
@@ -61,7 +56,4 @@ def _require_writable(output: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    # File names need not be valid text.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     app.run(main, flags_parser=parse)

@@ -1,24 +1,35 @@
 """The terminal output of a command: the project's log lines, and one line for an error."""
 
+import contextlib
 import logging as python_logging
 import pathlib
+import re
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 from absl import logging
+from ml_collections import ConfigDict
 
+from scam_jax import console
 from scam_jax.devices import processes
 from scam_jax.training.checkpoints import CheckpointError
 from scam_jax.training.loop import TrainingDiverged
 
+_OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|bad_alloc")
 _ROOT = pathlib.Path(__file__).parents[2]
+
+
+class OutOfMemoryError(RuntimeError):
+    """The devices or the host have too little memory; the message says what needs less."""
 
 
 def show_own_log() -> None:
     """Shows this project's log lines, and only warnings of libraries such as Orbax and Grain."""
+    console.print_any_text()
+    console.silence_libraries()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.addFilter(_is_worth_reading)
@@ -53,23 +64,49 @@ def _hide_abandoned_reads(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
+@contextlib.contextmanager
+def explaining_memory(config: ConfigDict) -> Iterator[None]:
+    """Says on an out-of-memory error which values of a config need less memory.
+
+    Raises:
+      OutOfMemoryError: instead of the error.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        said = str(error).strip().splitlines()
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        train = config.train
+        raise OutOfMemoryError(
+            f"out of memory ({said[0] if said else 'of this host'}): lower config.train.batch_size "
+            f"= {train.batch_size}, raise config.train.accumulation_steps = "
+            f"{train.accumulation_steps}, or set config.train.rematerialize = True (now "
+            f"{train.rematerialize})"
+        ) from error
+
+
 def run(command: Callable[[], None]) -> None:
     """Runs a command. An error that the user can fix ends it with one line, without a traceback.
 
-    If there are several processes, any error ends this process at once, because the others cannot
-    continue without it.
+    So does Ctrl-C. If there are several processes, any error ends this process at once, because the
+    others cannot continue without it.
 
     Args:
       command: the command, without arguments.
     """
+    console.raise_on_interrupt()
     try:
         command()
-    except (ValueError, OSError, CheckpointError, TrainingDiverged) as error:
+    except (ValueError, OSError, CheckpointError, OutOfMemoryError, TrainingDiverged) as error:
         logging.error("%s", error)
         logging.debug("traceback of the error", exc_info=error)
-        processes.end_by_error()
+        processes.end(1)
+    except KeyboardInterrupt:
+        logging.error("interrupted")
+        processes.end(console.INTERRUPTED)
     except Exception as error:
         if not jax.distributed.is_initialized():
             raise
         logging.error("%s", error, exc_info=error)
-        processes.end_by_error()
+        processes.end(1)

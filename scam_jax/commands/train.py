@@ -111,20 +111,23 @@ def _train(
                 label_names=feed.label_names,
                 changes=changed,
             )
-        train_state = loop.train(
-            config,
-            train_state,
-            mesh=mesh,
-            batches_from=feed.train_batches,
-            checkpoints=checkpoints,
-            writer_from=lambda step: Writer(workdir, step) if jax.process_index() == 0 else None,
-            vgg=vgg,
-            seconds_at_peak=seconds_at_peak(config, mesh),
-            best=best,
-            panel=draw_panel,
-            evaluate=_figures_by(evaluator),
-            stop_requested=stop.reached,
-        )
+        with stop:
+            train_state = loop.train(
+                config,
+                train_state,
+                mesh=mesh,
+                batches_from=feed.train_batches,
+                checkpoints=checkpoints,
+                writer_from=lambda step: (
+                    Writer(workdir, step) if jax.process_index() == 0 else None
+                ),
+                vgg=vgg,
+                seconds_at_peak=seconds_at_peak(config, mesh),
+                best=best,
+                panel=draw_panel,
+                evaluate=_figures_by(evaluator),
+                stop_requested=stop.reached,
+            )
     finally:
         checkpoints.close()
     step = int(train_state.step)

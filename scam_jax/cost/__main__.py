@@ -7,9 +7,10 @@ Prints memory, FLOPs, the shortest possible time of a step and the traffic betwe
 status 1 if there is a problem, such as a step that does not fit into memory.
 """
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
+from scam_jax import console
 from scam_jax.cost import aot, aot_report
 
 
@@ -17,11 +18,8 @@ def main(argv: list[str]) -> int:
     """Compiles the step, prints the report, and returns the exit status."""
     if len(argv) > 1 or _CONFIG.value is None or _TOPOLOGY.value is None:
         raise app.UsageError("give --config=configs/NAME.py and a topology: --topology=v5e:16x16")
-    try:
+    with console.ended_by_one_line("python -m scam_jax.cost"):
         report = aot.compile_for(_CONFIG.value, _TOPOLOGY.value)
-    except (ValueError, ImportError) as error:
-        logging.error("%s", error)
-        return 1
     print(aot_report.details(report), flush=True)
     return 1 if aot_report.problems(report) else 0
 

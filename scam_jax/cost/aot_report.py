@@ -175,7 +175,7 @@ def problems(report: Report) -> list[str]:
         found.append(f"{count} all-reduces per step: at most {allowed} are needed")
     for kind in COLLECTIVES:
         if kind != "all-reduce" and kind in traffic:
-            found.append(f"{traffic[kind].count} × {kind}: data parallelism needs none")
+            found.append(f"{traffic[kind].number} × {kind}: data parallelism needs none")
     return found
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,8 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
+# Seconds in which a coordinator has to answer.
+_LONGEST_SEARCH = 45
 _REMEDY = (
     "give --coordinator=HOST:PORT of process 0, --num_processes and --process_id to every process"
 )
@@ -160,17 +164,20 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
       process_id: index of this process from 0, or None.
 
     Raises:
-      ValueError: the flags are wrong, or neither flags nor launcher say where the others are.
+      ValueError: the flags are wrong, or neither flags nor launcher say where the others are; there
+        is no coordinator, or its port is taken; or there is no device of the kind asked for.
     """
     arguments = from_flags(coordinator, num_processes, process_id)
     if arguments is not None:
         logging.info("process %d of %d: joining at %s", process_id, num_processes, coordinator)
+        _find_coordinator(arguments["coordinator_address"], arguments["process_id"])
         # Otherwise JAX would still take this process's devices from the launcher.
         jax.distributed.initialize(**arguments, cluster_detection_method="deactivate")
     else:
         launcher = find_launcher(os.environ, jax.config.jax_platforms)  # type: ignore[attr-defined]
         if launcher is not None:
             _join_by(launcher)
+    _check_backend()
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ValueError(
             f"there are {jax.process_count()} processes at unknown addresses: {_REMEDY}"
@@ -185,6 +192,59 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     )
 
 
+def _find_coordinator(address: str, process_id: int) -> None:
+    """Checks that the coordinator's port is free or, in other processes, that it answers.
+
+    JAX itself would end this process without a word of explanation.
+    """
+    host, _, port = address.rpartition(":")
+    if process_id == 0:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", int(port)))
+            except OSError as error:
+                raise ValueError(
+                    f"--coordinator={address}: port {port} cannot be used on this host "
+                    f"({error.strerror}): give every process another port"
+                ) from error
+        return
+    deadline = time.monotonic() + _LONGEST_SEARCH
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except socket.gaierror as error:
+            raise ValueError(
+                f"--coordinator={address}: the host {host} is not known ({error.strerror})"
+            ) from error
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"--coordinator={address}: nobody answers there for {_LONGEST_SEARCH} s "
+                    f"({error.strerror or error}): start process 0 there first, and let the "
+                    "firewall pass the port"
+                ) from error
+        time.sleep(0.5)
+
+
+def _check_backend() -> None:
+    """Checks that JAX finds the devices that it is asked for.
+
+    Raises:
+      ValueError: it does not; says what to install.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX only asserts that there is a plug-in.
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+        reason = (str(error).strip() or "JAX has no plug-in for it").splitlines()[0]
+        raise ValueError(
+            f"JAX_PLATFORMS = {platforms or ''!r}: {reason}. Install JAX for these devices, pip "
+            "install 'jax[tpu]' or 'jax[cuda12]', or unset JAX_PLATFORMS"
+        ) from error
+
+
 def _join_by(launcher: Launcher) -> None:
     logging.info("joining the processes that %s started", launcher.name)
     jax.distributed.initialize(cluster_detection_method=launcher.name)
@@ -197,8 +257,9 @@ def _join_by(launcher: Launcher) -> None:
 class StopRequest:
     """Records the first Ctrl-C or SIGTERM, so that the training loop can save and stop.
 
-    A second Ctrl-C kills the process. If one of several processes receives a signal, all of them
-    stop after the same step.
+    It does so in a `with` block; outside, signals end the process as usual. A second Ctrl-C ends
+    the process without saving. If one of several processes receives a signal, all of them stop
+    after the same step.
 
     Attributes:
       signal: the signal that was received, or SIGTERM if JAX received it.
@@ -207,10 +268,18 @@ class StopRequest:
     def __init__(self):
         self.signal = signal.SIGTERM
         self._noted, self._steps = False, 0
-        signal.signal(signal.SIGINT, self._note)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
         # With several processes, JAX's own handler of SIGTERM tells the others.
-        if not jax.distributed.is_initialized():
-            signal.signal(signal.SIGTERM, self._note)
+        alone = not jax.distributed.is_initialized()
+        for number in (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def reached(self, step: int) -> bool:
         """Returns whether to stop after `step`. Call this after every step."""
@@ -223,17 +292,20 @@ class StopRequest:
     def _note(self, number, frame):
         self._noted, self.signal = True, number
         signal.signal(number, signal.SIG_DFL)
-        logging.warning("%s: saving and stopping", signal.Signals(number).name)
+        logging.warning(
+            "%s: saving and stopping after this step; once more ends at once, without saving",
+            signal.Signals(number).name,
+        )
         if jax.distributed.is_initialized():
             signal.raise_signal(signal.SIGTERM)
 
 
-def end_by_error() -> None:
-    """Exits with status 1 at once.
+def end(status: int) -> None:
+    """Exits at once, also from one of several processes.
 
     Python would first wait minutes for the other processes, which cannot continue.
     """
     if jax.distributed.is_initialized():
         sys.stderr.flush()
-        os._exit(1)
-    sys.exit(1)
+        os._exit(status)
+    sys.exit(status)

@@ -36,7 +36,7 @@ from scam_jax.evaluation.data import (
 from scam_jax.evaluation.judges import Judges
 from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Missing
 from scam_jax.evaluation.statistics_file import statistics_in
-from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings
+from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings, undefined
 from scam_jax.examples import Source
 from scam_jax.images import to_float
 from scam_jax.inference import generation
@@ -100,8 +100,8 @@ class Evaluator:
             data=self.data.name,
             split=self.data.split,
             count=count,
-            figures=figures,
-            missing=self.missing(),
+            figures=[figure for figure in figures if not np.isnan(figure.mean)],
+            missing=[*self.missing(), *undefined(figures)],
             warnings=warnings,
             label_names=[*self.data.label_names],
         )
@@ -217,7 +217,10 @@ class Evaluator:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _fid_protocols(self) -> tuple[str, ...]:
-        return (AUTHORS, OURS) if "inception" in self.judges else ()
+        """Returns the protocols whose real images have a covariance."""
+        if "inception" not in self.judges:
+            return ()
+        return tuple(p for p in (AUTHORS, OURS) if len(self.data.real[p].source) > 1)
 
     def _real_statistics(self, protocol: str) -> fid.Statistics:
         """Returns the statistics of a protocol's real images. A file keeps them for all runs."""
@@ -257,6 +260,13 @@ class Evaluator:
             for metric, protocol, judge in needs
             for line in reasons.get(judge, ())
         ]
+        if "inception" in self.judges:
+            reason = "one training image has no covariance: FID needs two or more"
+            missing += [
+                Missing(metric, protocol, reason)
+                for metric, protocol, judge in needs
+                if judge == "inception" and protocol not in self._fid_protocols()
+            ]
         if len(self.data.source) < 2:
             paired = [(m, p) for m, p, judge in needs if judge != "lpips" and judge in self.judges]
             missing += [Missing(m, p, "one image makes no pair") for m, p in paired]

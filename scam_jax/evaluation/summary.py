@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scam_jax.evaluation import fid, metrics
-from scam_jax.evaluation.results import AUTHORS, OURS, Figure
+from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing
 
 # Per-image values `[N, ...]` of one kind of image, by name.
 Arrays = dict[str, np.ndarray]
@@ -78,12 +78,17 @@ def _distances(
     for metric, protocol, kind, key in kinds:
         features = [arrays[kind][key] for arrays in seeds if key in arrays.get(kind, {})]
         if protocol in real and features and len(features[0]) > 1:
-            values = tuple(
-                fid.frechet_distance(real[protocol], fid.statistics(f)) for f in features
-            )
+            values = tuple(_distance(real[protocol], f) for f in features)
             count = len(features[0])
             figures.append(Figure(metric, protocol, values, "", False, count=count))
     return figures
+
+
+def _distance(real: fid.Statistics, features: np.ndarray) -> float:
+    """Returns the FID, or NaN if a feature is not finite, as of images that are not."""
+    if not np.isfinite(features).all():
+        return float("nan")
+    return fid.frechet_distance(real, fid.statistics(features))
 
 
 def _recognition(seeds: Sequence[Arrays]) -> list[Figure]:
@@ -124,6 +129,12 @@ def _regions(seeds: Sequence[Arrays], num_labels: int) -> list[Figure]:
         for label in range(num_labels)
         if having[label]
     ]
+
+
+def undefined(figures: Sequence[Figure]) -> list[Missing]:
+    """Returns the figures of the whole split that have no value, as missing ones."""
+    reason = "not a number: no image has the pixels that it needs, or images are not finite"
+    return [Missing(f.metric, f.protocol, reason) for f in figures if np.isnan(f.mean)]
 
 
 def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:

@@ -2,12 +2,12 @@
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from absl import app
 from absl.flags import argparse_flags
 
+from scam_jax import console
 from scam_jax.report import published, write
 
 
@@ -34,10 +34,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes the report."""
-    try:
+    with console.ended_by_one_line("python -m scam_jax.report"):
         print(f"wrote {write(arguments.runs, arguments.output, arguments.published)}")
-    except (OSError, ValueError) as error:
-        sys.exit(f"python -m scam_jax.report: {error}")
 
 
 if __name__ == "__main__":

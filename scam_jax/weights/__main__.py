@@ -9,12 +9,12 @@ converts a checkpoint of the authors' system to a run that main.py can use.
 
 import argparse
 import pathlib
-import sys
 
 from absl import app
 from absl.flags import argparse_flags
 from ml_collections import config_flags
 
+from scam_jax import console
 from scam_jax.weights import convert
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the checkpoint's model.")
@@ -37,9 +37,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv[1:])
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Runs the conversion and returns the exit status."""
-    try:
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the conversion."""
+    with console.ended_by_one_line("python -m scam_jax.weights"):
         if arguments.command == "frozen":
             print(f"wrote {convert.convert_frozen_file(arguments.file, arguments.output)}")
         elif _CONFIG.value is None:
@@ -50,10 +50,6 @@ def main(arguments: argparse.Namespace) -> int:
                 f"wrote {arguments.workdir}\nNext: python main.py --mode=transfer "
                 f"--workdir={arguments.workdir} --subject=… --target=… --output=…"
             )
-    except (ValueError, OSError, ImportError) as error:
-        print(f"python -m scam_jax.weights: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""What every program of this package owes its terminal: one line for an error or Ctrl-C."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+INTERRUPTED = 130
+
+
+def print_any_text() -> None:
+    """Lets a terminal that is not UTF-8 print every text, with `\\x…` for what it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def silence_libraries() -> None:
+    """Silences what processes of libraries say after the error that ended their program."""
+    # The tracker of shared memory lists what it removes; it is a process of its own.
+    own = os.environ.get("PYTHONWARNINGS")
+    rule = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{own},{rule}" if own else rule
+
+
+def end_on_interrupt() -> None:
+    """Ends the program with one line on Ctrl-C while it is still being imported."""
+
+    def end(number, frame):
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, end)
+
+
+def raise_on_interrupt() -> None:
+    """Lets Ctrl-C raise KeyboardInterrupt, as usual, once the program handles it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def ended_by_one_line(program: str, status: int = 1) -> Iterator[None]:
+    """Ends a program with one line on an error that its user can fix, and on Ctrl-C.
+
+    Args:
+      program: how the program was called, such as 'python -m scam_jax.report'.
+      status: exit status after an error.
+    """
+    print_any_text()
+    raise_on_interrupt()
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(status)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,126 @@
+"""What a user sees of an error: one line, whatever the machine and the moment."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import pytest
+from helpers import small
+from helpers.program import ROOT, command, free_port, run, start, train_command
+
+from scam_jax.commands import terminal
+from scam_jax.devices import processes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 15 bytes.\nmore"),
+        jax.errors.JaxRuntimeError("INTERNAL: std::bad_alloc"),
+    ],
+)
+def test_out_of_memory_names_what_needs_less(error):
+    config = small.config(train__batch_size=64, train__accumulation_steps=2)
+    message = (
+        r"out of memory \(.*\): lower config.train.batch_size = 64, raise "
+        r"config.train.accumulation_steps = 2, or set config.train.rematerialize = True \(now False"
+    )
+    with (
+        pytest.raises(terminal.OutOfMemoryError, match=message) as raised,
+        terminal.explaining_memory(config),
+    ):
+        raise error
+    assert "\n" not in str(raised.value)
+
+
+def test_other_errors_of_the_device_stay():
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="INVALID_ARGUMENT"),
+        terminal.explaining_memory(small.config()),
+    ):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a bug")
+
+
+def test_a_coordinator_s_port_in_use_is_named():
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} cannot be used .*another port"):
+            processes.join(f"127.0.0.1:{port}", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("127.0.0.1", "nobody answers there for 1 s .*start process 0"),
+        ("no-such-host.invalid", "the host no-such-host.invalid is not known"),
+    ],
+)
+def test_a_coordinator_that_is_not_there_is_named(monkeypatch, host, message):
+    monkeypatch.setattr(processes, "_LONGEST_SEARCH", 1)
+    with pytest.raises(ValueError, match=message):
+        processes.join(f"{host}:{free_port()}", 2, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_a_missing_backend_says_what_to_install(photos, tmp_path, platform):
+    with start(
+        train_command(photos, tmp_path),
+        variables={"JAX_PLATFORMS": platform},
+        stderr=subprocess.PIPE,
+    ) as process:
+        _, words = process.communicate()
+    assert process.returncode == 1
+    assert re.search(rf"JAX_PLATFORMS = '{platform}': .*pip install 'jax\[tpu\]'", words)
+    assert "Traceback" not in words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["", "loaded step", "process 0 of 1"])
+def test_ctrl_c_ends_with_one_line(finished, words):
+    """While the program is imported, while it reads the data, and while it evaluates."""
+    pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    arguments = command("--mode=eval", f"--workdir={finished}", "--config.data.num_workers=0")
+    with start(arguments[:-1], **pipes) as process:
+        said = ""
+        while words and words not in said:
+            said = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, last = process.communicate()
+    assert process.returncode == 130, last
+    assert last.rstrip().endswith("interrupted")
+    assert "Traceback" not in last
+
+
+@pytest.mark.slow
+def test_a_bad_file_is_the_last_word_of_workers_too(photos, tmp_path):
+    options = ["--config.data.skip_bad_files=False", "--config.data.num_workers=2"]
+    labels = photos / "train" / "labels"
+    result = run(train_command(photos, tmp_path, *options), check=False)
+    assert result.returncode == 1
+    assert "broken.jpg" in result.stderr.splitlines()[-1], labels
+
+
+@pytest.mark.parametrize("program", ["main.py", "-m data.checker", "-m scam_jax.report"])
+def test_a_terminal_that_is_not_utf_8_prints_every_message(tmp_path, program):
+    name = tmp_path / "Größe – 中"
+    place = f"--workdir={name}" if program == "main.py" else str(name)
+    mode = ["--mode=eval"] if program == "main.py" else []
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, *program.split(), *mode, place],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+    )
+    words = result.stderr.decode("ascii")
+    assert result.returncode in (1, 2)
+    assert "Gr\\xf6\\xdfe \\u2013 \\u4e2d" in words
+    assert "Traceback" not in words
