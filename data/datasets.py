@@ -199,7 +199,7 @@ def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
         logging.info("reading all %d pairs of %s to find unreadable ones", len(source), split)
         found[split] = source.find_bad()
         if len(found[split]) < len(source):
-            kinds.report_resized(kinds.folder(config, split, found), split)
+            kinds.report_sizes(kinds.folder(config, split, found), split)
     return {split: bad for split, bad in found.items() if bad}
 
 

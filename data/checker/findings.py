@@ -14,7 +14,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.folder import Pair, find_pairs, first_names
-from scam_jax.inference import photos
+from scam_jax.inference import label_files, photos
+from scam_jax.inference.decoding import printable
 from scam_jax.inference.label_map import LabelMap
 
 _NUM_VALUES = 256
@@ -34,6 +35,7 @@ class Split:
       misshapen: names of the pairs whose label map has another aspect ratio than the photo.
       pixels: number of pixels of each label, int `[256]`.
       containing: number of photos that contain each label, int `[256]`.
+      transparent: number of transparent pixels of the photos that have some, keyed by name.
       digests: SHA-256 digests of the photo files, keyed by name.
     """
 
@@ -45,6 +47,7 @@ class Split:
     misshapen: list[str] = dataclasses.field(default_factory=list)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_NUM_VALUES, int))
     containing: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_NUM_VALUES, int))
+    transparent: dict[str, int] = dataclasses.field(default_factory=dict)
     digests: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
 
@@ -72,12 +75,13 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-    """The result for one pair: its faults, or all other fields. Sizes are `(height, width)`."""
+    """The result for one pair: its faults, or all other fields."""
 
     faults: tuple[str, ...]
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_NUM_VALUES, int))
-    photo_size: tuple[int, int] = (0, 0)
-    labels_size: tuple[int, int] = (0, 0)
+    photo_size: photos.Size = (0, 0)
+    relation: photos.Relation = "same"
+    transparent: int = 0
     digest: bytes = b""
 
 
@@ -116,7 +120,12 @@ def check(
         directory=root,
         label_map=labels,
         splits=splits,
-        warnings=(*_size_warnings(splits), *_leaks(splits), *_label_warnings(splits, labels)),
+        warnings=(
+            *_size_warnings(splits),
+            *_transparency_warnings(splits),
+            *_leaks(splits),
+            *_label_warnings(splits, labels),
+        ),
         faults=tuple(fault for split in splits.values() for fault in split.faults),
         samples=tuple(_samples(splits)),
     )
@@ -149,7 +158,7 @@ def _read_all(pairs: Iterable[Pair], label_map: LabelMap) -> Iterator[_Reading]:
 
 
 def _read(image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMap) -> _Reading:
-    sizes, pixels = [], np.zeros(_NUM_VALUES, int)
+    pixels = np.zeros(_NUM_VALUES, int)
 
     def count(numbers: np.ndarray, name: str) -> np.ndarray:
         # Mapping each value once is cheaper than mapping each pixel. This runs before the label
@@ -157,21 +166,19 @@ def _read(image_file: pathlib.Path, label_file: pathlib.Path, label_map: LabelMa
         histogram = np.array(Image.fromarray(numbers).histogram())
         values = np.flatnonzero(histogram)
         np.add.at(pixels, label_map(values.astype(np.uint8), name), histogram[values])
-        sizes.append(numbers.shape)
         return numbers
 
     try:
-        image, _ = photos.read_pair(image_file, label_file, count)
+        pair = photos.read_pair(image_file, label_file, count)
         with image_file.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
-        return _Reading((), pixels, image.shape[:2], sizes[0], digest)
+        return _Reading((), pixels, pair.photo_size, pair.relation, pair.transparent, digest)
     except (OSError, ValueError) as error:
         faults = [str(error)]
     try:
-        # A fault of the photo hides faults of the label map, so the label map is read again,
-        # in place of the photo too.
-        photos.read_pair(label_file, label_file, count)
-    except ValueError as error:
+        # A fault of the photo hides faults of the label map.
+        count(label_files.read_numbers(label_file), f"label map {printable(label_file)}")
+    except (OSError, ValueError) as error:
         faults.append(str(error))
     return _Reading(tuple(dict.fromkeys(faults)))
 
@@ -183,10 +190,11 @@ def _count(split: Split, name: str, pair: Pair, reading: _Reading) -> None:
     split.pixels += reading.pixels
     split.containing += reading.pixels > 0
     split.digests[name] = reading.digest
-    (height, width), (label_height, label_width) = reading.photo_size, reading.labels_size
-    if abs(np.log(height * label_width / (width * label_height))) > photos.SHAPE_TOLERANCE:
+    if reading.transparent:
+        split.transparent[name] = reading.transparent
+    if reading.relation == "misshapen":
         split.misshapen.append(name)
-    elif reading.photo_size != reading.labels_size:
+    elif reading.relation == "resized":
         split.resized.append(name)
 
 
@@ -202,6 +210,17 @@ def _size_warnings(splits: dict[str, Split]) -> Iterator[str]:
             yield (
                 f"{len(split.resized)} of {split.num_pairs} label maps of {name} have another size "
                 f"than their photos ({first_names(split.resized)}): they are resized, nearest"
+            )
+
+
+def _transparency_warnings(splits: dict[str, Split]) -> Iterator[str]:
+    for name, split in splits.items():
+        if found := split.transparent:
+            pixels = [f"{photo}: {count} pixels" for photo, count in found.items()]
+            yield (
+                f"{len(found)} of {split.num_pairs} photos of {name} have transparent pixels "
+                f"({first_names(pixels)}): they are read as on white; if that is not meant, save "
+                "the photos without transparency"
             )
 
 

@@ -32,9 +32,9 @@ def draw(report: Report) -> np.ndarray:
     num_labels, strips, occurring = report.label_map.num_labels, [], set()
     for number, (split, name) in enumerate(report.samples, start=1):
         pair = report.splits[split].usable[name]
-        image, labels = photos.read_pair(*pair, report.label_map)
-        occurring |= set(np.unique(labels))
-        strip = images.grid([_tiles(image, labels, num_labels)], _GAP)
+        read = photos.read_pair(*pair, report.label_map)
+        occurring |= set(np.unique(read.labels))
+        strip = images.grid([_tiles(read.image, read.labels, num_labels)], _GAP)
         # The font has only ASCII characters; the text of the report shows the full name.
         title = f"{number}  {split}/{name}".encode("ascii", "replace").decode()
         strips.append(np.concatenate([_text_line(title, strip.shape[1]), strip]))
