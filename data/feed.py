@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import jax
 import ml_collections
 
 from data import datasets, pipeline
-from data.kinds import Skipped
+from data.kinds import KINDS, Skipped
 from scam_jax.devices import sharding
 from scam_jax.examples import Batches, Example, Source
 from scam_jax.runs import run_folder
@@ -71,6 +72,12 @@ class Feed:
     def num_training_examples(self) -> int:
         """The number of examples in an epoch."""
         return len(self._training[0])
+
+    @functools.cached_property
+    def training_data(self) -> str:
+        """A digest of the training data, without regard to skipped files."""
+        contents = KINDS[self.config.name].contents(self.config, {})
+        return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ in folders, are passed over. Links are followed.
 """
 
 import concurrent.futures
+import hashlib
 import os
 import pathlib
 import unicodedata
@@ -31,6 +32,8 @@ _SYSTEM_NAMES = (
     *("network trash folder", "temporary items", "thevolumesettingsfolder"),
     *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
 )
+# Bytes of each file's end that tell it from others.
+_END_BYTES = 4096
 _NAMES_SHOWN = 5
 # Further transparent photos are left to the checker.
 _NOTES_LOGGED = 5
@@ -96,9 +99,16 @@ class FolderSource:
         return {"image": pair.image, "label": pair.labels}
 
     def contents(self) -> str:
-        """Returns a string that identifies the photos by name, file size and modification time."""
-        stats = {name: image.stat() for name, (image, _) in self.pairs.items()}
-        return str([(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()])
+        """Returns a digest of all photos and label maps: by name, size and end of each file.
+
+        What is compressed last depends on the whole picture. The folder may be copied or moved.
+
+        Raises:
+          OSError: a file cannot be read.
+        """
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            ends = pool.map(lambda pair: [_size_and_end(f) for f in pair], self.pairs.values())
+            return hashlib.sha256(repr([*self._names, *ends]).encode()).hexdigest()
 
     def find_bad(self) -> dict[str, str]:
         """Reads every pair; returns one message for each unusable pair, keyed by name."""
@@ -127,6 +137,14 @@ class FolderSource:
             for name, relation in zip(self.pairs, relations, strict=True):
                 found[relation].append(name)
         return found
+
+
+def _size_and_end(file: pathlib.Path) -> tuple[int, bytes]:
+    """Returns the size of a file, and a digest of its end."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - _END_BYTES))
+        return size, hashlib.sha256(opened.read()).digest()
 
 
 def find_pairs(

@@ -17,6 +17,10 @@ class Feed(Protocol):
         """The number of examples in an epoch."""
 
     @property
+    def training_data(self) -> str:
+        """A digest of the training data, without regard to skipped files."""
+
+    @property
     def label_names(self) -> Sequence[str]:
         """The names of the model's labels from 0 on, empty if unknown."""
 

@@ -5,6 +5,7 @@ refused before it is decoded.
 """
 
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -75,6 +76,7 @@ def opened(
         raise _unreadable(file, error, remedy) from error
 
 
+@functools.cache
 def _supported() -> list[str]:
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
