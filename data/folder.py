@@ -20,6 +20,7 @@ from absl import logging
 
 from scam_jax.inference import photos
 from scam_jax.inference.decoding import printable
+from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 
 LAYOUT = "{train,test}/images/NAME.{jpg,jpeg,png} and {train,test}/labels/NAME.png"
@@ -53,6 +54,7 @@ class FolderSource:
         split: str,
         label_map: LabelMap,
         skip: Collection[str] = (),
+        colors: LabelColors | None = None,
     ):
         """Lists the files of a split and checks that photos and label maps match by name.
 
@@ -61,6 +63,7 @@ class FolderSource:
           split: name of the split's folder.
           label_map: maps the files' label numbers to the model's.
           skip: names, without suffix, of pairs to leave out.
+          colors: the colours of the label numbers, or None if the values are the numbers.
 
         Raises:
           FileNotFoundError: a folder is missing, there are no photos, a photo or label map has no
@@ -78,6 +81,7 @@ class FolderSource:
             )
         self._names = tuple(self.pairs)
         self._label_map = label_map
+        self._colors = colors
 
     def __len__(self) -> int:
         return len(self._names)
@@ -92,23 +96,25 @@ class FolderSource:
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """Reads the pair with the given name; raises the errors of `photos.read_pair`."""
-        pair = photos.read_pair(*self.pairs[name], self._label_map)
+        pair = photos.read_pair(*self.pairs[name], self._label_map, self._colors)
         if pair.transparent:
             note = pair.transparency_note(self.pairs[name][0])
             logging.log_first_n(logging.WARNING, "%s", _NOTES_LOGGED, note)
         return {"image": pair.image, "label": pair.labels}
 
     def contents(self) -> str:
-        """Returns a digest of all photos and label maps: by name, size and end of each file.
+        """Returns a digest of all photos, label maps and colours of labels.
 
+        Files count by name, size and end.
         What is compressed last depends on the whole picture. The folder may be copied or moved.
 
         Raises:
           OSError: a file cannot be read.
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            colors = self._colors.colors if self._colors else ()
             ends = pool.map(lambda pair: [_size_and_end(f) for f in pair], self.pairs.values())
-            return hashlib.sha256(repr([*self._names, *ends]).encode()).hexdigest()
+            return hashlib.sha256(repr([*self._names, *ends, *colors]).encode()).hexdigest()
 
     def find_bad(self) -> dict[str, str]:
         """Reads every pair; returns one message for each unusable pair, keyed by name."""
@@ -133,10 +139,13 @@ class FolderSource:
         """
         found: dict[photos.Relation, list[str]] = {"same": [], "resized": [], "misshapen": []}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            relations = pool.map(lambda pair: photos.compare(*pair), self.pairs.values())
-            for name, relation in zip(self.pairs, relations, strict=True):
+            for name, relation in pool.map(self._compare, self._names):
                 found[relation].append(name)
         return found
+
+    def _compare(self, name: str) -> tuple[str, photos.Relation]:
+        image_file, label_file = self.pairs[name]
+        return name, photos.compare(image_file, label_file, self._colors)
 
 
 def _size_and_end(file: pathlib.Path) -> tuple[int, bytes]:

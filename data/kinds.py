@@ -21,6 +21,7 @@ from data.synthetic import scenes
 from data.synthetic.synthetic_people import SyntheticPeople
 from scam_jax.examples import Example, Source
 from scam_jax.inference import photos
+from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 
 Config: TypeAlias = ml_collections.ConfigDict
@@ -51,7 +52,12 @@ class Kind:
 
 def label_map(config: Config) -> LabelMap:
     """Returns the map from the label numbers of the data set to the model's labels."""
-    return LabelMap(config.label_map, config.num_labels)
+    return LabelMap.of(config)
+
+
+def label_colors(config: Config) -> LabelColors | None:
+    """Returns the colours of the label numbers, None if the values of files are the numbers."""
+    return LabelColors.of(config, label_map(config))
 
 
 def synthetic_transfers(config: Config, split: str) -> Source:
@@ -63,7 +69,8 @@ def synthetic_transfers(config: Config, split: str) -> Source:
 def folder(config: Config, split: str, skipped: Skipped | None = None) -> FolderSource:
     """Opens a split of a folder, without the skipped pairs."""
     skip = (skipped or {}).get(split, {})
-    return FolderSource(config.directory, split, label_map(config), skip)
+    labels, colors = label_map(config), label_colors(config)
+    return FolderSource(config.directory, split, labels, skip, colors)
 
 
 def folder_splits(config: Config) -> tuple[str, ...]:

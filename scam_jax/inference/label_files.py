@@ -1,7 +1,8 @@
 """Reads the numbers of label maps as they stand in the files.
 
-A label map is a single-channel picture whose values are label numbers. A file whose numbers cannot
-be told without doubt raises a ValueError that names the file and a remedy.
+A label map is a single-channel picture whose values are label numbers, or a picture whose colours
+are those of a list. A file whose numbers cannot be told without doubt raises a ValueError that
+names the file and a remedy.
 """
 
 import pathlib
@@ -12,9 +13,12 @@ import numpy as np
 from PIL import Image
 
 from scam_jax.inference.decoding import decode, opened, printable
+from scam_jax.inference.label_colors import LabelColors
 
 # Pillow's modes of single-channel files. In a palette file ("P") the indices are the labels.
 LABEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "F")
+# Modes of pictures with colours; in a palette file the colours of the palette count.
+_COLOR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 # Formats that keep every number.
 _EXACT_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 _LOSSY_COMPRESSIONS = ("jpeg", "webp", "tiff_jpeg")
@@ -25,57 +29,70 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED = 0, 1, 2
 
 
-def read_numbers(file: pathlib.Path) -> np.ndarray:
+def read_numbers(file: pathlib.Path, colors: LabelColors | None = None) -> np.ndarray:
     """Reads the label numbers of a file.
 
     Args:
       file: the label map.
+      colors: the colours of the label numbers, or None if the values are the numbers.
 
     Returns:
       uint8 `[H, W]`.
 
     Raises:
-      ValueError: the file cannot be read, its format may have changed its numbers, it has colours,
-        or it holds numbers that are not 0 … 255.
+      ValueError: the file cannot be read, its format may have changed its numbers, it has colours
+        that are no numbers, or it holds numbers that are not 0 … 255.
     """
     picture = decode(file, file)
-    require_numbers(picture, file)
+    _require_labels(picture, file, colors)
+    if colors is not None:
+        return colors.numbers(_opaque(picture, file), f"label map {printable(file)}")
     numbers = _as_stored(picture, file)
     _require_range(numbers, file)
     return numbers.astype(np.uint8)
 
 
-def header(file: pathlib.Path) -> Image.Image:
+def header(file: pathlib.Path, colors: LabelColors | None = None) -> Image.Image:
     """Reads only the header of a label map, and raises those errors of `read_numbers` it shows.
 
-    Args:
-      file: the label map.
+    The arguments are those of `read_numbers`.
 
     Returns:
       The picture, which is closed.
     """
     with opened(file, file) as picture:
         pass
-    require_numbers(picture, file)
+    _require_labels(picture, file, colors)
     return picture
 
 
-def require_numbers(picture: Image.Image, file: pathlib.Path) -> None:
-    """Checks that a picture's format and mode hold label numbers.
-
-    Args:
-      picture: the picture, decoded or not.
-      file: its file, for errors.
-
-    Raises:
-      ValueError: the format may have changed its numbers, or it has colours.
-    """
+def _require_labels(picture: Image.Image, file: pathlib.Path, colors: LabelColors | None) -> None:
+    """Checks that a picture's format and mode can hold labels."""
     require_exact(picture, file)
-    if picture.mode not in LABEL_MODES:
+    name = f"label map {printable(file)}"
+    if colors is None and picture.mode not in LABEL_MODES:
         raise ValueError(
-            f"label map {printable(file)} has colour or transparency (mode {picture.mode}): save "
-            "it as a single-channel PNG whose values are label numbers"
+            f"{name} has colour or transparency (mode {picture.mode}): save it as a single-channel "
+            "PNG whose values are label numbers, or, if each colour is a label, list the colours "
+            "in a file and set config.data.colors to it"
         )
+    if colors is not None and picture.mode not in _COLOR_MODES:
+        raise ValueError(
+            f"{name} has numbers instead of colours (mode {picture.mode}), and config.data.colors "
+            f"= {colors.file}: save it as an RGB PNG, or leave config.data.colors empty"
+        )
+
+
+def _opaque(picture: Image.Image, file: pathlib.Path) -> np.ndarray:
+    """Returns the colours uint8 `[H, W, 3]` of a picture without transparent pixels."""
+    if picture.has_transparency_data:
+        alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+        if hidden := int((alpha < 255).sum()):
+            raise ValueError(
+                f"label map {printable(file)} is transparent at {hidden} of {alpha.size} pixels, "
+                "whose label is unknown: give them a colour, and save it without transparency"
+            )
+    return np.asarray(picture.convert("RGB"))
 
 
 def require_exact(picture: Image.Image, file: pathlib.Path) -> None:

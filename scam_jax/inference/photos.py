@@ -19,6 +19,7 @@ from scam_jax.examples import Picture
 from scam_jax.inference import label_files
 from scam_jax.inference.decoding import decode, opened, printable
 from scam_jax.inference.fitting import fit, same_shape
+from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_nearest
 
@@ -103,7 +104,8 @@ def read_picture(
       ValueError: see `read_pair`.
     """
     files = pathlib.Path(image_file), pathlib.Path(label_file)
-    pair = read_pair(*files, LabelMap(data.label_map, data.num_labels))
+    label_map = LabelMap.of(data)
+    pair = read_pair(*files, label_map, LabelColors.of(data, label_map))
     if pair.transparent:
         logging.warning("%s", pair.transparency_note(files[0]))
     if pair.relation == "misshapen":
@@ -111,7 +113,12 @@ def read_picture(
     return fit(Picture(pair.image, pair.labels), data)
 
 
-def read_pair(image_file: pathlib.Path, label_file: pathlib.Path, label_map: Relabel) -> Pair:
+def read_pair(
+    image_file: pathlib.Path,
+    label_file: pathlib.Path,
+    label_map: Relabel,
+    colors: LabelColors | None = None,
+) -> Pair:
     """Reads a photo and its label map, upright, in the photo's own size.
 
     Photos of any colour mode become RGB. Transparent pixels lie on white. A label map of another
@@ -123,12 +130,13 @@ def read_pair(image_file: pathlib.Path, label_file: pathlib.Path, label_map: Rel
       image_file: the photo.
       label_file: its label map.
       label_map: maps the label numbers of files to the model's labels, such as a `LabelMap`.
+      colors: the colours of the label numbers, or None if the values of files are the numbers.
 
     Raises:
-      ValueError: a file cannot be read, the label map has colours or a value without a label, or
+      ValueError: a file cannot be read, the label map has a colour or a value without a label, or
         EXIF data leaves the orientation of the label map open.
     """
-    photo, numbers = decode(image_file, image_file), label_files.read_numbers(label_file)
+    photo, numbers = decode(image_file, image_file), label_files.read_numbers(label_file, colors)
     orientation = _orientation(photo, image_file)
     if orientation in _UPRIGHT:
         if _lies_as_stored(photo, numbers.shape, orientation, image_file, label_file):
@@ -141,19 +149,22 @@ def read_pair(image_file: pathlib.Path, label_file: pathlib.Path, label_map: Rel
     return Pair(image, labels, numbers.shape, transparent)
 
 
-def compare(image_file: pathlib.Path, label_file: pathlib.Path) -> Relation:
+def compare(
+    image_file: pathlib.Path, label_file: pathlib.Path, colors: LabelColors | None = None
+) -> Relation:
     """Compares the size of a label map with that of its photo, by the files' headers.
 
     Args:
       image_file: the photo. Its size may be the stored or the upright one.
       label_file: its label map.
+      colors: see `read_pair`.
 
     Raises:
       ValueError: a header cannot be read, or the file cannot hold label numbers; names the file.
     """
     with opened(image_file, image_file) as picture:
         photo = picture.height, picture.width
-    label_map = label_files.header(label_file)
+    label_map = label_files.header(label_file, colors)
     labels = label_map.height, label_map.width
     found = relation(photo, labels)
     turned = relation(photo[::-1], labels)
