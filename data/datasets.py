@@ -35,7 +35,12 @@ def check(config: Config) -> None:
     _require(config, "train_split", TRAIN_SPLITS)
     if config.num_workers < 0:
         raise ValueError(f"config.data.num_workers = {config.num_workers}: use 0 or more")
-    kinds.label_map(config)
+    colors = kinds.label_colors(config)
+    if colors and config.name != "folder":
+        raise ValueError(
+            f"config.data.colors = {config.colors!r}: only label maps in folders can have colours, "
+            f"those of {config.name} have numbers: leave it empty"
+        )
     num_labels = KINDS[config.name].num_labels
     if num_labels and not config.label_map and config.num_labels != num_labels:
         raise ValueError(
@@ -165,6 +170,8 @@ def load_real(
 
 def label_names(config: Config) -> tuple[str, ...]:
     """Returns the names of the model's labels from 0 on, empty if unknown."""
+    if colors := kinds.label_colors(config):
+        return colors.label_names(kinds.label_map(config))
     if config.label_map == labels.BODY_FACE_BACKGROUND:
         return labels.BODY_FACE_BACKGROUND_NAMES
     return () if config.label_map else KINDS[config.name].label_names
@@ -199,7 +206,7 @@ def find_bad_files(config: Config) -> dict[str, dict[str, str]]:
         logging.info("reading all %d pairs of %s to find unreadable ones", len(source), split)
         found[split] = source.find_bad()
         if len(found[split]) < len(source):
-            kinds.report_resized(kinds.folder(config, split, found), split)
+            kinds.report_sizes(kinds.folder(config, split, found), split)
     return {split: bad for split, bad in found.items() if bad}
 
 

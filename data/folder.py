@@ -4,24 +4,40 @@
   DIRECTORY/{train,test}/labels/NAME.png
 
 A label map is a single-channel PNG file whose values are label numbers. A folder `validation` with
-the same layout is optional. Hidden files are ignored, and links are followed.
+the same layout is optional. Hidden files, and those that operating systems and network drives leave
+in folders, are passed over. Links are followed.
 """
 
 import concurrent.futures
+import hashlib
 import os
 import pathlib
 import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from absl import logging
 
 from scam_jax.inference import photos
+from scam_jax.inference.decoding import printable
+from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 
 LAYOUT = "{train,test}/images/NAME.{jpg,jpeg,png} and {train,test}/labels/NAME.png"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL_SUFFIXES = (".png",)
+# What Windows, macOS, Linux and the makers of network drives keep among the user's files.
+_SYSTEM_NAMES = (
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
+    *("$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx"),
+    *("network trash folder", "temporary items", "thevolumesettingsfolder"),
+    *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
+)
+# Bytes of each file's end that tell it from others.
+_END_BYTES = 4096
 _NAMES_SHOWN = 5
+# Further transparent photos are left to the checker.
+_NOTES_LOGGED = 5
 
 Pair = tuple[pathlib.Path, pathlib.Path]
 
@@ -38,6 +54,7 @@ class FolderSource:
         split: str,
         label_map: LabelMap,
         skip: Collection[str] = (),
+        colors: LabelColors | None = None,
     ):
         """Lists the files of a split and checks that photos and label maps match by name.
 
@@ -46,6 +63,7 @@ class FolderSource:
           split: name of the split's folder.
           label_map: maps the files' label numbers to the model's.
           skip: names, without suffix, of pairs to leave out.
+          colors: the colours of the label numbers, or None if the values are the numbers.
 
         Raises:
           FileNotFoundError: a folder is missing, there are no photos, a photo or label map has no
@@ -58,11 +76,12 @@ class FolderSource:
         self.pairs = {name: pair for name, pair in pairs.items() if name not in skip}
         if not self.pairs:
             raise FileNotFoundError(
-                f"all {len(pairs)} pairs of {pathlib.Path(directory) / split} are skipped: "
-                "none is left"
+                f"all {len(pairs)} pairs of {printable(pathlib.Path(directory) / split)} are "
+                "skipped: none is left"
             )
         self._names = tuple(self.pairs)
         self._label_map = label_map
+        self._colors = colors
 
     def __len__(self) -> int:
         return len(self._names)
@@ -77,13 +96,25 @@ class FolderSource:
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """Reads the pair with the given name; raises the errors of `photos.read_pair`."""
-        image, label = photos.read_pair(*self.pairs[name], self._label_map)
-        return {"image": image, "label": label}
+        pair = photos.read_pair(*self.pairs[name], self._label_map, self._colors)
+        if pair.transparent:
+            note = pair.transparency_note(self.pairs[name][0])
+            logging.log_first_n(logging.WARNING, "%s", _NOTES_LOGGED, note)
+        return {"image": pair.image, "label": pair.labels}
 
     def contents(self) -> str:
-        """Returns a string that identifies the photos by name, file size and modification time."""
-        stats = {name: image.stat() for name, (image, _) in self.pairs.items()}
-        return str([(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()])
+        """Returns a digest of all photos, label maps and colours of labels.
+
+        Files count by name, size and end.
+        What is compressed last depends on the whole picture. The folder may be copied or moved.
+
+        Raises:
+          OSError: a file cannot be read.
+        """
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            colors = self._colors.colors if self._colors else ()
+            ends = pool.map(lambda pair: [_size_and_end(f) for f in pair], self.pairs.values())
+            return hashlib.sha256(repr([*self._names, *ends, *colors]).encode()).hexdigest()
 
     def find_bad(self) -> dict[str, str]:
         """Reads every pair; returns one message for each unusable pair, keyed by name."""
@@ -97,17 +128,32 @@ class FolderSource:
             return name, str(error)
         return name, ""
 
-    def find_resized(self) -> list[str]:
-        """Returns the names of pairs whose label map and photo differ in size.
+    def compare_sizes(self) -> dict[photos.Relation, list[str]]:
+        """Compares the sizes of label maps and photos; returns the names of pairs by relation.
 
         This reads only the headers of the files.
 
         Raises:
-          ValueError: a header cannot be read. The message names the file.
+          ValueError: a header cannot be read, or a label map has colours or a format that changes
+            numbers. The message names the file.
         """
+        found: dict[photos.Relation, list[str]] = {"same": [], "resized": [], "misshapen": []}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            same = pool.map(lambda pair: photos.same_size(*pair), self.pairs.values())
-            return [name for name, is_same in zip(self.pairs, same, strict=True) if not is_same]
+            for name, relation in pool.map(self._compare, self._names):
+                found[relation].append(name)
+        return found
+
+    def _compare(self, name: str) -> tuple[str, photos.Relation]:
+        image_file, label_file = self.pairs[name]
+        return name, photos.compare(image_file, label_file, self._colors)
+
+
+def _size_and_end(file: pathlib.Path) -> tuple[int, bytes]:
+    """Returns the size of a file, and a digest of its end."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - _END_BYTES))
+        return size, hashlib.sha256(opened.read()).digest()
 
 
 def find_pairs(
@@ -126,15 +172,16 @@ def find_pairs(
     folders = images, labels = root / split / "images", root / split / "labels"
     for folder in (root, root / split, *folders):
         if not folder.is_dir():
-            message = f"there is no folder {folder}; expected {LAYOUT} in {root}"
+            place = printable(folder)
+            message = f"there is no folder {place}; expected {LAYOUT} in {printable(root)}"
             return {}, [FileNotFoundError(message)]
     image_files, image_faults = _files_by_name(images, _IMAGE_SUFFIXES)
     label_files, label_faults = _files_by_name(labels, _LABEL_SUFFIXES)
     faults: list[FileNotFoundError | ValueError] = [*image_faults, *label_faults]
     if not image_files:
-        message = f"{images} holds no images; expected {LAYOUT} in {root}"
+        message = f"{printable(images)} holds no images; expected {LAYOUT} in {printable(root)}"
         return {}, [*faults, FileNotFoundError(message)]
-    faults += _incomplete(image_files, label_files, *folders)
+    faults += _incomplete(image_files, label_files, printable(images), printable(labels))
     names = sorted(image_files.keys() & label_files.keys())
     return {name: (image_files[name], label_files[name]) for name in names}, faults
 
@@ -142,36 +189,50 @@ def find_pairs(
 def _files_by_name(
     folder: pathlib.Path, suffixes: tuple[str, ...]
 ) -> tuple[dict[str, pathlib.Path], list[ValueError]]:
+    """Returns the files of a folder, keyed by a printable name without suffix, and its faults."""
     files: dict[str, pathlib.Path] = {}
     faults = []
     for file in sorted(folder.iterdir()):
-        if file.name.startswith("."):
+        if file.name.startswith(".") or file.name.casefold() in _SYSTEM_NAMES:
             continue
         # Some file systems store é as one character, others as e and an accent.
-        name = unicodedata.normalize("NFC", file.stem)
-        if file.suffix.lower() not in suffixes:
-            message = f"{file} is not a {' or '.join(suffixes)} file: convert it, or move it out"
-            faults.append(ValueError(f"{message} of the folder"))
+        name = unicodedata.normalize("NFC", printable(file.stem))
+        if fault := _fault_of_entry(file, suffixes):
+            faults.append(ValueError(fault))
         elif name in files:
-            message = f"{files[name]} and {file.name} share the name {name!r}: rename or remove one"
-            faults.append(ValueError(message))
+            both = f"{printable(files[name])} and {printable(file.name)}"
+            faults.append(ValueError(f"{both} share the name {name!r}: rename or remove one"))
         else:
             files[name] = file
     return files, faults
 
 
+def _fault_of_entry(file: pathlib.Path, suffixes: tuple[str, ...]) -> str:
+    """Returns what is wrong with an entry of a folder of pictures, '' if nothing is."""
+    name, folder = printable(file), printable(file.parent)
+    if file.is_dir():
+        return (
+            f"{name} is a folder, but pictures must lie directly in {folder}: move its files there "
+            "(each name may occur once), or move it elsewhere"
+        )
+    if file.suffix.lower() not in suffixes:
+        expected = " or ".join(suffixes)
+        return f"{name} is not a {expected} file: convert it, or move it out of the folder"
+    return ""
+
+
 def _incomplete(
     image_files: dict[str, pathlib.Path],
     label_files: dict[str, pathlib.Path],
-    images: pathlib.Path,
-    labels: pathlib.Path,
+    images: str,
+    labels: str,
 ) -> list[FileNotFoundError]:
     faults = []
     without_labels = sorted(image_files.keys() - label_files.keys())
     if without_labels:
         message = (
             f"{len(without_labels)} of {len(image_files)} images in {images} have no label map: "
-            f"{first_names(without_labels)}; add {labels / without_labels[0]}.png and so on, "
+            f"{first_names(without_labels)}; add {labels}/{without_labels[0]}.png and so on, "
             "or remove them"
         )
         faults.append(FileNotFoundError(message))
@@ -179,7 +240,7 @@ def _incomplete(
     if without_image:
         message = (
             f"{len(without_image)} of {len(label_files)} label maps in {labels} have no image: "
-            f"{first_names(without_image)}; add {images / without_image[0]}.jpg and so on, "
+            f"{first_names(without_image)}; add {images}/{without_image[0]}.jpg and so on, "
             "or remove them"
         )
         faults.append(FileNotFoundError(message))

@@ -20,6 +20,8 @@ from data.sources import Mapped
 from data.synthetic import scenes
 from data.synthetic.synthetic_people import SyntheticPeople
 from scam_jax.examples import Example, Source
+from scam_jax.inference import photos
+from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 
 Config: TypeAlias = ml_collections.ConfigDict
@@ -50,7 +52,12 @@ class Kind:
 
 def label_map(config: Config) -> LabelMap:
     """Returns the map from the label numbers of the data set to the model's labels."""
-    return LabelMap(config.label_map, config.num_labels)
+    return LabelMap.of(config)
+
+
+def label_colors(config: Config) -> LabelColors | None:
+    """Returns the colours of the label numbers, None if the values of files are the numbers."""
+    return LabelColors.of(config, label_map(config))
 
 
 def synthetic_transfers(config: Config, split: str) -> Source:
@@ -62,7 +69,8 @@ def synthetic_transfers(config: Config, split: str) -> Source:
 def folder(config: Config, split: str, skipped: Skipped | None = None) -> FolderSource:
     """Opens a split of a folder, without the skipped pairs."""
     skip = (skipped or {}).get(split, {})
-    return FolderSource(config.directory, split, label_map(config), skip)
+    labels, colors = label_map(config), label_colors(config)
+    return FolderSource(config.directory, split, labels, skip, colors)
 
 
 def folder_splits(config: Config) -> tuple[str, ...]:
@@ -79,21 +87,22 @@ def _prepare_folder(config: Config) -> None:
         source = folder(config, split)
         # The header of a bad file may be unreadable, so `find_bad_files` reports the others later.
         if not config.skip_bad_files:
-            report_resized(source, split)
+            report_sizes(source, split)
 
 
-def report_resized(source: FolderSource, split: str) -> None:
-    """Logs a warning if label maps of a split have another size than their photos."""
-    resized = source.find_resized()
-    if resized:
-        logging.warning(
-            "%d of %d label maps of %s have another size than their photos, such as %s: they are "
-            "resized to the nearest pixel",
-            len(resized),
-            len(source),
-            split,
-            resized[0],
-        )
+def report_sizes(source: FolderSource, split: str) -> None:
+    """Logs a warning if label maps of a split have another size or shape than their photos."""
+    outcomes: dict[photos.Relation, str] = {
+        "resized": "another size than their photos, such as %s: they are resized to the nearest "
+        "pixel",
+        "misshapen": "another shape than their photos, such as %s: stretched to fit, they may not "
+        "lie where the photo's regions are; make them from the photos as they are",
+    }
+    found = source.compare_sizes()
+    for relation, outcome in outcomes.items():
+        if names := found[relation]:
+            count = len(names), len(source), split
+            logging.warning(f"%d of %d label maps of %s have {outcome}", *count, names[0])
 
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.DatasetBuilder:

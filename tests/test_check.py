@@ -231,6 +231,30 @@ def test_label_maps_of_another_size_or_shape(root, run):
     assert "1 of 2 label maps of test have another size than their photos (large)" in test_size
 
 
+def test_transparent_photos_are_warned_of(root, run):
+    write(root, "train", "d", halves(0, 1))
+    (root / "train/images/d.jpg").unlink()
+    pixels = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
+    Image.fromarray(pixels).save(root / "train/images/d.png")
+    assert entries(run()[1], "Warnings") == []
+    pixels[:2, :, 3] = 0
+    Image.fromarray(pixels).save(root / "train/images/d.png")
+    status, lines = run()
+    (warning,) = entries(lines, "Warnings")
+    assert status == 0
+    assert "1 of 3 photos of train have transparent pixels (d: 60 pixels)" in warning
+
+
+def test_label_maps_stored_as_jpeg_are_faults(root, run):
+    labels = root / "train/labels/a.png"
+    Image.open(labels).save(labels, format="JPEG")
+    (root / "train/images/a.jpg").write_bytes(b"")  # a fault of the photo hides none
+    faults = entries(run()[1], "Faults")
+    assert any("labels/a.png is stored as JPEG" in fault for fault in faults)
+    assert any("images/a.jpg (it is empty)" in fault for fault in faults)
+    assert len(faults) == 2
+
+
 def test_a_photo_turned_by_its_exif_data_is_no_other_size(root, run):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,6 +1,7 @@
 """What a run reads, and what its images are told apart by."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_real_images_have_a_name_of_their_own(folder):
         real_name(config(folder, train_split="authors_train")),
     ]
     assert names[0] == real_name(config(folder)), "the same images, the same name"
-    os.utime(folder / "train" / "images" / "b.png", (1, 1))
+    Image.new("RGB", (20, 30)).save(folder / "train" / "images" / "b.png")
     names.append(real_name(config(folder)))
     Image.new("RGB", (20, 30)).save(folder / "train" / "images" / "d.png")
     Image.new("L", (20, 30)).save(folder / "train" / "labels" / "d.png")
@@ -102,6 +103,26 @@ def test_real_images_have_a_name_of_their_own(folder):
     assert len({*names}) == len(names), names
     assert names[0].startswith("folder_train_resize_12x8_")
     assert names[1].startswith("folder_authors_train_basic_12x8_")
+
+
+def test_training_data_are_told_apart_by_what_is_in_the_files(folder, tmp_path_factory):
+    files = [folder / "train" / kind / "b.png" for kind in ("images", "labels")]
+    for file in files:  # without compression, all pictures have the same size
+        Image.open(file).save(file, compress_level=0)
+    copy = tmp_path_factory.mktemp("elsewhere") / "photos"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    os.utime(copy / "train" / "images" / "b.png", (1, 1))
+    (copy / "test" / "images" / "b.png").unlink()
+    seen = [feed(config(folder)).training_data]
+    assert feed(config(copy)).training_data == seen[0]
+    assert Feed(config(copy), 0, 2, {"train": {"b": "a fault"}}).training_data == seen[0]
+    for file in files:
+        size, changed = file.stat().st_size, np.array(Image.open(file))
+        changed[0, 0] ^= 1
+        Image.fromarray(changed).save(file, compress_level=0)
+        assert file.stat().st_size == size
+        seen.append(feed(config(folder)).training_data)
+    assert len({*seen}) == 3
 
 
 def test_augmented_real_images_are_the_first_epochs(folder):

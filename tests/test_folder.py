@@ -1,5 +1,6 @@
 """The folder layout: reading pairs, and the message for each mistake."""
 
+import os
 import pathlib
 import shutil
 
@@ -90,3 +91,53 @@ def test_nothing_left_to_train_on(root):
         FileNotFoundError, match=r"all 3 pairs of .*train are skipped: none is left"
     ):
         FolderSource(root, "train", LabelMap("", NUM_LABELS), skip={"a", "b", "c"})
+
+
+def test_label_maps_that_cannot_hold_numbers_are_refused_by_their_headers(root):
+    labels = root / "train" / "labels" / "b.png"
+    Image.open(labels).save(labels, format="JPEG")
+    with pytest.raises(ValueError, match=r"b\.png is stored as JPEG"):
+        source(root).compare_sizes()
+    Image.new("RGB", (2, 2)).save(labels)
+    with pytest.raises(ValueError, match=r"b\.png has colour"):
+        source(root).compare_sizes()
+
+
+def test_names_by_the_relation_of_their_sizes(root):
+    small_folder.write(root, "d.png", np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
+    small_folder.write(root, "e.png", np.zeros((8, 8, 3), np.uint8), np.zeros((8, 4), np.uint8))
+    expected = {"same": ["d"], "resized": ["a", "b", "c"], "misshapen": ["e"]}
+    assert source(root).compare_sizes() == expected
+
+
+SYSTEM = ["Thumbs.db", "desktop.ini", ".DS_Store", "._a.jpg", "Icon\r"]
+SYSTEM_FOLDERS = ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX"]
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_what_systems_leave_in_folders_is_passed_over(root, kind):
+    for name in SYSTEM:
+        (root / "train" / kind / name).write_bytes(b"")
+    for name in [*SYSTEM_FOLDERS, "lost+found", ".Spotlight-V100"]:
+        (root / "train" / kind / name).mkdir()
+    assert len(source(root)) == 3
+
+
+@pytest.mark.parametrize("name", ["sub", "more.png", "images"])
+def test_a_folder_among_the_pictures_is_called_a_folder(root, name):
+    (root / "train" / "labels" / name).mkdir()
+    message = rf"labels/{name} is a folder, but pictures must lie directly in .*train/labels: move"
+    with pytest.raises(ValueError, match=message):
+        source(root)
+
+
+def test_names_that_are_no_utf_8_are_read_and_shown(root):
+    for kind, suffix in (("images", b".jpg"), ("labels", b".png")):
+        folder = os.fsencode(root / "train" / kind)
+        shutil.copy(folder + b"/a" + suffix, folder + b"/\xe9" + suffix)
+    pairs = source(root)
+    np.testing.assert_array_equal(pairs.read("\\xe9")["image"], pairs.read("a")["image"])
+    pathlib.Path(os.fsdecode(folder + b"/\xe9.png")).write_bytes(b"")
+    (fault,) = source(root).find_bad().values()
+    assert fault.endswith("labels/\\xe9.png (it is empty): replace or remove it")
+    assert fault.encode()

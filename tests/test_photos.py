@@ -2,16 +2,16 @@
 
 import os
 import pathlib
-import struct
 import unicodedata
-import zlib
 
 import numpy as np
 import pytest
+from helpers.tiff import save_tiff
+from ml_collections import ConfigDict
 from PIL import Image
 
 from data.folder import FolderSource
-from scam_jax.inference import photos
+from scam_jax.inference import decoding, photos
 from scam_jax.inference.label_map import LabelMap
 
 HEIGHT, WIDTH, NUM_LABELS = 12, 8, 5
@@ -31,7 +31,9 @@ def pair(tmp_path) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def read(pair, label_map="", num_labels=NUM_LABELS):
-    return photos.read_pair(*pair, LabelMap(label_map, num_labels))
+    """Image and labels."""
+    found = photos.read_pair(*pair, LabelMap(label_map, num_labels))
+    return found.image, found.labels
 
 
 def pixels(file: pathlib.Path) -> np.ndarray:
@@ -60,50 +62,6 @@ def test_sixteen_bit_grey_images_are_scaled(pair):
     np.testing.assert_array_equal(read(pair)[0], 0x80)
 
 
-def test_palette_label_maps_give_their_indices(pair):
-    indices = pixels(pair[1])
-    picture = Image.fromarray(indices)
-    # Colours that would be other numbers if they were read as grey.
-    picture.putpalette([200, 10, 10, 0, 250, 0, 90, 90, 250, 7, 7, 7, 255, 255, 255])
-    picture.save(pair[1])
-    assert Image.open(pair[1]).mode == "P"
-    np.testing.assert_array_equal(read(pair)[1], indices)
-
-
-@pytest.mark.parametrize("bits", [2, 4])
-def test_grey_of_few_bits_keeps_its_numbers(pair, bits):
-    """Optimizers of PNG files write label maps of few labels like this."""
-    numbers = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % min(5, 2**bits)
-    packed = np.packbits(
-        np.unpackbits(numbers[..., None], axis=2)[:, :, -bits:].reshape(HEIGHT, -1), 1
-    )
-    rows = b"".join(b"\0" + row.tobytes() for row in packed)
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, 0, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    pair[1].write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
-    assert Image.open(pair[1]).mode == "L"
-    np.testing.assert_array_equal(read(pair)[1], numbers)
-
-
-def test_one_bit_label_maps_are_zeros_and_ones(pair):
-    Image.fromarray(pixels(pair[1]) > 2).save(pair[1])
-    assert Image.open(pair[1]).mode == "1"
-    assert set(np.unique(read(pair)[1])) == {0, 1}
-
-
-def test_sixteen_bit_label_maps_are_read_if_their_values_fit(pair):
-    Image.fromarray(np.full((HEIGHT, WIDTH), NUM_LABELS - 1, np.uint16)).save(pair[1])
-    np.testing.assert_array_equal(read(pair)[1], NUM_LABELS - 1)
-    Image.fromarray(np.full((HEIGHT, WIDTH), 260, np.uint16)).save(pair[1])
-    with pytest.raises(ValueError, match=r"its labels\.png holds the value 260: correct it"):
-        read(pair)
-
-
 def test_a_value_without_a_label_names_the_file_and_the_remedy(pair):
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(pair[1])
     with pytest.raises(ValueError, match=r"its labels\.png .* 7.*num_labels.* 8"):
@@ -116,13 +74,6 @@ def test_masks_of_0_and_255_are_an_error_until_they_are_mapped(pair):
     with pytest.raises(ValueError, match=r"its labels\.png .*255.*label_map.*0\|255"):
         read(pair, num_labels=2)
     np.testing.assert_array_equal(read(pair, "0|255", 2)[1], mask > 0)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_label_map_with_colours(pair, mode):
-    Image.new(mode, (4, 4)).save(pair[1])
-    with pytest.raises(ValueError, match=rf"labels\.png has colour.*mode {mode}\): save it as a"):
-        read(pair)
 
 
 @pytest.mark.parametrize("which", ["jpeg", "png", "labels"])
@@ -148,7 +99,7 @@ def test_label_map_of_another_size_is_resized_to_the_photo_nearest(pair):
     assert labels.shape == (HEIGHT, WIDTH)
     # Source index floor(dst · 5 / 8): the last is not rounded up.
     np.testing.assert_array_equal(labels, np.tile([0, 0, 1, 1, 2, 3, 3, 4], (HEIGHT, 1)))
-    assert not photos.same_size(*pair)
+    assert photos.compare(*pair) == "misshapen"
 
 
 def save_turned(file: pathlib.Path, image: np.ndarray, orientation: int) -> None:
@@ -174,7 +125,7 @@ def test_a_photo_turned_by_exif_and_its_labels_come_out_upright(pair, orientatio
     save_turned(pair[0], image, orientation)
     if labels_are == "upright":
         Image.fromarray(np.ascontiguousarray(turn(labels))).save(pair[1])
-    assert photos.same_size(*pair)
+    assert photos.compare(*pair) == "same"
     read_image, read_labels = read(pair)
     np.testing.assert_array_equal(read_image, turn(image))
     np.testing.assert_array_equal(read_labels, turn(labels))
@@ -224,3 +175,104 @@ def test_a_link_to_nothing_says_so(pair):
     target.unlink()
     with pytest.raises(ValueError, match=r"a photo\.png links to .*moved\.png, which is not there"):
         read(pair)
+
+
+def transparent(mode: str) -> Image.Image:
+    """Black; its left half is wholly transparent, its right half opaque."""
+    alpha = np.zeros((HEIGHT, WIDTH), np.uint8)
+    alpha[:, WIDTH // 2 :] = 255
+    black = np.zeros_like(alpha)
+    if mode == "P":
+        picture = Image.fromarray(alpha // 255)
+        picture.putpalette([0] * 6)
+        picture.info["transparency"] = 0
+        return picture
+    if mode == "I;16":
+        picture = Image.fromarray(np.where(alpha, 0, 7).astype(np.uint16))
+        picture.info["transparency"] = 7
+        return picture
+    channels = (black, black, black, alpha) if mode == "RGBA" else (black, alpha)
+    return Image.fromarray(np.stack(channels, -1))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_transparent_pixels_lie_on_white_and_are_counted(pair, mode, caplog):
+    picture = transparent(mode)
+    picture.save(pair[0], transparency=picture.info.get("transparency"))
+    found = photos.read_pair(*pair, LabelMap("", NUM_LABELS))
+    np.testing.assert_array_equal(found.image[:, : WIDTH // 2], 255)
+    np.testing.assert_array_equal(found.image[:, WIDTH // 2 :], 0)
+    assert found.transparent == HEIGHT * WIDTH // 2
+    photos.read_picture(*pair, data())
+    assert "a photo.png is transparent at 48 of 96 pixels: they are read as on white" in caplog.text
+
+
+def test_half_transparent_pixels_are_blended_with_white(pair):
+    Image.new("RGBA", (WIDTH, HEIGHT), (0, 100, 200, 128)).save(pair[0])
+    expected = [round(255 + (value - 255) * 128 / 255) for value in (0, 100, 200)]
+    assert abs(read(pair)[0].astype(int) - expected).max() <= 1
+
+
+def test_opaque_photos_with_an_alpha_channel_are_read_without_a_word(pair, caplog):
+    image = pixels(pair[0])
+    Image.fromarray(image).convert("RGBA").save(pair[0])
+    np.testing.assert_array_equal(photos.read_picture(*pair, data()).image, image)
+    assert not caplog.text
+
+
+def data(**values) -> ConfigDict:
+    fixed = {"label_map": "", "num_labels": NUM_LABELS, "augmentation": "none"}
+    return ConfigDict({"height": HEIGHT, "width": WIDTH, **fixed, **values})
+
+
+def test_a_label_map_of_another_shape_is_said(pair, caplog):
+    Image.fromarray(pixels(pair[1])[: HEIGHT // 2]).save(pair[1])
+    assert photos.compare(*pair) == "misshapen"
+    photos.read_picture(*pair, data())
+    assert "its labels.png has the shape 6×8, but" in caplog.text
+
+
+def test_a_label_map_of_half_the_size_is_no_other_shape(pair, caplog):
+    Image.fromarray(pixels(pair[1])[::2, ::2]).save(pair[1])
+    photos.read_picture(*pair, data())
+    assert not caplog.text
+
+
+def test_grey_photos_whose_white_is_unknown_are_refused(pair):
+    for numbers in (np.array([[0.0, 1.0]], np.float32), np.array([[0, 70_000]], np.int32)):
+        save_tiff(pair[0], numbers)
+        with pytest.raises(
+            ValueError, match=r"a photo\.png has grey values 0 … .*white is unknown"
+        ):
+            read(pair)
+
+
+def test_a_picture_too_large_for_memory_is_refused_before_it_is_decoded(pair, monkeypatch):
+    monkeypatch.setattr(decoding, "MAX_PIXELS", HEIGHT * WIDTH - 1)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(
+        ValueError, match=r"cannot read .*a photo\.png \(more than .*make it smaller"
+    ):
+        read(pair)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
+def test_a_path_that_is_no_file(pair, kind):
+    pair[0].unlink()
+    message = {
+        "missing": r"there is no file .*a photo\.png: correct the path",
+        "folder": r"cannot read .*a photo\.png \(it is a folder\)",
+        "pipe": r"cannot read .*a photo\.png \(it is neither a file nor a folder\)",
+    }[kind]
+    if kind == "folder":
+        pair[0].mkdir()
+    if kind == "pipe":
+        os.mkfifo(pair[0])
+    with pytest.raises(ValueError, match=message):
+        read(pair)
+
+
+def test_names_of_any_bytes_are_shown_in_one_line_of_text():
+    name = os.fsdecode(b"a\xe9\n\xc3\xa9.png")
+    assert decoding.printable(name) == "a\\xe9\\né.png"
+    decoding.printable(name).encode()

@@ -103,6 +103,14 @@ def test_label_map_with_unknown_values(model):
         model.transfer(*picture(1), image, np.where(labels == 2, 9, labels))
 
 
+def test_labels_of_another_type_or_shape(model, caplog):
+    image, labels = picture(0)
+    with pytest.raises(ValueError, match=r"label map is float64 .*: need uint8 \[H, W\]"):
+        model.fit("image", Picture(image, labels / 2))
+    model.fit("image", Picture(image, labels[:5]))
+    assert "image label map has the shape 5×16, but its image 20×16" in caplog.text
+
+
 def test_image_of_another_type(model):
     image, labels = picture(0)
     with pytest.raises(ValueError, match=r"image image is float64 .*: need uint8"):

@@ -20,7 +20,6 @@ from data.builders.manual_download import (
     to_numbers,
 )
 from scam_jax.inference.label_map import CELEBA_MASK_HQ
-from scam_jax.inference.photos import LABEL_MODES
 from scam_jax.inference.resizing import resize_nearest
 
 LABELS = CELEBA_MASK_HQ
@@ -28,6 +27,8 @@ PARTS = LABELS[1:]  # later parts cover earlier ones
 FOLDER_SIZE = 2000  # photos per folder of the official masks
 
 _KINDS = ("official", "sean")
+# Pillow's modes of merged label maps; in a palette file ("P") the indices are the labels.
+_LABEL_MODES = ("1", "L", "P", "I", "I;16")
 _MASK_NAME = re.compile(rf"(\d{{5}})_({'|'.join(PARTS)})\.png")
 _DESCRIPTION = """\
 30 000 photos of faces and label maps of 19 labels, resized: photos bilinear with antialiasing,
@@ -94,7 +95,7 @@ class _Merged:
     def read_labels(self) -> np.ndarray:
         """Returns the label map at the size of its file; raises ValueError if it is invalid."""
         picture = decode(self.label_map.read_bytes(), self.label_map)
-        return to_numbers(picture, self.label_map, LABEL_MODES, len(LABELS))
+        return to_numbers(picture, self.label_map, _LABEL_MODES, len(LABELS))
 
 
 _Face = _Masked | _Merged

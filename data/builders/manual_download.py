@@ -16,7 +16,7 @@ from PIL import Image
 
 from data.array_record_builder import ArrayRecordBuilder, log_progress
 from data.folder import first_names
-from scam_jax.inference import photos
+from scam_jax.inference import decoding, label_files
 
 # TFDS keeps the examples of a shard in memory while it writes the shard.
 SHARD_BYTES = 1 << 27
@@ -153,7 +153,7 @@ def decode(data: bytes, file: epath.Path) -> Image.Image:
     Raises:
       ValueError: the file is damaged. The message names it.
     """
-    return photos.decode(io.BytesIO(data), file, UNPACK_AGAIN)
+    return decoding.decode(io.BytesIO(data), file, UNPACK_AGAIN)
 
 
 def to_numbers(
@@ -171,14 +171,17 @@ def to_numbers(
       uint8 `[H, W]`, values below `num_labels`.
 
     Raises:
-      ValueError: the image has another mode, or a value of at least `num_labels`. The message
-        names the file.
+      ValueError: the image has another mode, a format that changes numbers, or a value of at
+        least `num_labels`. The message names the file.
     """
+    label_files.require_exact(picture, file)
     if picture.mode not in modes:
         raise ValueError(
             f"label map {file} has mode {picture.mode}, not {' or '.join(modes)}: {UNPACK_AGAIN}"
         )
     numbers = np.asarray(picture)
+    if numbers.min() < 0:
+        raise ValueError(f"label map {file} holds the value {numbers.min()}: {UNPACK_AGAIN}")
     if numbers.max() >= num_labels:
         raise ValueError(
             f"label map {file} holds the value {numbers.max()}, above the last label "

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data.checker.findings import Report, Split, label_flags
+from data.checker.report import Report
+from data.checker.warnings import label_flags
 from scam_jax import images
 from scam_jax.inference import photos
 
@@ -32,9 +33,9 @@ def draw(report: Report) -> np.ndarray:
     num_labels, strips, occurring = report.label_map.num_labels, [], set()
     for number, (split, name) in enumerate(report.samples, start=1):
         pair = report.splits[split].usable[name]
-        image, labels = photos.read_pair(*pair, report.label_map)
-        occurring |= set(np.unique(labels))
-        strip = images.grid([_tiles(image, labels, num_labels)], _GAP)
+        read = photos.read_pair(*pair, report.label_map, report.colors)
+        occurring |= set(np.unique(read.labels))
+        strip = images.grid([_tiles(read.image, read.labels, num_labels)], _GAP)
         # The font has only ASCII characters; the text of the report shows the full name.
         title = f"{number}  {split}/{name}".encode("ascii", "replace").decode()
         strips.append(np.concatenate([_text_line(title, strip.shape[1]), strip]))
@@ -96,7 +97,7 @@ def describe(report: Report, output: os.PathLike) -> str:
         others = sizes.total() - sum(count for _, count in sizes.most_common(_SIZES_SHOWN))
         lines.append(f"  {len(sizes) - _SIZES_SHOWN} other sizes: {others}")
     lines += ["", "Labels of usable pairs: share of pixels, photos that contain it"]
-    lines += _label_table(splits)
+    lines += _label_table(report)
     for title, entries in (("Warnings", report.warnings), ("Faults", report.faults)):
         lines += ["", f"{title}: {len(entries)}", *(f"  - {entry}" for entry in entries)]
     if report.samples:
@@ -105,7 +106,9 @@ def describe(report: Report, output: os.PathLike) -> str:
     return "\n".join([*lines, "", _verdict(report)])
 
 
-def _label_table(splits: dict[str, Split]) -> Iterator[str]:
+def _label_table(report: Report) -> Iterator[str]:
+    splits, colors = report.splits, report.colors
+    names = colors.label_names(report.label_map) if colors else ()
     yield "  label" + "".join(f"{name:>22}" for name in splits)
     for label in np.flatnonzero(sum(split.pixels for split in splits.values())):
         line = f"  {label:>5}"
@@ -113,7 +116,7 @@ def _label_table(splits: dict[str, Split]) -> Iterator[str]:
             count = split.pixels[label]
             share = f"{count / split.pixels.sum():.2%}" if count else "–"
             line += f"{share:>12}{split.containing[label]:>10}"
-        yield line
+        yield f"{line}  {names[label]}" if names else line
 
 
 def _verdict(report: Report) -> str:
@@ -125,6 +128,6 @@ def _verdict(report: Report) -> str:
             f"{count}: fix them, or set --config.data.skip_bad_files=True to train without the "
             "files that cannot be read."
         )
-    flags = label_flags(report.label_map.text, report.label_map.num_labels)
+    flags = label_flags(report.label_map, report.colors)
     directory = shlex.quote(str(report.directory))
     return f"No faults: train with --config.data.directory={directory} {flags}"

@@ -4,6 +4,7 @@ Evaluation, the command line and notebooks all use these functions, so a photo g
 everywhere. Training cuts random boxes with the same `cut` (data/augment.py).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from ml_collections import ConfigDict
 
 from scam_jax.examples import Picture
 from scam_jax.inference.resizing import resize_bilinear, resize_nearest
+
+# Largest difference of log aspect ratios between a label map of rounded size and its photo.
+SHAPE_TOLERANCE = 0.02
 
 
 class Box(NamedTuple):
@@ -20,6 +24,11 @@ class Box(NamedTuple):
     left: int
     height: int
     width: int
+
+
+def same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Returns whether two sizes, (rows, columns), have the same aspect ratio up to rounding."""
+    return abs(math.log(a[0] * b[1] / (a[1] * b[0]))) <= SHAPE_TOLERANCE
 
 
 def whole(picture: Picture) -> Box:

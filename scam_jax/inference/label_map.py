@@ -11,9 +11,10 @@ does not occur.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 # Entry of a table for a number without a label.
 UNMAPPED = -1
@@ -64,6 +65,15 @@ class LabelMap:
     def __post_init__(self):
         _ = self._table  # Raises at once if the map is invalid.
 
+    @classmethod
+    def of(cls, data: ConfigDict) -> "LabelMap":
+        """Returns the map of `config.data`; raises ValueError if it is invalid."""
+        return cls(data.label_map, data.num_labels)
+
+    def without_label(self, numbers: Iterable[int]) -> list[int]:
+        """Returns those of some numbers of files that have no label."""
+        return [number for number in numbers if self._table[number] == UNMAPPED]
+
     def __call__(self, labels: np.ndarray, name: str) -> np.ndarray:
         """Maps the numbers of a label map.
 
@@ -92,7 +102,7 @@ class LabelMap:
 
     def _without_label(self, labels: np.ndarray, name: str) -> ValueError:
         values = np.unique(labels)
-        missing = values[self._table[values] == UNMAPPED].tolist()
+        missing = self.without_label(values.tolist())
         listed = ", ".join(map(str, missing[:_VALUES_SHOWN]))
         listed += ", …" if len(missing) > _VALUES_SHOWN else ""
         plural, them = ("s", "them") if len(missing) > 1 else ("", "it")

@@ -1,40 +1,34 @@
-"""Reads photos and their label maps from image files.
+"""Reads photos together with their label maps.
 
-A label map is a single-channel picture whose values are label numbers. A file that cannot be read
-without doubt raises a ValueError that names the file and a remedy.
+A pair that cannot be read without doubt raises a ValueError that names the file and a remedy. What
+can be read but is probably not meant is part of the result, for the reader to say.
 """
 
-import io
-import math
+import dataclasses
 import os
 import pathlib
-import struct
-import zlib
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from scam_jax.examples import Picture
-from scam_jax.inference.fitting import fit
+from scam_jax.inference import label_files
+from scam_jax.inference.decoding import decode, opened, printable
+from scam_jax.inference.fitting import fit, same_shape
+from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_nearest
 
 # Maps the label numbers of a file, uint8 `[H, W]`, to labels. The string names the label map.
 Relabel = Callable[[np.ndarray, str], np.ndarray]
-# Pillow's modes of single-channel files. In a palette file ("P") the indices are the labels.
-LABEL_MODES = ("1", "L", "P", "I", "I;16")
-# Exceptions that Pillow raises for damaged files.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-_REMEDY = "replace or remove it"
+# Rows and columns.
+Size = tuple[int, int]
+# How the size of a label map relates to that of its photo.
+Relation = Literal["same", "resized", "misshapen"]
 _EXIF_ORIENTATION = 0x0112
 # Transposition that turns the stored pixels upright, keyed by EXIF orientation.
 _UPRIGHT = {
@@ -47,8 +41,49 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
-# Largest difference of log aspect ratios between a label map of rounded size and its photo.
-SHAPE_TOLERANCE = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A photo and its label map, read and upright.
+
+    Attributes:
+      image: uint8 `[H, W, 3]`.
+      labels: uint8 `[H, W]`, resized to the photo's size.
+      labels_size: size of the label map before.
+      transparent: number of the photo's pixels that are transparent or partly so. They lie on
+        white.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    labels_size: Size
+    transparent: int
+
+    @property
+    def photo_size(self) -> Size:
+        """Size of the photo."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+    @property
+    def relation(self) -> Relation:
+        """How the size of the label map relates to that of the photo."""
+        return relation(self.photo_size, self.labels_size)
+
+    def transparency_note(self, image_file: os.PathLike) -> str:
+        """Returns a line about the transparent pixels."""
+        return (
+            f"{printable(image_file)} is transparent at {self.transparent} of {self.labels.size} "
+            "pixels: they are read as on white"
+        )
+
+    def shape_note(self, image_file: os.PathLike, label_file: os.PathLike) -> str:
+        """Returns a line about a label map that is misshapen."""
+        return (
+            f"label map {printable(label_file)} has the shape {_text(self.labels_size)}, but "
+            f"{printable(image_file)} has {_text(self.photo_size)}: it is stretched, and may not "
+            "lie where the photo's regions are; make it from the photo as it is"
+        )
 
 
 def read_picture(
@@ -57,7 +92,8 @@ def read_picture(
     """Reads a photo and its label map in the form that a model takes.
 
     This turns both upright, maps label numbers, and fits the picture to the model's size.
-    `TrainedModel.read` uses it, and evaluation applies the same functions.
+    `TrainedModel.read` uses it, and evaluation applies the same functions. The log says what is
+    probably not meant.
 
     Args:
       image_file: the photo.
@@ -67,157 +103,152 @@ def read_picture(
     Raises:
       ValueError: see `read_pair`.
     """
-    label_map = LabelMap(data.label_map, data.num_labels)
-    pair = read_pair(pathlib.Path(image_file), pathlib.Path(label_file), label_map)
-    return fit(Picture(*pair), data)
+    files = pathlib.Path(image_file), pathlib.Path(label_file)
+    label_map = LabelMap.of(data)
+    pair = read_pair(*files, label_map, LabelColors.of(data, label_map))
+    if pair.transparent:
+        logging.warning("%s", pair.transparency_note(files[0]))
+    if pair.relation == "misshapen":
+        logging.warning("%s", pair.shape_note(*files))
+    return fit(Picture(pair.image, pair.labels), data)
 
 
 def read_pair(
-    image_file: pathlib.Path, label_file: pathlib.Path, label_map: Relabel
-) -> tuple[np.ndarray, np.ndarray]:
+    image_file: pathlib.Path,
+    label_file: pathlib.Path,
+    label_map: Relabel,
+    colors: LabelColors | None = None,
+) -> Pair:
     """Reads a photo and its label map, upright, in the photo's own size.
 
-    Photos of any colour mode become RGB. A label map of another size is resized to the photo's
-    size, to the nearest pixel. If EXIF data turns the photo by 90°, the shape of the label map
-    tells whether the label map fits the stored or the upright pixels. If it does not tell, this
-    raises an error.
+    Photos of any colour mode become RGB. Transparent pixels lie on white. A label map of another
+    size is resized to the photo's size, to the nearest pixel. If EXIF data turns the photo by 90°,
+    the shape of the label map tells whether the label map fits the stored or the upright pixels. If
+    it does not tell, this raises an error.
 
     Args:
       image_file: the photo.
       label_file: its label map.
       label_map: maps the label numbers of files to the model's labels, such as a `LabelMap`.
-
-    Returns:
-      Image uint8 `[H, W, 3]` and labels uint8 `[H, W]`.
+      colors: the colours of the label numbers, or None if the values of files are the numbers.
 
     Raises:
-      ValueError: a file cannot be read, the label map has colours or a value without a label, or
+      ValueError: a file cannot be read, the label map has a colour or a value without a label, or
         EXIF data leaves the orientation of the label map open.
     """
-    photo, labels = decode(image_file, image_file, _REMEDY), _open_labels(label_file)
-    orientation = photo.getexif().get(_EXIF_ORIENTATION, 1)
+    photo, numbers = decode(image_file, image_file), label_files.read_numbers(label_file, colors)
+    orientation = _orientation(photo, image_file)
     if orientation in _UPRIGHT:
-        if _lies_as_stored(photo, labels, orientation, image_file, label_file):
-            labels = labels.transpose(_UPRIGHT[orientation])
+        if _lies_as_stored(photo, numbers.shape, orientation, image_file, label_file):
+            upright = Image.fromarray(numbers).transpose(_UPRIGHT[orientation])
+            numbers = np.asarray(upright)
         photo = photo.transpose(_UPRIGHT[orientation])
-    image = _to_rgb(photo)
-    numbers = _to_numbers(labels, label_map, label_file)
-    return image, resize_nearest(numbers, *image.shape[:2])
+    image, transparent = _to_rgb(photo, image_file)
+    labels = label_map(numbers, f"label map {printable(label_file)}")
+    labels = resize_nearest(labels, *image.shape[:2])
+    return Pair(image, labels, numbers.shape, transparent)
 
 
-def same_size(image_file: pathlib.Path, label_file: pathlib.Path) -> bool:
-    """Returns whether a label map has the size of its photo, according to the files' headers.
+def compare(
+    image_file: pathlib.Path, label_file: pathlib.Path, colors: LabelColors | None = None
+) -> Relation:
+    """Compares the size of a label map with that of its photo, by the files' headers.
 
     Args:
       image_file: the photo. Its size may be the stored or the upright one.
       label_file: its label map.
+      colors: see `read_pair`.
 
     Raises:
-      ValueError: a header cannot be read; names the file.
+      ValueError: a header cannot be read, or the file cannot hold label numbers; names the file.
     """
-    photo, labels = _stored_size(image_file), _stored_size(label_file)
-    if photo == labels or photo != labels[::-1]:
-        return photo == labels
+    with opened(image_file, image_file) as picture:
+        photo = picture.height, picture.width
+    label_map = label_files.header(label_file, colors)
+    labels = label_map.height, label_map.width
+    found = relation(photo, labels)
+    turned = relation(photo[::-1], labels)
+    if found != "misshapen" or turned == "misshapen":
+        return found
     # Decodes the whole file only in this case: the EXIF data of a PNG may follow the pixels.
-    picture = decode(image_file, image_file, _REMEDY)
-    return picture.getexif().get(_EXIF_ORIENTATION, 1) in _ON_ITS_SIDE
+    is_turned = _orientation(decode(image_file, image_file), image_file) in _ON_ITS_SIDE
+    return turned if is_turned else found
 
 
-def decode(source: pathlib.Path | io.BytesIO, file: os.PathLike, remedy: str) -> Image.Image:
-    """Decodes a whole picture.
+def relation(photo: Size, labels: Size) -> Relation:
+    """Returns how the size of a label map relates to the size of its photo."""
+    if photo == labels:
+        return "same"
+    return "resized" if same_shape(photo, labels) else "misshapen"
 
-    Args:
-      source: the file, or its content.
-      file: path of the file, for errors.
-      remedy: advice about a damaged file, for errors.
 
-    Returns:
-      The picture in its own mode.
-
-    Raises:
-      ValueError: the file is damaged; names it.
-    """
+def _orientation(photo: Image.Image, file: pathlib.Path) -> int:
+    """Returns the EXIF orientation of a decoded photo, 1 if it has none."""
     try:
-        with Image.open(source) as picture:
-            picture.load()
-            return picture
-    except _UNREADABLE as error:
-        raise _unreadable(file, error, remedy) from error
-
-
-def _stored_size(file: pathlib.Path) -> tuple[int, int]:
-    try:
-        with Image.open(file) as picture:
-            return picture.size
-    except _UNREADABLE as error:
-        raise _unreadable(file, error, _REMEDY) from error
-
-
-def _unreadable(file: os.PathLike, error: Exception, remedy: str) -> ValueError:
-    path = pathlib.Path(file)
-    if path.is_symlink() and not path.exists():
-        return ValueError(f"{file} links to {path.readlink()}, which is not there: fix the link")
-    reason = str(error)
-    if path.is_file() and path.stat().st_size == 0:
-        reason = "it is empty"
-    elif isinstance(error, UnidentifiedImageError):
-        reason = "it is not a picture"  # Pillow's own message would repeat the file.
-    return ValueError(f"cannot read {file} ({reason}): {remedy}")
-
-
-def _open_labels(file: pathlib.Path) -> Image.Image:
-    labels = decode(file, file, _REMEDY)
-    if labels.mode not in LABEL_MODES:
+        orientation = photo.getexif().get(_EXIF_ORIENTATION, 1)
+    # As for damaged files, Pillow raises exceptions of many types.
+    except Exception as error:
         raise ValueError(
-            f"label map {file} has colour or transparency (mode {labels.mode}): save it as a "
-            "single-channel PNG whose values are label numbers"
-        )
-    bits = _bits(file)
-    # Pillow scales grey values of 2 and 4 bits to 0 … 255.
-    return labels.point(lambda value: value * (2**bits - 1) // 255) if 1 < bits < 8 else labels
-
-
-def _bits(file: pathlib.Path) -> int:
-    """Returns the bits per pixel of a grey PNG file, and 8 for other files."""
-    with file.open("rb") as opened:
-        header = opened.read(26)
-    is_grey_png = header.startswith(b"\x89PNG") and header[25] == 0
-    return header[24] if is_grey_png else 8
+            f"the EXIF data of {printable(file)} cannot be read: save it without them"
+        ) from error
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _lies_as_stored(
     photo: Image.Image,
-    labels: Image.Image,
+    labels: Size,
     orientation: int,
     image_file: pathlib.Path,
     label_file: pathlib.Path,
 ) -> bool:
     """Returns whether a label map fits the photo's stored pixels instead of the upright ones."""
+    stored = photo.height, photo.width
     if orientation in _ON_ITS_SIDE:
-        shape, stored = (math.log(p.width / p.height) for p in (labels, photo))
-        as_stored, as_upright = abs(shape - stored), abs(shape + stored)
-        if max(as_stored, as_upright) > SHAPE_TOLERANCE >= min(as_stored, as_upright):
-            return as_stored < as_upright
+        as_stored, as_upright = same_shape(stored, labels), same_shape(stored[::-1], labels)
+        if as_stored != as_upright:
+            return as_stored
     raise ValueError(
-        f"{image_file} says in its EXIF data that it must be turned (orientation {orientation}), "
-        f"and the shape of {label_file} does not tell whether its labels are turned already: save "
-        "the photo upright without EXIF orientation (mogrify -auto-orient), and the label map to "
-        "match"
+        f"{printable(image_file)} says in its EXIF data that it must be turned (orientation "
+        f"{orientation}), and the shape of {printable(label_file)} does not tell whether its "
+        "labels are turned already: save the photo upright without EXIF orientation (mogrify "
+        "-auto-orient), and the label map to match"
     )
 
 
-def _to_rgb(photo: Image.Image) -> np.ndarray:
-    # Pillow would clip 16-bit grey values to 255 instead of scaling them.
-    if photo.mode in ("I", "I;16"):
-        photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
-    return np.asarray(photo.convert("RGB"))
+def _to_rgb(photo: Image.Image, file: pathlib.Path) -> tuple[np.ndarray, int]:
+    """Returns the pixels uint8 `[H, W, 3]` of a photo, and how many of them were transparent."""
+    if photo.mode in ("I", "I;16", "I;16B", "F"):
+        return _grey_to_rgb(photo, file)
+    try:
+        if photo.has_transparency_data:
+            rgba = photo.convert("RGBA")
+            alpha = rgba.getchannel("A")
+            transparent = rgba.width * rgba.height - alpha.histogram()[255]
+            if transparent:
+                photo = Image.new("RGB", rgba.size, "white")
+                photo.paste(rgba, mask=alpha)
+                return np.asarray(photo), transparent
+        return np.asarray(photo if photo.mode == "RGB" else photo.convert("RGB")), 0
+    except Exception as error:
+        raise ValueError(
+            f"{printable(file)} cannot be converted to RGB (its mode is {photo.mode}): save it as "
+            "an RGB picture"
+        ) from error
 
 
-def _to_numbers(labels: Image.Image, label_map: Relabel, file: pathlib.Path) -> np.ndarray:
-    numbers = np.asarray(labels)
-    if numbers.dtype != np.uint8:
-        highest = int(numbers.max())
-        if highest > 255:
-            raise ValueError(f"label map {file} holds the value {highest}: correct it, at most 255")
-        numbers = numbers.astype(np.uint8)
-    return label_map(numbers, f"label map {file}")
+def _grey_to_rgb(photo: Image.Image, file: pathlib.Path) -> tuple[np.ndarray, int]:
+    """Does the same for a grey photo of 16 bits, which Pillow would clip to 255."""
+    grey = np.asarray(photo)
+    if photo.mode == "F" or grey.min() < 0 or grey.max() >= 2**16:
+        raise ValueError(
+            f"{printable(file)} has grey values {grey.min():g} … {grey.max():g}, of which white is "
+            "unknown: save it with 8 or 16 bits"
+        )
+    value = photo.info.get("transparency")
+    transparent = grey == (value if isinstance(value, int) else -1)
+    image = np.where(transparent, 255, grey >> 8).astype(np.uint8)
+    return np.repeat(image[..., None], 3, axis=2), int(transparent.sum())
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 
 import numpy as np
-from helpers.mutations import write_pair
+from helpers.mutations import mutations
 from helpers.program import ROOT
 from PIL import Image
 
@@ -37,13 +37,13 @@ def campaign(root: pathlib.Path, count: int) -> Counter:
       AssertionError: a crash, a hang, too much memory, or an error that does not name its file.
     """
     write_folder(root)
-    pairs = [write_pair(root / "train", f"mutated_{i}", seed=i) for i in range(count)]
+    pairs = [_written(root / "train", *mutation) for mutation in mutations(count)]
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(os.cpu_count(), initializer=_prepare) as pool:
         outcomes = Counter(pool.imap_unordered(_try, pairs, chunksize=20))
     wrong = [outcome for outcome in outcomes if not outcome.startswith(("read", "refused"))]
     assert not wrong, "\n".join(wrong[:20])
-    command = [sys.executable, "-m", "data.checker", str(root), "--num_labels=3"]
+    command = [sys.executable, "-m", "data.checker", str(root), "--num_labels=4"]
     output = f"--output={root / 'check.png'}"
     checked = subprocess.run(
         [*command, output], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS * count
@@ -53,6 +53,13 @@ def campaign(root: pathlib.Path, count: int) -> Counter:
     return outcomes
 
 
+def _written(folder: pathlib.Path, name: str, photo: bytes, labels: bytes) -> tuple:
+    pair = folder / "images" / f"{name}.jpg", folder / "labels" / f"{name}.png"
+    for file, content in zip(pair, (photo, labels), strict=True):
+        file.write_bytes(content)
+    return pair
+
+
 def _prepare() -> None:
     from helpers import small
 
@@ -60,7 +67,7 @@ def _prepare() -> None:
     from scam_jax.training import state
 
     global _MODEL, _TARGET
-    config = small.shallow()
+    config = small.shallow(data__num_labels=4)
     variables = state.create(config, models.build(config)).eval_variables()
     _MODEL = TrainedModel(config, variables)
     _TARGET = np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), np.uint8)

@@ -1,126 +1,180 @@
-"""Photos and label maps as they come: of all formats and modes, damaged, mislabelled, enormous."""
+"""Damaged and odd picture files, always the same ones: a sound picture, changed by chance.
 
+Bits are flipped, parts are cut out or doubled, and sizes in headers become huge. Checksums of PNG
+files are mended half of the time, so that the damage reaches the decoder.
+"""
+
+import functools
 import io
-import pathlib
-import random
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-_PHOTO_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
-_PHOTO_MODES = ("RGB", "RGB", "RGB", "L", "RGBA", "P", "1", "CMYK", "LA", "I;16")
-_LABEL_MODES = ("L", "L", "L", "P", "1", "RGB", "I;16", "RGBA", "LA", "F", "I")
+HEIGHT, WIDTH, NUM_LABELS = 24, 16, 4
+# Format, mode, options of saving.
+_PHOTOS = [
+    ("JPEG", "RGB", {}),
+    ("JPEG", "RGB", {"progressive": True, "quality": 30}),
+    ("JPEG", "L", {}),
+    ("JPEG", "CMYK", {}),
+    *[("PNG", mode, {}) for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")],
+    ("PNG", "P", {"transparency": 0}),
+    ("PNG", "L", {"transparency": 3}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {"lossless": True}),
+    ("GIF", "P", {}),
+    ("BMP", "RGB", {}),
+    ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("TIFF", "F", {}),
+    ("TIFF", "LAB", {}),
+    ("JPEG2000", "RGB", {}),
+    ("AVIF", "RGB", {}),
+]
+_LABELS = [
+    *[("PNG", mode, {}) for mode in ("L", "L", "L", "P", "P", "1", "I;16", "RGB")],
+    ("PNG", "P", {"transparency": 0}),
+    ("TIFF", "I", {}),
+    ("TIFF", "F", {}),
+    ("TIFF", "L", {"compression": "packbits"}),
+    ("BMP", "L", {}),
+    ("GIF", "L", {}),
+    ("JPEG", "L", {}),
+]
+_WITH_EXIF = ("JPEG", "PNG", "WEBP", "TIFF")
+_ORIENTATION = 0x0112
 
 
-def write_pair(folder: pathlib.Path, name: str, seed: int) -> tuple[pathlib.Path, pathlib.Path]:
-    """Writes a photo and its label map to `folder/images` and `folder/labels`; one is mutated."""
-    rng = random.Random(seed)
-    size = rng.choice([(16, 16), (24, 18), (40, 30), (3, 50), (1, 1)])
-    image = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-    labels = image[..., 0] % 3
-    photo, suffix = _photo(rng, image)
-    label_map = _label_map(rng, labels)
-    if rng.random() < 0.5:
-        photo = mutate(rng, photo)
-    else:
-        label_map = mutate(rng, label_map)
-    files = folder / "images" / f"{name}{suffix}", folder / "labels" / f"{name}.png"
-    for file, content in zip(files, (photo, label_map), strict=True):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    return files
+class Mutation(NamedTuple):
+    """The content of a photo and of its label map, each of any kind and perhaps damaged."""
+
+    name: str
+    photo: bytes
+    labels: bytes
 
 
-def _photo(rng: random.Random, image: np.ndarray) -> tuple[bytes, str]:
-    kind = rng.choice([*_PHOTO_FORMATS])
-    picture = Image.fromarray(image)
-    mode = rng.choice(_PHOTO_MODES)
-    if mode == "I;16":
-        picture = Image.fromarray(image[..., 0].astype(np.uint16) * 257)
-    else:
-        picture = picture.convert(mode)
-    exif = Image.Exif()
-    if rng.random() < 0.3:
-        exif[0x0112] = rng.randrange(12)  # orientations above 8 do not exist
-    return _encoded(picture, kind, exif), _PHOTO_FORMATS[kind]
+def mutations(count: int) -> Iterator[Mutation]:
+    """Yields pairs. The first are the same for every count."""
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        photo, labels = _sound(rng, _PHOTOS), _sound(rng, _LABELS)
+        damaged = rng.integers(4)  # nothing, the photo, the label map, or both
+        if damaged & 1:
+            photo = _damaged(rng, photo)
+        if damaged & 2:
+            labels = _damaged(rng, labels)
+        yield Mutation(f"{index:05}", photo, labels)
 
 
-def _label_map(rng: random.Random, labels: np.ndarray) -> bytes:
-    mode = rng.choice(_LABEL_MODES)
-    if rng.random() < 0.2:
-        labels = labels * rng.choice([60, 85, 100])
-    if rng.random() < 0.1:
-        labels = labels[: max(1, labels.shape[0] // 2)]
+def _sound(rng: np.random.Generator, kinds: list) -> bytes:
+    kind, orientation = int(rng.integers(len(kinds))), int(rng.integers(-24, 9))
+    return _encoded(kinds is _LABELS, kind, orientation)
+
+
+@functools.cache
+def _encoded(is_labels: bool, kind: int, orientation: int) -> bytes:
+    picture_format, mode, options = (_LABELS if is_labels else _PHOTOS)[kind]
+    rng = np.random.default_rng(kind)
+    numbers = rng.integers(0, NUM_LABELS if is_labels else 256, (HEIGHT, WIDTH), dtype=np.uint8)
     if mode in ("I;16", "I", "F"):
-        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
-        picture = Image.fromarray(labels.astype(kind) * rng.choice([1, 1, 300, -1 % 2**15]))
+        dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        picture = Image.fromarray(numbers.astype(dtype))
+    elif mode == "LAB":
+        picture = Image.merge("LAB", [Image.fromarray(numbers)] * 3)
+    elif is_labels and mode == "P":
+        picture = Image.fromarray(numbers)
+        picture.putpalette(bytes(range(30)))
     else:
-        picture = Image.fromarray(labels).convert(mode)
-    kind = rng.choice(["PNG", "PNG", "PNG", "BMP", "TIFF", "JPEG", "GIF"])
-    return _encoded(picture, kind, Image.Exif())
+        picture = Image.fromarray(numbers).convert("RGB").convert(mode)
+    if orientation > 0 and picture_format in _WITH_EXIF:
+        exif = Image.Exif()
+        exif[_ORIENTATION] = orientation
+        options = {**options, "exif": exif}
+    stream = io.BytesIO()
+    picture.save(stream, picture_format, **options)
+    return stream.getvalue()
 
 
-def _encoded(picture: Image.Image, kind: str, exif: Image.Exif) -> bytes:
-    """Encodes a picture; as PNG or TIFF where the format lacks the mode."""
-    for chosen in (kind, "PNG", "TIFF"):
-        stream = io.BytesIO()
-        try:
-            picture.save(stream, format=chosen, exif=exif)
-        except (OSError, ValueError, KeyError):
-            continue
-        return stream.getvalue()
-    raise ValueError(f"no format takes {picture.mode}")
-
-
-def mutate(rng: random.Random, content: bytes) -> bytes:
-    """Damages a file in one of the ways in which files are damaged."""
-    return rng.choice([_flipped, _cut, _zeroed, _doubled, _empty, _text, _huge, _same])(
-        rng, bytearray(content)
+def _damaged(rng: np.random.Generator, content: bytes) -> bytes:
+    ways = (
+        *(_flipped, _cut, _without_part, _doubled, _huge_numbers, _other_header, _rewritten),
+        _other_metadata,
     )
+    for _ in range(rng.integers(1, 3)):
+        content = ways[rng.integers(len(ways))](rng, bytearray(content))
+    return _with_checksums(content) if rng.random() < 0.5 else content
 
 
-def _flipped(rng: random.Random, content: bytearray) -> bytes:
-    for _ in range(rng.choice([1, 1, 3, 20])):
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+def _flipped(rng: np.random.Generator, content: bytearray) -> bytes:
+    for place in rng.integers(0, 8 * len(content), rng.integers(1, 6)) if content else ():
+        content[place // 8] ^= 1 << place % 8
     return bytes(content)
 
 
-def _cut(rng: random.Random, content: bytearray) -> bytes:
-    return bytes(content[: rng.randrange(len(content))])
+def _cut(rng: np.random.Generator, content: bytearray) -> bytes:
+    return bytes(content[: rng.integers(len(content) + 1)])
 
 
-def _zeroed(rng: random.Random, content: bytearray) -> bytes:
-    first = rng.randrange(len(content))
-    length = min(rng.randrange(1, 200), len(content) - first)
-    content[first : first + length] = bytes(length)
+def _part(rng: np.random.Generator, content: bytearray) -> slice:
+    start = int(rng.integers(len(content) + 1))
+    return slice(start, start + int(rng.integers(1, 64)))
+
+
+def _without_part(rng: np.random.Generator, content: bytearray) -> bytes:
+    del content[_part(rng, content)]
     return bytes(content)
 
 
-def _doubled(rng: random.Random, content: bytearray) -> bytes:
-    first = rng.randrange(len(content))
-    return bytes(content[:first] + content[first:] + content[first:])
+def _doubled(rng: np.random.Generator, content: bytearray) -> bytes:
+    part = _part(rng, content)
+    return bytes(content[: part.stop] + content[part] + content[part.stop :])
 
 
-def _empty(rng: random.Random, content: bytearray) -> bytes:
-    return b""
-
-
-def _text(rng: random.Random, content: bytearray) -> bytes:
-    return b"<!DOCTYPE html><html><title>404 Not Found</title></html>\n"
-
-
-def _huge(rng: random.Random, content: bytearray) -> bytes:
-    """Claims to be enormous: a PNG's header with another width and height, and a right checksum."""
-    side = rng.choice([20_000, 60_000, 2**31 - 1])
-    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    data = zlib.compress(bytes(1000))
-    body = b"IDAT" + data
-    packed = struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + chunk + packed
-
-
-def _same(rng: random.Random, content: bytearray) -> bytes:
+def _huge_numbers(rng: np.random.Generator, content: bytearray) -> bytes:
+    """Writes a large or odd number over one in the first bytes, where sizes stand."""
+    number = int(rng.choice([0, 1, 255, 0x7FFF, 0xFFFF, 10**5, 2**31 - 1, 2**32 - 1]))
+    order, width = rng.choice(["<", ">"]), rng.choice(["H", "I"])
+    packed = struct.pack(order + width, number & (0xFFFF if width == "H" else 0xFFFFFFFF))
+    start = int(rng.integers(0, 80))
+    content[start : start + len(packed)] = packed
     return bytes(content)
+
+
+def _other_header(rng: np.random.Generator, content: bytearray) -> bytes:
+    """Puts the beginning of another format before the rest."""
+    other = _encoded(False, int(rng.integers(len(_PHOTOS))), 0)
+    return other[:64] + bytes(content[64:])
+
+
+def _rewritten(rng: np.random.Generator, content: bytearray) -> bytes:
+    part = _part(rng, content)
+    content[part] = rng.bytes(len(content[part]))
+    return bytes(content)
+
+
+def _other_metadata(rng: np.random.Generator, content: bytearray) -> bytes:
+    """Writes noise over EXIF data, or over the directory of a TIFF file."""
+    start = max(content.find(b"II*\0"), content.find(b"MM\0*"))
+    if start >= 0:
+        for place in rng.integers(start, min(start + 40, len(content)), rng.integers(1, 6)):
+            content[place] = rng.integers(256)
+    return bytes(content)
+
+
+def _with_checksums(content: bytes) -> bytes:
+    """Mends the checksums of a PNG file's chunks, as far as there are chunks."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return content
+    mended, place = content[:8], 8
+    while place + 12 <= len(content):
+        length = struct.unpack(">I", content[place : place + 4])[0]
+        end = place + 8 + length
+        if end + 4 > len(content):
+            break
+        body = content[place + 4 : end]
+        mended += content[place : place + 4] + body + struct.pack(">I", zlib.crc32(body))
+        place = end + 4
+    return mended + content[place:]
