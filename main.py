@@ -21,17 +21,18 @@ if __name__ == "__main__":
     console.end_on_interrupt()  # the imports below take seconds
 
 import pathlib
+import sys
 
 import jax
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from data import feed
-from scam_jax.commands import evaluate, study, terminal, train, use
+from scam_jax.commands import arguments, command_line, evaluate, study, terminal, train, use
+from scam_jax.commands.command_line import CommandLine
 from scam_jax.devices import processes
 from scam_jax.runs import changes, run_folder, validation
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The config, a file of configs/.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/NAME for --config=configs/NAME.py."
 )
@@ -55,8 +56,8 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "With --coordinator: the number of this process, from 0."
 )
-_SUBJECT = flags.DEFINE_list("subject", None, "The subject's image and label map: IMAGE,LABELS.")
-_TARGET = flags.DEFINE_list("target", None, "The target's (or only) image and label map.")
+_SUBJECT = flags.DEFINE_string("subject", None, "The subject's image and label map: IMAGE,LABELS.")
+_TARGET = flags.DEFINE_string("target", None, "The target's (or only) image and label map.")
 _LABELS = flags.DEFINE_list(
     "labels", None, "Labels taken from the subject; by default, all except the background."
 )
@@ -78,79 +79,53 @@ _SPLIT = flags.DEFINE_enum(
 _COUNT = flags.DEFINE_integer("count", 12, "The number of pairs in the gallery.", lower_bound=1)
 
 
-def _use_photos(workdir: pathlib.Path) -> None:
-    if not _OUTPUT.value:
-        raise app.UsageError("--output=OUT.png is needed: where to write the picture")
-    output = run_folder.place("--output", _OUTPUT.value)
-    target = _pair("target", _TARGET.value)
+def _use_photos(workdir: pathlib.Path, checkpoint: str | int) -> None:
+    target = arguments.pair("target", _TARGET.value)
     if _MODE.value == "reconstruct":
-        use.reconstruct(workdir, target, output, _checkpoint())
+        output = arguments.output(_OUTPUT.value, target)
+        use.reconstruct(workdir, target, output, checkpoint)
         return
-    subject = _pair("subject", _SUBJECT.value)
+    subject = arguments.pair("subject", _SUBJECT.value)
+    output = arguments.output(_OUTPUT.value, [*subject, *target])
     if _MODE.value == "transfer":
-        labels = _numbers("labels", _LABELS.value)
-        use.transfer(workdir, subject, target, output, labels, _checkpoint())
-        return
-    latent = _numbers("latent", _LATENT.value)
-    if latent is not None and len(latent) != 2:
-        raise app.UsageError("--latent=LABEL,NUMBER: two numbers are needed")
-    pair = (latent[0], latent[1]) if latent else None
-    use.attention(workdir, subject, target, output, pair, _checkpoint())
+        labels = arguments.numbers("labels", _LABELS.value)
+        use.transfer(workdir, subject, target, output, labels, checkpoint)
+    else:
+        latent = arguments.latent(_LATENT.value)
+        use.attention(workdir, subject, target, output, latent, checkpoint)
 
 
-def _pair(flag: str, value: list[str] | None) -> tuple[str, str]:
-    if not value or len(value) != 2:
-        raise app.UsageError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
-    return value[0], value[1]
-
-
-def _numbers(flag: str, values: list[str] | None) -> list[int] | None:
-    wrong = [value for value in values or [] if not value.strip().isdigit()]
-    if wrong:
-        raise app.UsageError(f"--{flag}: {wrong[0]!r} is not a number")
-    return None if values is None else [int(value) for value in values]
-
-
-def _checkpoint() -> str | int:
-    value = _CHECKPOINT.value
-    if value in ("newest", "best"):
-        return value
-    if not value.isdigit():
-        raise app.UsageError(f"--checkpoint={value}: use newest, best, or the step of a checkpoint")
-    return int(value)
-
-
-def _workdir() -> pathlib.Path:
+def _workdir(given: CommandLine) -> pathlib.Path:
     if _WORKDIR.value:
         return run_folder.place("--workdir", _WORKDIR.value)
-    if _CONFIG.value is None:
-        raise app.UsageError("--workdir=RUN is needed, or --config=configs/NAME.py")
-    return run_folder.default(config_flags.get_config_filename(flags.FLAGS["config"]))
+    if given.file is None:
+        raise ValueError("--workdir=RUN is needed, or --config=configs/NAME.py")
+    return run_folder.default(given.file)
 
 
-def _config(workdir: pathlib.Path) -> ConfigDict:
-    """Returns the given config after checking it, or the run's own config if none is given."""
+def _config(given: CommandLine, workdir: pathlib.Path) -> ConfigDict:
+    """Returns the config after checking it: of the file, or of the run if no file is given."""
     trains = _MODE.value in ("train", "study")
-    if _CONFIG.value is None:
-        if trains:
-            raise app.UsageError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
-        return run_folder.load_config(workdir)
-    run_folder.check_places(_CONFIG.value)
-    validation.validate(_CONFIG.value, jax.device_count() if trains else 1)
-    changes.check_weights_fit(_CONFIG.value, workdir)
-    return _CONFIG.value
+    if trains and given.file is None:
+        raise ValueError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
+    config = given.config or run_folder.load_config(workdir)
+    run_folder.expand_places(config)
+    validation.validate(config, jax.device_count() if trains else 1)
+    changes.check_weights_fit(config, workdir)
+    return config
 
 
-def _dispatch() -> None:
-    workdir = _workdir()
+def _dispatch(given: CommandLine) -> None:
+    workdir = _workdir(given)
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    config = _config(workdir)
+    config = _config(given, workdir)
     with terminal.explaining_memory(config):
         _run_mode(config, workdir)
 
 
 def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
-    mode = _MODE.value
+    mode, split = _MODE.value, _SPLIT.value
+    checkpoint = arguments.checkpoint(_CHECKPOINT.value)
     if mode == "train":
         init_from = _INIT_FROM.value and run_folder.place("--init_from", _INIT_FROM.value)
         train.train(
@@ -164,20 +139,20 @@ def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
     elif mode == "study":
         study.run_study(config, workdir, feed.prepare)
     elif mode == "eval":
-        evaluate.evaluate(config, workdir, feed.prepare, _SPLIT.value, _checkpoint())
+        evaluate.evaluate(config, workdir, feed.prepare, split, checkpoint)
     elif mode == "gallery":
-        use.gallery(config, workdir, feed.prepare, _SPLIT.value, _COUNT.value, _checkpoint())
+        use.gallery(config, workdir, feed.prepare, split, _COUNT.value, checkpoint)
     else:
-        _use_photos(workdir)
+        _use_photos(workdir, checkpoint)
 
 
-def main(argv: list[str]) -> None:
+def main(given: CommandLine) -> None:
     """Runs the command that the flags describe."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    terminal.run(_dispatch)
+    if given.rest:
+        sys.exit(f"main.py: unknown argument {given.rest[0]!r}: a flag begins with --")
+    terminal.run(lambda: _dispatch(given))
 
 
 if __name__ == "__main__":
     terminal.show_own_log()
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import pathlib
 from collections.abc import Callable, Collection
 
 from absl import logging
@@ -70,6 +71,11 @@ def prepare(config: Config) -> None:
       ValueError: the configuration is impossible, or files are invalid.
     """
     check(config)
+    if config.name == "folder" and not pathlib.Path(config.directory).expanduser().is_dir():
+        raise FileNotFoundError(
+            f"config.data.directory = {config.directory}: there is no such folder; give "
+            "--config.data.directory=DIR with the photos"
+        )
     KINDS[config.name].prepare(config)
 
 

@@ -8,6 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from scam_jax import files
+
+# Formats of written pictures, by suffix.
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
 if TYPE_CHECKING:  # the checker of photos starts without JAX
     import jax
 
@@ -97,14 +110,28 @@ def stacked(parts: Sequence[np.ndarray], gap: int = 10) -> np.ndarray:
 
 
 def save(path: pathlib.Path, image: np.ndarray, enlarge: int = 1) -> None:
-    """Writes an image to a PNG file and creates the file's folder if needed.
+    """Writes an image and creates the file's folder if needed.
 
     Args:
-      path: the file.
+      path: the file; its suffix says the format, see `FORMATS`.
       image: `uint8 [H, W, 3]`.
       enlarge: factor by which the image is enlarged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
-    picture.resize((width * enlarge, height * enlarge), Image.Resampling.NEAREST).save(path)
+    picture = picture.resize((width * enlarge, height * enlarge), Image.Resampling.NEAREST)
+    with files.replaced(path) as stream:
+        picture.save(stream, format=FORMATS[path.suffix.lower()])
+
+
+def check_output(path: pathlib.Path) -> None:
+    """Checks, before the work, that an image can be written to a file.
+
+    Raises:
+      ValueError: the suffix names no format, it is a folder, or nothing can be written there.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"--output={path}: the name must end in {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise ValueError(f"--output={path} is a folder: give the name of a file")
+    files.check_writable("--output", path.parent)

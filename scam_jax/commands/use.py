@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from scam_jax import images
 from scam_jax.commands.feed import OpenFeed
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import picture_pairs
-from scam_jax.inference import panels
+from scam_jax.inference import generation, panels
 from scam_jax.inference.model import Checkpoint, TrainedModel
 
 # A photo and its label map.
@@ -96,7 +97,12 @@ def transfer(
     model = TrainedModel.load(workdir, checkpoint)
 
     def draw():
-        return model.transfer(*model.read(*subject), *model.read(*target), labels=labels)
+        people = model.read(*subject), model.read(*target)
+        label_maps = people[0].labels, people[1].labels
+        num_labels = model.config.data.num_labels
+        for remark in generation.remarks(*label_maps, num_labels, labels):
+            logging.warning("%s", remark)
+        return model.transfer(*people[0], *people[1], labels=labels)
 
     _write(output, draw)
 

@@ -132,6 +132,37 @@ def transfer(
     return generate(networks, variables, target_labels, latents, keys)
 
 
+def remarks(
+    subject_labels: np.ndarray,
+    target_labels: np.ndarray,
+    num_labels: int,
+    labels: Collection[int] | None = None,
+) -> list[str]:
+    """Returns what a transfer cannot do for lack of labels, one sentence each.
+
+    Args:
+      subject_labels: the subject's label map, `[H, W]`.
+      target_labels: the target's label map, `[H, W]`.
+      num_labels: number of labels of the model.
+      labels: labels to take from the subject, or None for all except the background.
+    """
+    chosen = {*np.flatnonzero(taken(num_labels, labels)).tolist()}
+    has, shown = {*np.unique(subject_labels).tolist()}, {*np.unique(target_labels).tolist()}
+    if not chosen & shown:
+        return [
+            "the target shows no label that is taken from the subject: the transfer has nothing of "
+            "the subject"
+        ]
+    lacking = sorted(chosen & shown - has)
+    if not lacking:
+        return []
+    listed = ", ".join(map(str, lacking))
+    return [
+        f"the subject has no pixels of label {listed}, which the target shows: the model's guess "
+        "without pixels stands in"
+    ]
+
+
 def taken(num_labels: int, labels: Collection[int] | None) -> np.ndarray:
     """Converts the labels to take from the subject to a mask, bool `[L]`.
 

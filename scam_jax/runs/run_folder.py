@@ -35,7 +35,10 @@ _PACKAGES = (
     "pillow",
 )
 # Keys of a config that are paths.
-_PLACES = ("data.directory", "data.manual_dir", "weights_directory", "eval.statistics_directory")
+_PLACES = (
+    *("data.directory", "data.manual_dir", "data.colors"),
+    *("weights_directory", "eval.statistics_directory"),
+)
 
 
 def default(config: str) -> pathlib.Path:
@@ -68,10 +71,12 @@ def place(name: str, value: str) -> pathlib.Path:
     return pathlib.Path(value).expanduser()
 
 
-def check_places(config: ConfigDict) -> None:
-    """Checks all paths of a config; raises the same errors as `place`."""
+def expand_places(config: ConfigDict) -> None:
+    """Checks all paths of a config and expands `~` in them; raises the same errors as `place`."""
     for key in _PLACES:
-        place(f"config.{key}", operator.attrgetter(key)(config))
+        value = operator.attrgetter(key)(config)
+        if value:
+            config.update_from_flattened_dict({key: str(place(f"config.{key}", value))})
 
 
 def load_config(workdir: pathlib.Path) -> ConfigDict:
