@@ -2,6 +2,7 @@
 
   python main.py --config=configs/synthetic.py                      train, or resume
   python main.py --config=configs/synthetic.py:model=sean           train a baseline
+  python main.py --config=configs/faces.py --init_from=runs/celeba  train from a run's weights
   python main.py --mode=eval --workdir=runs/synthetic               figures on the test split
   python main.py --mode=eval --workdir=runs/synthetic --split=validation    for model selection
   python main.py --mode=study --config=configs/synthetic_study.py   variants, seeds, a report

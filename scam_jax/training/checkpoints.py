@@ -114,9 +114,10 @@ class Checkpoints:
         Raises:
           CheckpointError: there are checkpoints, but none can be read. None is renamed.
         """
+        steps = self.steps()  # listed before any process renames one
         restored = self.restore(shapes, where)
         if restored is not None:
-            for step in self.steps():
+            for step in steps:
                 if step > int(restored.step):
                     self.set_aside(step)
         return restored

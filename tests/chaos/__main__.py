@@ -64,7 +64,11 @@ def experiments(
         "SIGKILL, then a file of the newest checkpoint flipped, cut or removed",
         lambda: campaign(runs.kill_and_damage),
     )
-    yield "two", "two processes, SIGKILL for both", lambda: campaign(runs.kill, processes=2)
+    yield (
+        "two",
+        "two processes: SIGKILL for both, then a damaged file",
+        lambda: campaign(runs.kill_and_damage, processes=2),
+    )
     if os.geteuid() == 0:
         yield "disk", "the disk full from a random moment on", on_a_small_disk
     yield (
