@@ -3,11 +3,17 @@
 import contextlib
 import io
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Iterator
 
 INTERRUPTED = 130
+
+
+def path(text: str) -> pathlib.Path:
+    """Converts an argument to a path; `~` is the home, also after `--output=`."""
+    return pathlib.Path(text).expanduser()
 
 
 def print_any_text() -> None:

@@ -304,6 +304,14 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, capsys, arguments, messag
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "train"]
 
 
+def test_the_picture_replaces_no_photo(root, capsys):
+    photo = next((root / "train" / "images").glob("*.png"), root / "train" / "labels" / "a.png")
+    before = photo.read_bytes()
+    assert check(str(root), f"--output={photo}") == 2
+    assert f"--output={photo} would replace a file of" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
 def test_as_a_program_without_jax(root, tmp_path):
     arguments = [str(root), f"--output={tmp_path / 'new folder/check.png'}"]
     program = [sys.executable, "-m", "data.checker", *arguments]

@@ -61,9 +61,10 @@ def test_labels_in_another_order_generate_the_same_pictures(tmp_path, choices):
     A further label changes what SCAM generates, since its norm is over all latents.
     """
     options = {} if choices else {"model__generator__add_noise": False}
-    old = small.config(choices, **options)
+    make = small.config if choices else lambda choices, **changes: small.shallow(**changes)
+    old = make(choices, **options)
     names = ["background", "skin", *(["hat"] if choices else []), "hair"]
-    new = small.config(choices, data__num_labels=len(names), seed=5, **options)
+    new = make(choices, data__num_labels=len(names), seed=5, **options)
     saved = save_run(old, tmp_path, OLD_NAMES)
     begun = started(new, tmp_path, names)
     batch = small.batch(old)
@@ -109,6 +110,7 @@ def test_a_run_without_weights_is_refused(tmp_path):
         started(small.shallow(), tmp_path)
 
 
+@pytest.mark.slow
 def test_labels_of_groups_must_be_the_same(tmp_path):
     saved = save_run(small.config("model=groupdnet"), tmp_path)
     begun = started(small.config("model=groupdnet", seed=2), tmp_path)

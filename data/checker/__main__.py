@@ -28,14 +28,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--label_map", default="", help="as config.data.label_map")
     parser.add_argument("--num_labels", type=int, help="as config.data.num_labels")
     parser.add_argument("--colors", default="", help="as config.data.colors")
-    parser.add_argument("--output", type=pathlib.Path, default="check.png", help="picture, PNG")
+    parser.add_argument("--output", type=console.path, default="check.png", help="picture, PNG")
     return parser.parse_args(argv[1:])
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Checks a folder, prints the report and returns the exit status."""
     with console.ended_by_one_line(_PROGRAM, status=2):
-        _require_writable(arguments.output)
+        _require_writable(arguments.output, console.path(arguments.directory))
         given = arguments.label_map, arguments.num_labels, arguments.colors
         report = findings.check(arguments.directory, *given)
         if report.samples:
@@ -44,8 +44,11 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if report.faults else 0
 
 
-def _require_writable(output: pathlib.Path) -> None:
+def _require_writable(output: pathlib.Path, directory: pathlib.Path) -> None:
     """Raises an error before the files are read rather than afterwards."""
+    inside = output.resolve().parent.is_relative_to(directory.resolve())
+    if inside and output.exists() and output.parent.name in ("images", "labels"):
+        raise ValueError(f"--output={output} would replace a file of {directory}: name another")
     if output.suffix.lower() != ".png":
         raise ValueError(f"--output={output}: must end in .png")
     try:

@@ -1,7 +1,6 @@
 """The command: `python -m scam_jax.report RUN… [--output=DIR] [--published=DATASET]`."""
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from absl import app
@@ -19,10 +18,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         conflict_handler="resolve",  # Other modules may define flags of the same names.
     )
     parser.add_argument(
-        "runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, or a folder of runs"
+        "runs", nargs="+", type=console.path, metavar="RUN", help="a run, or a folder of runs"
     )
     parser.add_argument(
-        "--output", type=pathlib.Path, default="report", metavar="DIR", help="default: %(default)s"
+        "--output", type=console.path, default="report", metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
         "--published",

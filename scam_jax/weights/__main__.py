@@ -8,7 +8,6 @@ converts a checkpoint of the authors' system to a run that main.py can use.
 """
 
 import argparse
-import pathlib
 
 from absl import app
 from absl.flags import argparse_flags
@@ -29,11 +28,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     frozen = commands.add_parser("frozen", help="a network of a loss or a metric")
-    frozen.add_argument("file", type=pathlib.Path, help="the PyTorch file, with its published name")
-    frozen.add_argument("--output", type=pathlib.Path, help="weights/NAME.npz by default")
+    frozen.add_argument("file", type=console.path, help="the PyTorch file, with its published name")
+    frozen.add_argument("--output", type=console.path, help="weights/NAME.npz by default")
     checkpoint = commands.add_parser("checkpoint", help="a checkpoint of the authors' system")
-    checkpoint.add_argument("file", type=pathlib.Path, help="the Lightning checkpoint")
-    checkpoint.add_argument("--workdir", type=pathlib.Path, required=True, help="the run to write")
+    checkpoint.add_argument("file", type=console.path, help="the Lightning checkpoint")
+    checkpoint.add_argument("--workdir", type=console.path, required=True, help="the run to write")
     return parser.parse_args(argv[1:])
 
 
