@@ -21,7 +21,7 @@ from helpers.program import command, free_port, start
 CONFIG = "tests/chaos/toy.py"
 LAST_STEP = 240
 # Longest time from the start of the program to its end, and from its first step to a kill.
-LONGEST, AFTER_FIRST_STEP = 300.0, 6.0
+LONGEST, AFTER_FIRST_STEP = 300.0, 4.0
 
 
 @dataclasses.dataclass
@@ -133,7 +133,7 @@ def _last_words(log: pathlib.Path) -> str:
 def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], log: pathlib.Path) -> None:
     """Waits for a random moment: in half of the rounds any moment, else one while it trains."""
     if rng.random() < 0.5:
-        deadline = time.monotonic() + rng.uniform(0, 20)
+        deadline = time.monotonic() + rng.uniform(0, 12)
     else:
         deadline = time.monotonic() + LONGEST
         while processes[0].poll() is None and time.monotonic() < deadline:
