@@ -112,6 +112,9 @@ def _scam() -> ConfigDict:
     # Maps label numbers of files to labels, see scam_jax/inference/label_map.py: '0|1,2,4|*' maps
     # 1, 2 and 4 to label 1 and all others to label 2. Empty keeps the numbers.
     config.data.label_map = ""
+    # Number of the files that marks pixels to leave out of losses and metrics, such as 255; -1 if
+    # there are none.
+    config.data.ignore_label = -1
     # File that lists the colours of the label numbers, if label maps have colours instead of
     # numbers, see scam_jax/inference/label_colors.py. Empty for numbers.
     config.data.colors = ""

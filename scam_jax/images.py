@@ -36,8 +36,11 @@ def palette(num_labels: int) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """Colours a label map: `[..., H, W]` to uint8 `[..., H, W, 3]`."""
-    return palette(num_labels)[labels]
+    """Colours a label map: `[..., H, W]` to uint8 `[..., H, W, 3]`.
+
+    Pixels of the label `num_labels`, which are left out of losses and metrics, become white.
+    """
+    return np.concatenate([palette(num_labels), np.full((1, 3), 255, np.uint8)])[labels]
 
 
 def to_float(image: "jax.Array") -> "jax.Array":

@@ -1,7 +1,7 @@
 """Checks a folder of photos and label maps before training: its contents, and every fault.
 
   python -m data.checker DIRECTORY [--label_map='0|1,2|*'] [--num_labels=N] [--colors=FILE]
-      [--output=check.png]
+      [--ignore_label=N] [--output=check.png]
 
 data/folder.py describes the layout of DIRECTORY. The report goes to standard output, a picture of
 sample pairs to --output. The exit status is 0 without faults, 1 with faults, and 2 if the folder
@@ -28,6 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--label_map", default="", help="as config.data.label_map")
     parser.add_argument("--num_labels", type=int, help="as config.data.num_labels")
     parser.add_argument("--colors", default="", help="as config.data.colors")
+    parser.add_argument("--ignore_label", type=int, default=-1, help="as config.data.ignore_label")
     parser.add_argument("--output", type=console.path, default="check.png", help="picture, PNG")
     return parser.parse_args(argv[1:])
 
@@ -36,8 +37,13 @@ def main(arguments: argparse.Namespace) -> int:
     """Checks a folder, prints the report and returns the exit status."""
     with console.ended_by_one_line(_PROGRAM, status=2):
         _require_writable(arguments.output, console.path(arguments.directory))
-        given = arguments.label_map, arguments.num_labels, arguments.colors
-        report = findings.check(arguments.directory, *given)
+        report = findings.check(
+            arguments.directory,
+            arguments.label_map,
+            arguments.num_labels,
+            arguments.colors,
+            arguments.ignore_label,
+        )
         if report.samples:
             images.save(arguments.output, presentation.draw(report))
     print(presentation.describe(report, arguments.output))

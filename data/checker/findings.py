@@ -29,6 +29,7 @@ class _Reading:
 
     faults: tuple[str, ...]
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(NUM_VALUES, int))
+    left_out: int = 0
     photo_size: photos.Size = (0, 0)
     relation: photos.Relation = "same"
     transparent: int = 0
@@ -40,6 +41,7 @@ def check(
     label_map: str = "",
     num_labels: int | None = None,
     colors: str = "",
+    ignore_label: int = -1,
 ) -> Report:
     """Reads every pair of a folder of photos and label maps.
 
@@ -49,6 +51,7 @@ def check(
       num_labels: as config.data.num_labels. If None, it is taken from the label map, or from the
         colours, or from the files if there is neither.
       colors: as config.data.colors.
+      ignore_label: as config.data.ignore_label.
 
     Returns:
       The report. Faults of the files are part of it and never raise.
@@ -62,15 +65,18 @@ def check(
         place = printable(root)
         raise NotADirectoryError(f"there is no folder {place}: give the one that holds train, test")
     label_map, listed = label_map.strip(), LabelColors.load(colors) if colors else None
-    given = _number_of_labels(label_map, listed) if num_labels is None else num_labels
-    labels = LabelMap(label_map, NUM_VALUES if given is None else given)
+    given = num_labels
+    if given is None:
+        given = _number_of_labels(label_map, listed, ignore_label)
+    most = NUM_VALUES - (ignore_label >= 0)
+    labels = LabelMap(label_map, most if given is None else given, ignore_label)
     if listed:
         listed.require_labels(labels)
     names = ["train", *["validation"] * (root / "validation").is_dir(), "test"]
     splits = {name: _read_split(root, name, labels, listed) for name in names}
     if given is None:
         occurring = np.flatnonzero(sum(split.pixels for split in splits.values()))
-        labels = LabelMap("", int(occurring.max(initial=0)) + 1)
+        labels = LabelMap("", int(occurring.max(initial=0)) + 1, ignore_label)
     return Report(
         directory=root,
         label_map=labels,
@@ -82,11 +88,11 @@ def check(
     )
 
 
-def _number_of_labels(label_map: str, colors: LabelColors | None) -> int | None:
+def _number_of_labels(label_map: str, colors: LabelColors | None, ignore_label: int) -> int | None:
     """Returns the number of labels that a label map or a list of colours tells."""
     if label_map:
         return label_map.count("|") + 1
-    return colors.num_labels if colors else None
+    return colors.num_labels(ignore_label) if colors else None
 
 
 def _read_split(
@@ -139,7 +145,11 @@ def _read(
         pair = photos.read_pair(image_file, label_file, count, colors)
         with image_file.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
-        return _Reading((), pixels, pair.photo_size, pair.relation, pair.transparent, digest)
+        left_out = 0
+        if label_map.ignores:
+            left_out, pixels[label_map.num_labels] = int(pixels[label_map.num_labels]), 0
+        size, transparent = pair.photo_size, pair.transparent
+        return _Reading((), pixels, left_out, size, pair.relation, transparent, digest)
     except (OSError, ValueError) as error:
         faults = [str(error)]
     try:
@@ -157,6 +167,7 @@ def _count(split: Split, name: str, pair: Pair, reading: _Reading) -> None:
     split.sizes[reading.photo_size] += 1
     split.pixels += reading.pixels
     split.containing += reading.pixels > 0
+    split.left_out += reading.left_out
     split.digests[name] = reading.digest
     if reading.transparent:
         split.transparent[name] = reading.transparent

@@ -42,7 +42,7 @@ def draw(report: Report) -> np.ndarray:
     columns = min(2, len(strips))
     rows = [strips[i : i + columns] for i in range(0, len(strips), columns)]
     samples = images.grid(rows, 3 * _GAP)
-    legend = _legend(sorted(occurring), num_labels, samples.shape[1])
+    legend = _legend(sorted(occurring - {num_labels}), num_labels, samples.shape[1])
     margins = (_GAP, _GAP), (_GAP, _GAP), (0, 0)
     return np.pad(np.concatenate([samples, legend]), margins, constant_values=255)
 
@@ -117,6 +117,9 @@ def _label_table(report: Report) -> Iterator[str]:
             share = f"{count / split.pixels.sum():.2%}" if count else "–"
             line += f"{share:>12}{split.containing[label]:>10}"
         yield f"{line}  {names[label]}" if names else line
+    if any(split.left_out for split in splits.values()):
+        counts = (f"{split.left_out} of {name}" for name, split in splits.items())
+        yield f"  Pixels left out: {', '.join(counts)}"
 
 
 def _verdict(report: Report) -> str:

@@ -26,6 +26,7 @@ class Split:
       misshapen: names of the pairs whose label map has another aspect ratio than the photo.
       pixels: number of pixels of each label, int `[256]`.
       containing: number of photos that contain each label, int `[256]`.
+      left_out: number of pixels that are left out.
       transparent: number of transparent pixels of the photos that have some, keyed by name.
       digests: SHA-256 digests of the photo files, keyed by name.
     """
@@ -34,6 +35,7 @@ class Split:
     faults: list[str]
     usable: dict[str, Pair] = dataclasses.field(default_factory=dict)
     sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    left_out: int = 0
     resized: list[str] = dataclasses.field(default_factory=list)
     misshapen: list[str] = dataclasses.field(default_factory=list)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(NUM_VALUES, int))

@@ -90,7 +90,8 @@ def _labels(
         # Pairs with faults may contain the missing labels.
         complete = not any(split.faults for split in splits.values())
         if complete and numbers_are_labels and len(kept) <= _MAX_RENUMBERED:
-            flags = label_flags(LabelMap("|".join(map(str, kept)), len(kept)))
+            text = "|".join("" if n == label_map.ignore_label else str(n) for n in kept)
+            flags = label_flags(LabelMap(text, len(kept), label_map.ignore_label))
             warning += f"; leave them out with {flags}"
         yield warning
 
@@ -100,6 +101,8 @@ def label_flags(label_map: LabelMap, colors: LabelColors | None = None) -> str:
     flags = [f"--config.data.colors={shlex.quote(colors.file)}"] if colors else []
     if label_map.text:
         flags.append(f"--config.data.label_map={shlex.quote(label_map.text)}")
+    if label_map.ignores:
+        flags.append(f"--config.data.ignore_label={label_map.ignore_label}")
     return " ".join([*flags, f"--config.data.num_labels={label_map.num_labels}"])
 
 

@@ -169,7 +169,7 @@ def paint_mean_colours(
     for label in range(1, num_labels):
         pixels = subject_image[subject_labels == label]
         if not len(pixels):
-            pixels = subject_image[subject_labels > 0]
+            pixels = subject_image[(subject_labels > 0) & (subject_labels < num_labels)]
         if len(pixels):
             painted[target_labels == label] = pixels.mean(axis=0).round()
     return painted

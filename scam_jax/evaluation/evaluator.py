@@ -8,6 +8,9 @@ exchanges the latents of all labels, including the background, at random among e
 compares with the train split without augmentation. Pairs are drawn once from the whole split, and
 no image is its own partner. S-FID and ReID judge subject transfers, which keep the background.
 Pairs and the generator's noise are drawn with several seeds.
+
+Pixels that `config.data.ignore_label` leaves out do not count. Networks that judge whole images see
+the target's own pixels there.
 """
 
 import collections
@@ -45,6 +48,8 @@ Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
 # Batches dispatched ahead: the next ones are computed while one is read.
 IN_FLIGHT = 2
+# Pixels that do not count have this value in both images that LPIPS compares.
+GREY = 128.0
 QUANTIZE = {AUTHORS: metrics.truncated, OURS: metrics.rounded}
 
 
@@ -128,10 +133,14 @@ class Evaluator:
             target, labels = batch["image"], batch["label"]
             keys = _keys(seed, index, len(target))
             image = generation.reconstruct(self.networks, variables, target, labels, keys)
-            values = _reconstruction_errors(image, target, labels, self.config.data.num_labels)
+            image = self.networks.only_seen(image, labels, to_float(target))
+            values = _reconstruction_errors(
+                self.networks, image, target, labels, self.config.data.num_labels
+            )
             if "lpips" in self.judges:
-                target = target.astype(jnp.float32)
-                values["lpips"] = self.judges.lpips(metrics.rounded(image), target)
+                pair = metrics.rounded(image), target.astype(jnp.float32)
+                seen = (self.networks.only_seen(x, labels, GREY) for x in pair)
+                values["lpips"] = self.judges.lpips(*seen)
             if "inception" in self.judges:
                 values["features"] = self.judges.inception(metrics.rounded(image))
                 if seed == 0:
@@ -150,10 +159,10 @@ class Evaluator:
             if "inception" in self.judges:
                 values["features"] = self.judges.inception(image)
             if "reid" in self.judges:
-                people = {"made": self.judges.person(image, batch["target_label"])}
+                people = {"made": self._person(image, batch["target_label"])}
                 for role in ("subject", "target"):
                     real = batch[f"{role}_image"].astype(jnp.float32)
-                    people[role] = self.judges.person(real, batch[f"{role}_label"])
+                    people[role] = self._person(real, batch[f"{role}_label"])
                 values["to_subject"] = _cosine(people["made"], people["subject"])
                 values["to_target"] = _cosine(people["made"], people["target"])
             return values
@@ -175,9 +184,14 @@ class Evaluator:
             for method in ("target", "mean_colours"):
                 images[method] = to_float(batch[f"{method}_image"])
             truth, labels = batch["transfer_image"], batch["target_label"]
-            return _transfer_errors(images, truth, labels)
+            return _transfer_errors(self.networks, images, truth, labels)
 
         return measure
+
+    def _person(self, image: Array, labels: Array) -> Array:
+        """Returns the features of the persons; pixels that do not count are background."""
+        seen = self.networks.seen(labels)
+        return self.judges.person(image, labels if seen is None else labels * seen)
 
     def _transfer(
         self, variables: Any, batch: Mapping, seed: int, index: int, everything: bool = False
@@ -185,7 +199,7 @@ class Evaluator:
         """Transfers a batch of pairs: all labels if `everything`, or all except the background."""
         num_labels = self.config.data.num_labels
         from_subject = generation.taken(num_labels, range(num_labels) if everything else None)
-        return generation.transfer(
+        image = generation.transfer(
             self.networks,
             variables,
             batch["subject_image"],
@@ -195,6 +209,8 @@ class Evaluator:
             from_subject,
             _keys(seed, index, len(batch["target_image"])),
         )
+        target = to_float(batch["target_image"])
+        return self.networks.only_seen(image, batch["target_label"], target)
 
     def _collect(self, source: Source, measure: Measure) -> Arrays:
         """Runs `measure` on every image of a source; every host gets all values, in order."""
@@ -278,20 +294,27 @@ def _keys(seed: int, index: int, size: int) -> Array:
     return generation.image_keys(seed, index * size + np.arange(size))
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _reconstruction_errors(image, target, labels, num_labels) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _reconstruction_errors(
+    networks: models.Networks, image, target, labels, num_labels
+) -> dict[str, Array]:
+    seen = networks.seen(labels)
     return {
-        **metrics.errors(image, target),
+        **metrics.errors(image, target, seen),
         **metrics.region_errors(image, target, labels, num_labels),
-        **metrics.authors_errors(image, target),
+        **metrics.authors_errors(image, target, seen),
     }
 
 
-@jax.jit
-def _transfer_errors(images: Mapping[str, Array], truth, labels) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnums=0)
+def _transfer_errors(
+    networks: models.Networks, images: Mapping[str, Array], truth, labels
+) -> dict[str, Array]:
     """Returns the PSNR of each image over all pixels and over the subject's, 'NAME/WHERE'."""
-    subject = labels > 0
+    subject, seen = labels > 0, networks.seen(labels)
     weights = {"image": jnp.ones_like(subject), "subject": subject}
+    if seen is not None:
+        weights = {where: weight & seen for where, weight in weights.items()}
     return {
         f"{name}/{where}": metrics.psnr_within(image, truth, weight)
         for name, image in images.items()

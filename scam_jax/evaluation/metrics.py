@@ -29,22 +29,31 @@ def rounded(image: Array) -> Array:
     return jnp.clip(jnp.round((image + 1) * (PEAK / 2)), 0, PEAK)
 
 
-def authors_errors(image: Array, target: Array) -> Values:
+def _mean(values: Array, seen: Array | None) -> Array:
+    """Averages values `[B, H, W, 3]` over the pixels that count, to `[B]`; NaN without any."""
+    if seen is None:
+        return values.mean((1, 2, 3))
+    return (values.mean(-1) * seen).sum((1, 2)) / seen.sum((1, 2))
+
+
+def authors_errors(image: Array, target: Array, seen: Array | None = None) -> Values:
     """Computes the per-image values of the authors' PSNR, see `authors_psnr`.
 
     Args:
       image: images `[B, H, W, 3]` in [-1, 1].
       target: images `uint8 [B, H, W, 3]`.
+      seen: bool `[B, H, W]`, whether a pixel counts; None if all do.
 
     Returns:
       `[B]` values: 'squared_error', and 'minimum' and 'maximum' of the target.
     """
     target = to_float(target)
+    counts = None if seen is None else seen[..., None]
     axes = (1, 2, 3)
     return {
-        "squared_error": jnp.square(image - target).mean(axes),
-        "minimum": target.min(axes),
-        "maximum": target.max(axes),
+        "squared_error": _mean(jnp.square(image - target), seen),
+        "minimum": target.min(axes, where=counts, initial=None if seen is None else jnp.inf),
+        "maximum": target.max(axes, where=counts, initial=None if seen is None else -jnp.inf),
     }
 
 
@@ -55,30 +64,44 @@ def authors_psnr(values: Mapping[str, np.ndarray]) -> float:
       values: `[N]` values of `authors_errors`, over the data set.
 
     Returns:
-      PSNR in dB. Its peak is the range of all targets, max − min.
+      PSNR in dB. Its peak is the range of all targets, max − min. Images without pixels that count
+      (NaN) do not count.
     """
-    error = values["squared_error"].mean(dtype=np.float64)
+    errors = values["squared_error"]
+    error = errors[~np.isnan(errors)].mean(dtype=np.float64)
     return decibels(error, float(values["maximum"].max()) - float(values["minimum"].min()))
 
 
-def errors(image: Array, target: Array) -> Values:
+def errors(image: Array, target: Array, seen: Array | None = None) -> Values:
     """Computes PSNR, SSIM and L1 of each image, after rounding it as an image file does.
 
     Args:
       image: images `[B, H, W, 3]` in [-1, 1].
       target: images `uint8 [B, H, W, 3]`.
+      seen: bool `[B, H, W]`, whether a pixel counts; None if all do. SSIM averages the windows
+        around these pixels. Other pixels of these windows are black in both images.
 
     Returns:
       `[B]` values: 'psnr' in dB, 'ssim', and 'l1', the mean absolute difference on the scale
-      [-1, 1].
+      [-1, 1]. NaN for an image without pixels that count.
     """
     image, target = rounded(image), target.astype(jnp.float32)
-    absolute = jnp.abs(image - target).mean((1, 2, 3))
+    absolute = _mean(jnp.abs(image - target), seen)
     return {
-        "psnr": 10 * jnp.log10(PEAK**2 / jnp.square(image - target).mean((1, 2, 3))),
-        "ssim": dm_pix.ssim(image / PEAK, target / PEAK),
+        "psnr": 10 * jnp.log10(PEAK**2 / _mean(jnp.square(image - target), seen)),
+        "ssim": _ssim(image / PEAK, target / PEAK, seen),
         "l1": absolute * (2 / PEAK),
     }
+
+
+def _ssim(image: Array, target: Array, seen: Array | None) -> Array:
+    if seen is None:
+        return dm_pix.ssim(image, target)
+    image, target = (jnp.where(seen[..., None], x, 0) for x in (image, target))
+    windows = dm_pix.ssim(image, target, return_map=True)
+    rows, columns = ((a - b) // 2 for a, b in zip(seen.shape[1:], windows.shape[1:3], strict=True))
+    centres = seen[:, rows : rows + windows.shape[1], columns : columns + windows.shape[2]]
+    return _mean(windows, centres)
 
 
 def psnr_within(image: Array, target: Array, weight: Array) -> Array:

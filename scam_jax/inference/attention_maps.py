@@ -81,9 +81,9 @@ def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None
 @functools.partial(jax.jit, static_argnums=0)
 def _encoder(networks: models.Networks, variables: Any, image, labels) -> dict:
     keys = jax.random.split(jax.random.key(0), 1)
-    return networks.encoder.apply(
-        variables, to_float(image), labels, keys, mutable=["intermediates"]
-    )[1]["intermediates"]
+    image = networks.only_seen(to_float(image), labels)
+    recorded = networks.encoder.apply(variables, image, labels, keys, mutable=["intermediates"])[1]
+    return recorded["intermediates"]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -52,7 +52,8 @@ def encode(
     """
     keys = jax.vmap(jax.random.split)(jax.vmap(jax.random.split)(keys)[:, 0])
     labels = labels.astype(jnp.int32)
-    latents = networks.encoder.apply(variables["encoder"], to_float(image), labels, keys[:, 0])
+    image = networks.only_seen(to_float(image), labels)
+    latents = networks.encoder.apply(variables["encoder"], image, labels, keys[:, 0])
     return latent_codes.sample(latents, keys[:, 1])
 
 

@@ -90,6 +90,11 @@ class LabelColors:
 
     def require_labels(self, label_map: LabelMap) -> None:
         """Raises ValueError unless a map gives each colour a label, and each label a colour."""
+        if label_map.ignore_label >= len(self.colors):
+            raise ValueError(
+                f"config.data.ignore_label = {label_map.ignore_label}, but {self.file} (config."
+                f"data.colors) has the numbers 0 … {len(self.colors) - 1}: count its lines from 0"
+            )
         if label_map.text.strip():
             if missing := label_map.without_label(range(len(self.colors))):
                 shown = ", ".join(f"{n} ({self.names[n]})" for n in missing[:_SHOWN])
@@ -97,25 +102,29 @@ class LabelColors:
                     f"config.data.label_map = {label_map.text!r} has no label for {shown} of "
                     f"{self.file}: name every number, or use '*'"
                 )
-        elif label_map.num_labels != (needed := self.num_labels):
+        elif label_map.num_labels != (needed := self.num_labels(label_map.ignore_label)):
             raise ValueError(
                 f"config.data.num_labels = {label_map.num_labels}, but {self.file} (config.data."
                 f"colors) has {needed} labels: set it to {needed}, or merge labels with "
                 "config.data.label_map"
             )
 
-    @property
-    def num_labels(self) -> int:
-        """The number of labels if no map merges them."""
-        return len(self.colors)
+    def num_labels(self, ignore_label: int = -1) -> int:
+        """Returns the number of labels if no map merges them.
+
+        Args:
+          ignore_label: number of the colour whose pixels are left out, or -1.
+        """
+        return len(self.colors) - (ignore_label == len(self.colors) - 1)
 
     def label_names(self, label_map: LabelMap) -> tuple[str, ...]:
         """Returns the names of a map's labels; labels that it merges have joint names."""
-        names: list[list[str]] = [[] for _ in range(label_map.num_labels)]
+        names: list[list[str]] = [[] for _ in range(label_map.num_labels + label_map.ignores)]
         numbers = np.arange(len(self.names), dtype=np.uint8)
         for name, label in zip(self.names, label_map(numbers, self.file), strict=True):
             names[label].append(name)
-        return tuple(", ".join(part[:_SHOWN]) + ", …" * (len(part) > _SHOWN) for part in names)
+        joint = (", ".join(part[:_SHOWN]) + ", …" * (len(part) > _SHOWN) for part in names)
+        return tuple(joint)[: label_map.num_labels]
 
     def numbers(self, image: np.ndarray, name: str) -> np.ndarray:
         """Looks up the label number of each pixel.

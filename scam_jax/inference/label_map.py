@@ -7,6 +7,9 @@ does not occur.
     '0|1,2,4,13|*'  0 becomes 0; 1, 2, 4 and 13 become 1; all others become 2
     '0|255'         a mask of 0 and 255 becomes labels 0 and 1
     ''              numbers remain unchanged
+
+One number of the files may mark pixels to leave out. They get the number `num_labels`, one more
+than the last label: networks, losses and metrics leave such pixels out.
 """
 
 import dataclasses
@@ -53,7 +56,8 @@ class LabelMap:
 
     Attributes:
       text: the map; '' keeps numbers unchanged.
-      num_labels: number of labels of the model, 1 … 256.
+      num_labels: number of labels of the model, 1 … 256, or 1 … 255 with an `ignore_label`.
+      ignore_label: number of the pixels to leave out, or -1 if there are none.
 
     Raises:
       ValueError: the map is invalid, see `table`.
@@ -61,6 +65,7 @@ class LabelMap:
 
     text: str
     num_labels: int
+    ignore_label: int = -1
 
     def __post_init__(self):
         _ = self._table  # Raises at once if the map is invalid.
@@ -68,7 +73,13 @@ class LabelMap:
     @classmethod
     def of(cls, data: ConfigDict) -> "LabelMap":
         """Returns the map of `config.data`; raises ValueError if it is invalid."""
-        return cls(data.label_map, data.num_labels)
+        # Runs of older versions lack the key.
+        return cls(data.label_map, data.num_labels, data.get("ignore_label", -1))
+
+    @property
+    def ignores(self) -> bool:
+        """Whether there may be pixels to leave out."""
+        return self.ignore_label >= 0
 
     def without_label(self, numbers: Iterable[int]) -> list[int]:
         """Returns those of some numbers of files that have no label."""
@@ -82,12 +93,13 @@ class LabelMap:
           name: name of the label map in errors, such as 'label map a.png'.
 
         Returns:
-          Labels below `num_labels`, uint8 of the same shape; `labels` itself if `text` is ''.
+          Labels below `num_labels`, and `num_labels` for pixels to leave out, uint8 of the same
+          shape; `labels` itself if nothing changes by the map.
 
         Raises:
           ValueError: a value has no label; names the label map, up to five values, and a remedy.
         """
-        if not self.text.strip():
+        if not self.text.strip() and not self.ignores:
             if labels.max(initial=0) >= self.num_labels:
                 raise self._without_label(labels, name)
             return labels
@@ -98,7 +110,7 @@ class LabelMap:
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
-        return table(self.text, self.num_labels)
+        return table(self.text, self.num_labels, self.ignore_label)
 
     def _without_label(self, labels: np.ndarray, name: str) -> ValueError:
         values = np.unique(labels)
@@ -122,30 +134,61 @@ class LabelMap:
                 f"set config.data.num_labels to at least {missing[-1] + 1}, or correct the label "
                 f"map, or give {them} a label with config.data.label_map"
             )
+            if len(missing) == 1 and not self.ignores:
+                remedy += f", or leave its pixels out with config.data.ignore_label={missing[0]}"
         return ValueError(f"{holds}, but config.data.num_labels = {self.num_labels}: {remedy}")
 
 
-def table(label_map: str, num_labels: int) -> np.ndarray:
+def table(label_map: str, num_labels: int, ignore_label: int = -1) -> np.ndarray:
     """Returns the label of each number that a file can hold.
 
     Args:
       label_map: the map, see the module's docstring.
-      num_labels: number of labels of the model, 1 … 256.
+      num_labels: number of labels of the model, 1 … 256, or 1 … 255 with an `ignore_label`.
+      ignore_label: number of the pixels to leave out, or -1.
 
     Returns:
-      int16 `[256]`: labels below `num_labels`, or `UNMAPPED`.
+      int16 `[256]`: labels below `num_labels`, `num_labels` for pixels to leave out, or `UNMAPPED`.
 
     Raises:
-      ValueError: `num_labels` is out of range, or the map cannot be parsed, lists a number twice,
-        or does not have `num_labels` groups.
+      ValueError: a number is out of range, or the map cannot be parsed, lists a number twice or one
+        that is left out, or does not have `num_labels` groups.
     """
-    if not 1 <= num_labels <= _NUM_VALUES:
-        raise ValueError(
-            f"config.data.num_labels = {num_labels}: use 1 … {_NUM_VALUES}, label maps hold bytes"
-        )
+    _require_range(num_labels, ignore_label)
     numbers = np.arange(_NUM_VALUES, dtype=np.int16)
     if not label_map.strip():
-        return np.where(numbers < num_labels, numbers, np.int16(UNMAPPED))
+        found = np.where(numbers < num_labels, numbers, np.int16(UNMAPPED))
+    else:
+        labels = _groups(label_map, num_labels)
+        if ignore_label in labels:
+            raise _refusal(
+                label_map,
+                f"{ignore_label} is there, but config.data.ignore_label = {ignore_label} leaves "
+                "its pixels out: remove it from one of them",
+            )
+        others = labels.get("*", UNMAPPED)
+        found = np.array([labels.get(int(number), others) for number in numbers], np.int16)
+    if ignore_label >= 0:
+        found[ignore_label] = num_labels
+    return found
+
+
+def _require_range(num_labels: int, ignore_label: int) -> None:
+    most = _NUM_VALUES - (ignore_label >= 0)
+    if not 1 <= num_labels <= most:
+        beside = " beside config.data.ignore_label" if ignore_label >= 0 else ""
+        raise ValueError(
+            f"config.data.num_labels = {num_labels}: use 1 … {most}{beside}, label maps hold bytes"
+        )
+    if not -1 <= ignore_label < _NUM_VALUES:
+        raise ValueError(
+            f"config.data.ignore_label = {ignore_label}: use the number 0 … {_NUM_VALUES - 1} of "
+            "the pixels to leave out, or -1 if there are none"
+        )
+
+
+def _groups(label_map: str, num_labels: int) -> dict[str | int, int]:
+    """Parses a map; returns the label of each number that it lists, and of '*'."""
     groups = [group.split(",") if group.strip() else [] for group in label_map.split("|")]
     labels: dict[str | int, int] = {}
     for label, group in enumerate(groups):
@@ -160,8 +203,7 @@ def table(label_map: str, num_labels: int) -> np.ndarray:
             f"it has {len(groups)} groups, separated by '|', but config.data.num_labels = "
             f"{num_labels}: set that to {len(groups)}, or write one group for each label",
         )
-    others = labels.get("*", UNMAPPED)
-    return np.array([labels.get(int(number), others) for number in numbers], np.int16)
+    return labels
 
 
 def _parse(entry: str, label_map: str) -> str | int:

@@ -23,6 +23,7 @@ from scam_jax import images, models
 from scam_jax.examples import Picture
 from scam_jax.inference import fitting, generation, photos
 from scam_jax.inference.generation import Variables
+from scam_jax.inference.label_map import LabelMap
 from scam_jax.models.layers.latents import Latents
 from scam_jax.runs.run_folder import BEST, CHECKPOINTS, load_config
 from scam_jax.training import state
@@ -81,7 +82,8 @@ class TrainedModel:
         """Reads a photo and its label map in the form that this model takes.
 
         This turns both upright, maps the label numbers with the run's `data.label_map`, and fits
-        the picture to the model's size, exactly as in evaluation.
+        the picture to the model's size, exactly as in evaluation. Pixels that `data.ignore_label`
+        leaves out get the label `data.num_labels`; what the model draws there is arbitrary.
 
         Args:
           image: file of the photo.
@@ -267,10 +269,11 @@ class TrainedModel:
         if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
             kind = f"{labels.dtype} {labels.shape}"
             raise ValueError(f"{name} label map is {kind}: need uint8 [H, W]")
-        if labels.min() < 0 or labels.max() >= num_labels:
+        highest = num_labels - 1 + LabelMap.of(self.config.data).ignores
+        if labels.min() < 0 or labels.max() > highest:
             raise ValueError(
                 f"{name} label map has values {labels.min()} … {labels.max()}: need [H, W] with "
-                f"labels 0 … {num_labels - 1}"
+                f"labels 0 … {highest}"
             )
         height, width = self.config.data.height, self.config.data.width
         for what, shape in (("image", image.shape[:2]), ("label map", labels.shape)):

@@ -110,6 +110,12 @@ def read_picture(
         logging.warning("%s", pair.transparency_note(files[0]))
     if pair.relation == "misshapen":
         logging.warning("%s", pair.shape_note(*files))
+    if label_map.ignores and (ignored := int((pair.labels == label_map.num_labels).sum())):
+        logging.warning(
+            "label map %s leaves %d of %d pixels out (config.data.ignore_label = %d): what a model "
+            "draws there is arbitrary",
+            *(printable(label_file), ignored, pair.labels.size, label_map.ignore_label),
+        )
     return fit(Picture(pair.image, pair.labels), data)
 
 

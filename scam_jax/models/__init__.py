@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from scam_jax.models.baselines import clade, groupdnet, inade, sean, sean_clade, spade
 from scam_jax.models.discriminators import oasis, patchgan, stylegan2
 from scam_jax.models.family import Family, config_keys
-from scam_jax.models.layers.primitives import LayerSpec
+from scam_jax.models.layers.primitives import Array, LayerSpec
 from scam_jax.models.scam import scam
 
 # Choices of `config.model.family`.
@@ -36,7 +36,8 @@ class Networks(NamedTuple):
     """The modules of a config, without parameters.
 
     Shapes: an image is `[B, H, W, 3]`, its labels are `[B, H, W]` integers below L, and `keys`
-    holds one PRNG key per example, `[B]`. Latents are a pytree, different for each family.
+    holds one PRNG key per example, `[B]`. Latents are a pytree, different for each family. If the
+    config leaves pixels out, these have the label L and belong to no region.
 
     Attributes:
       encoder: maps (image, labels, keys) to latents. Its method `mix(from_subject, subject,
@@ -45,11 +46,28 @@ class Networks(NamedTuple):
       generator: maps (labels, latents, keys, train) to an image.
       discriminator: maps (image, one-hot labels `[B, H, W, L]`) to feature maps, indexed
         `[scale][layer]`; the last layer holds the logits.
+      ignored: L if the config leaves pixels out, None otherwise.
     """
 
     encoder: nn.Module
     generator: nn.Module
     discriminator: nn.Module
+    ignored: int | None = None
+
+    def seen(self, labels: Array) -> Array | None:
+        """Returns where pixels count, bool `[B, H, W]`; None if all pixels of all images do."""
+        return None if self.ignored is None else labels != self.ignored
+
+    def only_seen(self, image: Array, labels: Array, elsewhere: Array | float = 0.0) -> Array:
+        """Replaces the pixels of images that do not count.
+
+        Args:
+          image: images `[B, H, W, 3]`.
+          labels: labels `[B, H, W]`.
+          elsewhere: what takes the place of such pixels, a number or images.
+        """
+        seen = self.seen(labels)
+        return image if seen is None else jnp.where(seen[..., None], image, elsewhere)
 
 
 def discriminator_options(kind: str) -> dict[str, Any]:
@@ -90,8 +108,11 @@ def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
       The modules, without parameters.
     """
     family = family_of(config)
+    # Runs of older versions lack the key.
+    ignores = config.data.get("ignore_label", -1) >= 0
     common = {
         "num_labels": config.data.num_labels,
+        "ignores": ignores,
         "batch_axis": batch_axis,
         "rematerialize": config.train.rematerialize,
         **{key: config.model[key] for key in family.shared_keys},
@@ -102,6 +123,7 @@ def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
         discriminator=_network(
             DISCRIMINATORS[config.model.discriminator.kind], config, "discriminator", common
         ),
+        ignored=config.data.num_labels if ignores else None,
     )
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 # Fields of a module that have a default but are not set by its section of the config.
-_NOT_IN_CONFIG = ("layer", "batch_axis", "rematerialize", "parent", "name")
+_NOT_IN_CONFIG = ("layer", "batch_axis", "rematerialize", "ignores", "parent", "name")
 
 
 def config_keys(module_class: type[nn.Module]) -> dict[str, Any]:

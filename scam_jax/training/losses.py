@@ -67,13 +67,15 @@ class Pixels(NamedTuple):
     Attributes:
       one_hot: labels `[B, H, W, L]`.
       weight: weight of each pixel, `[B, H, W]`, see `balanced`.
+      seen: bool `[B, H, W]`, whether a pixel has a label; None if all pixels have one.
     """
 
     one_hot: Array
     weight: Array
+    seen: Array | None = None
 
 
-def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
+def balanced(one_hot: Array, axis: str | None = None, seen: Array | None = None) -> Pixels:
     """Weights pixels by the rarity of their labels in the whole batch.
 
     A label's weight is proportional to the reciprocal of its number of pixels. The weights of the n
@@ -82,6 +84,7 @@ def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
     Args:
       one_hot: labels `[B, H, W, L]`.
       axis: mesh axis that splits the batch, or None for a single device.
+      seen: whether a pixel has a label, see `Pixels`.
 
     Returns:
       The labels and weights of this device's pixels.
@@ -89,8 +92,11 @@ def balanced(one_hot: Array, axis: str | None = None) -> Pixels:
     count = one_hot.sum((0, 1, 2))
     count = count if axis is None else jax.lax.psum(count, axis)
     rarity = jnp.where(count > 0, 1 / jnp.maximum(count, 1), 0)
-    rarity *= (count > 0).sum() / rarity.sum()
-    return Pixels(one_hot, (one_hot * rarity).sum(-1))
+    occurring, sum_of_all = (count > 0).sum(), rarity.sum()
+    if seen is not None:  # perhaps no pixel has a label
+        sum_of_all = jnp.maximum(sum_of_all, 1e-30)
+    rarity *= occurring / sum_of_all
+    return Pixels(one_hot, (one_hot * rarity).sum(-1), seen)
 
 
 def hinge_generator(fake: Sequence[Array], pixels: Pixels | None = None) -> Array:
@@ -137,7 +143,12 @@ def oasis_real(logits: Sequence[Array], pixels: Pixels) -> Array:
 
 def oasis_fake(logits: Sequence[Array], pixels: Pixels) -> Array:
     """The discriminator's loss of fake images: the cross-entropy of 'generated' at each pixel."""
-    return _over_scales(lambda f: -jax.nn.log_softmax(f)[..., 0].mean(), logits)
+
+    def loss(f):
+        generated = jax.nn.log_softmax(f)[..., 0]
+        return -(generated if pixels.seen is None else generated * pixels.seen).mean()
+
+    return _over_scales(loss, logits)
 
 
 # Choices of `config.losses.gan_kind`: the generator's loss of fake images, then the discriminator's
@@ -152,6 +163,18 @@ GAN_LOSSES: dict[str, tuple[Callable[..., Array], ...]] = {
 def l1(a: Array, b: Array) -> Array:
     """Mean absolute difference, computed in float32."""
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
+
+
+def l1_of_seen(a: Array, b: Array, seen: Array) -> Array:
+    """Mean over images of the mean absolute difference of the pixels that count.
+
+    Args:
+      a: images `[B, H, W, 3]`.
+      b: images `[B, H, W, 3]`.
+      seen: bool `[B, H, W]`, whether a pixel counts. An image without such pixels adds 0.
+    """
+    difference = jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean(-1)
+    return ((difference * seen).sum((1, 2)) / jnp.maximum(seen.sum((1, 2)), 1)).mean()
 
 
 def perceptual(fake: Sequence[Array], real: Sequence[Array]) -> Array:

@@ -125,8 +125,11 @@ class _Objectives:
     def __init__(self, config, networks, state, batch, vgg, axis):
         self.config, self.networks, self.state, self.vgg = config, networks, state, vgg
         self.axis = axis
-        self.image = to_float(batch["image"])
+        image = to_float(batch["image"])
         self.labels = batch["label"].astype(jnp.int32)
+        # Pixels that do not count are 0 in all images, so nothing depends on their colours.
+        self.seen = networks.seen(self.labels)
+        self.image = networks.only_seen(image, self.labels)
         self.one_hot = jax.nn.one_hot(self.labels, config.data.num_labels)
         self.keys, self.swap_key = batch["key"], batch["swap_key"]
         self.weights = loss_weights(config, state.step)
@@ -137,7 +140,8 @@ class _Objectives:
     def generated(self, params):
         """Generates images; returns ((images by kind, latents), the updated collections).
 
-        The kinds are 'fake', and 'swapped' if the swapped loss is on.
+        The kinds are 'fake', and 'swapped' if the swapped loss is on. Pixels that do not count are
+        0.
         """
         keys = jax.vmap(partial(jax.random.split, num=4))(self.keys)
         latents = self.networks.encoder.apply(
@@ -153,6 +157,9 @@ class _Objectives:
             order = jax.random.permutation(self.swap_key, len(self.image))
             swapped = jax.tree.map(lambda z: z[order], codes)
             images["swapped"], _ = self.generate(params, swapped, keys[:, 3])
+        images = {
+            kind: self.networks.only_seen(image, self.labels) for kind, image in images.items()
+        }
         return (images, latents), extra
 
     def generate(self, params, latents, keys):
@@ -167,7 +174,7 @@ class _Objectives:
 
     def reconstruction(self, fake, latents) -> tuple[Array, Values]:
         """Returns the weighted sum of the losses without a discriminator, and each loss by name."""
-        values = {"l1": losses.l1(fake, self.image)}
+        values = {"l1": self.l1(fake)}
         if is_used(self.config, "perceptual"):
             layer = LayerSpec(dtype_of(self.config, self.config.losses.perceptual_dtype))
             network = VGG19(widths_of(self.vgg), layer)
@@ -178,6 +185,11 @@ class _Objectives:
             images = self.config.losses.kl_images / len(self.image)
             values["kl"] = images * losses.kl_divergence(gaussians)
         return losses.total(self.weights[name] * value for name, value in values.items()), values
+
+    def l1(self, fake) -> Array:
+        if self.seen is None:
+            return losses.l1(fake, self.image)
+        return losses.l1_of_seen(fake, self.image, self.seen)
 
     # Discriminator
 
@@ -225,7 +237,7 @@ class _Objectives:
         logits = {kind: logits for kind, (logits, _) in outputs.items()}
         pixels = None
         if self.config.losses.gan_kind == "oasis":
-            pixels = losses.balanced(self.one_hot, self.axis)
+            pixels = losses.balanced(self.one_hot, self.axis, self.seen)
         values = {"gan": of_generator(logits["fake"], pixels)}
         terms = {
             "discriminator_real": of_real(logits["real"], pixels),

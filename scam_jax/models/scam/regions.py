@@ -53,20 +53,24 @@ class Regions:
       tiles: the pixels sorted into tiles, or None if P is too small to gain from tiles.
       num_labels: number of labels L.
       size: shape of a label map before it was flattened to P pixels.
+      ignores: whether pixels may have the label L, which is no region. They are as if the latents
+        of their label were 0.
     """
 
     labels: Array
     tiles: Tiles | None
     num_labels: int = flax.struct.field(pytree_node=False)
     size: tuple[int, ...] = flax.struct.field(pytree_node=False)
+    ignores: bool = flax.struct.field(pytree_node=False, default=False)
 
 
-def find_regions(labels: Array, num_labels: int) -> Regions:
+def find_regions(labels: Array, num_labels: int, ignores: bool = False) -> Regions:
     """Finds the regions of label maps.
 
     Args:
       labels: label maps `[B, ...]`.
       num_labels: number of labels L.
+      ignores: whether pixels may have the label L, which is no region.
 
     Returns:
       The regions of the flattened label maps.
@@ -76,8 +80,8 @@ def find_regions(labels: Array, num_labels: int) -> Regions:
     pixels = labels.shape[1]
     # moving a pixel to a tile and back costs about as much as products with the latents of 4 labels
     gain = pixels * num_labels > 4 * (pixels + TILE * num_labels)
-    tiles = jax.vmap(partial(_tile, num_labels))(labels) if gain else None
-    return Regions(labels, tiles, num_labels, size)
+    tiles = jax.vmap(partial(_tile, num_labels + ignores))(labels) if gain else None
+    return Regions(labels, tiles, num_labels, size, ignores)
 
 
 def _tile(num_labels: int, labels: Array) -> Tiles:
@@ -267,15 +271,18 @@ def _from_tiles(tiles: Tiles, y: Array) -> Array:
     return jax.vmap(lambda y, place: y[place])(flat, tiles.place)
 
 
-def _tile_latents(tiles: Tiles, table: Array) -> Array:
+def _tile_latents(regions: Regions, table: Array) -> Array:
     """Looks up the latents of each tile's label: `[B, L, ...]` to `[B, T, ...]`."""
-    return jax.vmap(lambda table, label: table[label])(table, tiles.label)
+    assert regions.tiles is not None
+    if regions.ignores:
+        table = jnp.pad(table, ((0, 0), (0, 1), *[(0, 0)] * (table.ndim - 2)))
+    return jax.vmap(lambda table, label: table[label])(table, regions.tiles.label)
 
 
 def _tiled_scores(regions: Regions, x: Array, table: Array) -> Array:
     tiles = regions.tiles
     assert tiles is not None
-    out = jnp.einsum("btpc,btkc->btpk", _to_tiles(tiles, x), _tile_latents(tiles, table))
+    out = jnp.einsum("btpc,btkc->btpk", _to_tiles(tiles, x), _tile_latents(regions, table))
     return _from_tiles(tiles, out.astype(jnp.float32))
 
 
@@ -283,13 +290,14 @@ def _tiled_mix(regions: Regions, weights: Array, table: Array) -> Array:
     tiles = regions.tiles
     assert tiles is not None
     weights = _to_tiles(tiles, weights).astype(table.dtype)
-    return _from_tiles(tiles, jnp.einsum("btpk,btkc->btpc", weights, _tile_latents(tiles, table)))
+    return _from_tiles(tiles, jnp.einsum("btpk,btkc->btpc", weights, _tile_latents(regions, table)))
 
 
 def _tiled_collect(regions: Regions, weights: Array, x: Array) -> Array:
     tiles = regions.tiles
     assert tiles is not None
     weights = jnp.where(tiles.full[..., None], _to_tiles(tiles, weights), 0).astype(x.dtype)
+    # The sums of label L, if there is one, are dropped.
     sums = jnp.einsum(
         "btpk,btpc->btkc", weights, _to_tiles(tiles, x), preferred_element_type=jnp.float32
     )

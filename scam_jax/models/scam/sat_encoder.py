@@ -46,6 +46,7 @@ class SATEncoder(nn.Module):
       use_vae: whether a linear layer per latent turns the result into a `Gaussian`.
       latents: initial latents: 'learned', 'fixed_random' (drawn once) or 'random' (drawn from
         `keys` for every example).
+      ignores: whether pixels may have the label L, which belongs to no region.
       layer: how the layers compute.
     """
 
@@ -63,6 +64,7 @@ class SATEncoder(nn.Module):
     reverse_conv: bool = False
     use_vae: bool = False
     latents: str = "learned"
+    ignores: bool = False
     layer: LayerSpec = LayerSpec()
 
     @nn.compact
@@ -71,7 +73,7 @@ class SATEncoder(nn.Module):
 
         Args:
           image: `[B, H, W, 3]` in [-1, 1].
-          labels: `[B, H, W]` integers below num_labels.
+          labels: `[B, H, W]` integers below num_labels, or num_labels if `ignores` is set.
           keys: PRNG keys `[B]`, needed if `latents` is 'random'.
 
         Returns:
@@ -81,7 +83,8 @@ class SATEncoder(nn.Module):
         latents = self._initial_latents(image.shape[0], len(layout.owners), keys)
         maps = self._maps(image)
         for i, features in enumerate(maps):
-            regions = find_regions(nearest_resize(labels, features.shape[1:3]), self.num_labels)
+            small = nearest_resize(labels, features.shape[1:3])
+            regions = find_regions(small, self.num_labels, self.ignores)
             pixels = features.reshape(*regions.labels.shape, -1)
             cross_attention = self._transformer(f"cross_attention_{i}")
             latents = cross_attention.gather(latents, pixels, regions, layout)

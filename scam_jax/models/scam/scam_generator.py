@@ -154,6 +154,7 @@ class SCAMGenerator(nn.Module):
       mask_adain_layers: number of blocks, from the first, with `Modulation.mask_adain` set.
       add_noise: whether modulations add noise, drawn from `keys`, at test time too.
       batch_axis: mesh axis over which batch norm shares its statistics.
+      ignores: whether pixels may have the label L, which belongs to no region.
       rematerialize: whether the backward pass recomputes the modulations instead of storing them.
       layer: how the layers compute.
     """
@@ -171,6 +172,7 @@ class SCAMGenerator(nn.Module):
     mask_adain_layers: int = 0
     add_noise: bool = True
     batch_axis: str | None = None
+    ignores: bool = False
     rematerialize: bool = False
     layer: LayerSpec = LayerSpec()
 
@@ -186,7 +188,7 @@ class SCAMGenerator(nn.Module):
         """Generates images.
 
         Args:
-          labels: `[B, H, W]` integers below num_labels.
+          labels: `[B, H, W]` integers below num_labels, or num_labels if `ignores` is set.
           latents: `[B, N, S]`.
           keys: PRNG keys `[B]`, needed if `add_noise` is set.
           train: whether batch norm uses and updates the statistics of the batch.
@@ -195,7 +197,10 @@ class SCAMGenerator(nn.Module):
           Images `[B, H, W, 3]` in [-1, 1], float32.
         """
         sizes = self._sizes(*labels.shape[1:3])
-        regions = [find_regions(nearest_resize(labels, size), self.num_labels) for size in sizes]
+        regions = [
+            find_regions(nearest_resize(labels, size), self.num_labels, self.ignores)
+            for size in sizes
+        ]
         noise = self._noise(keys, sizes)
         one_hot = jax.nn.one_hot(nearest_resize(labels, sizes[0]), self.num_labels)
         x = Conv(16 * self.features, layer=self.layer, name="first_conv")(one_hot)
