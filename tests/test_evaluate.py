@@ -178,3 +178,7 @@ def test_authors_partners_are_of_the_same_eight():
     assert sorted(subjects[16:]) == [16, 17, 18, 19]
     stays = [np.any(authors_partners(8, seed) == np.arange(8)) for seed in range(20)]
     assert any(stays), "one may keep its latents"
+
+
+def test_one_training_image_has_no_fid(model, tmp_path, judged=None):
+    """The figure is listed as missing, and stops nothing."""

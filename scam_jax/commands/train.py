@@ -17,6 +17,7 @@ from scam_jax.commands.feed import Feed, OpenFeed
 from scam_jax.cost.utilization import seconds_at_peak
 from scam_jax.devices import processes, sharding
 from scam_jax.evaluation.evaluator import Evaluator
+from scam_jax.evaluation.missing import missing_figures
 from scam_jax.evaluation.results import OURS
 from scam_jax.examples import Picture
 from scam_jax.files import check_room, check_writable
@@ -196,7 +197,7 @@ def _best(
     if evaluator is None:
         raise ValueError(f"{key}: there is no evaluation in training; set it to '' or evaluate")
     metric, higher_is_better = validation.BEST_BY[name]
-    for missing in evaluator.missing():
+    for missing in missing_figures(evaluator.judges, evaluator.data):
         if (missing.metric, missing.protocol) == (metric, OURS):
             raise ValueError(f"{key}: it cannot be computed, {missing.reason}")
     checkpoints = Checkpoints(workdir / run_folder.BEST)

@@ -37,7 +37,8 @@ from scam_jax.evaluation.data import (
     partners,
 )
 from scam_jax.evaluation.judges import Judges
-from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Missing
+from scam_jax.evaluation.missing import fid_protocols, missing_figures
+from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation
 from scam_jax.evaluation.statistics_file import statistics_in
 from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings, undefined
 from scam_jax.examples import Source
@@ -94,7 +95,10 @@ class Evaluator:
         # Goes through the host, because arrays cannot move between devices of two processes.
         variables = jax.device_put(jax.device_get(variables), sharding.replicated(self.mesh))
         arrays = [self._measure(variables, seed) for seed in range(num_seeds)]
-        real = {protocol: self._real_statistics(protocol) for protocol in self._fid_protocols()}
+        real = {
+            protocol: self._real_statistics(protocol)
+            for protocol in fid_protocols(self.judges, self.data)
+        }
         figures = figures_of(arrays, real, self.config.data.num_labels)
         count = len(self.data.source)
         warnings = noted_warnings(count, real)
@@ -106,7 +110,7 @@ class Evaluator:
             split=self.data.split,
             count=count,
             figures=[figure for figure in figures if not np.isnan(figure.mean)],
-            missing=[*self.missing(), *undefined(figures)],
+            missing=[*missing_figures(self.judges, self.data), *undefined(figures)],
             warnings=warnings,
             label_names=[*self.data.label_names],
         )
@@ -232,12 +236,6 @@ class Evaluator:
             take()
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _fid_protocols(self) -> tuple[str, ...]:
-        """Returns the protocols whose real images have a covariance."""
-        if "inception" not in self.judges:
-            return ()
-        return tuple(p for p in (AUTHORS, OURS) if len(self.data.real[p].source) > 1)
-
     def _real_statistics(self, protocol: str) -> fid.Statistics:
         """Returns the statistics of a protocol's real images. A file keeps them for all runs."""
         if protocol not in self._real:
@@ -258,35 +256,6 @@ class Evaluator:
             return {"features": self.judges.inception(quantize(image))}
 
         return statistics_in(file, features)
-
-    def missing(self) -> list[Missing]:
-        """Returns the metrics that lack a network or a second image, with the reason."""
-        needs = [
-            ("LPIPS", OURS, "lpips"),
-            ("R-FID", AUTHORS, "inception"),
-            ("R-FID", OURS, "inception"),
-            ("S-FID", AUTHORS, "inception"),
-            ("S-FID", OURS, "inception"),
-            ("REIDSim", OURS, "reid"),
-            ("REIDAcc", OURS, "reid"),
-        ]
-        reasons = self.judges.missing
-        missing = [
-            Missing(metric, protocol, line)
-            for metric, protocol, judge in needs
-            for line in reasons.get(judge, ())
-        ]
-        if "inception" in self.judges:
-            reason = "one training image has no covariance: FID needs two or more"
-            missing += [
-                Missing(metric, protocol, reason)
-                for metric, protocol, judge in needs
-                if judge == "inception" and protocol not in self._fid_protocols()
-            ]
-        if len(self.data.source) < 2:
-            paired = [(m, p) for m, p, judge in needs if judge != "lpips" and judge in self.judges]
-            missing += [Missing(m, p, "one image makes no pair") for m, p in paired]
-        return missing
 
 
 def _keys(seed: int, index: int, size: int) -> Array:
