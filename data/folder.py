@@ -12,6 +12,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
+import stat
 import unicodedata
 from collections.abc import Collection, Sequence
 
@@ -106,10 +107,8 @@ class FolderSource:
         """Returns a digest of all photos, label maps and colours of labels.
 
         Files count by name, size and end.
-        What is compressed last depends on the whole picture. The folder may be copied or moved.
-
-        Raises:
-          OSError: a file cannot be read.
+        What is compressed last depends on the whole picture. The folder may be copied or moved. A
+        file that cannot be read counts as such.
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             colors = self._colors.colors if self._colors else ()
@@ -149,11 +148,14 @@ class FolderSource:
 
 
 def _size_and_end(file: pathlib.Path) -> tuple[int, bytes]:
-    """Returns the size of a file, and a digest of its end."""
-    with file.open("rb") as opened:
-        size = opened.seek(0, os.SEEK_END)
-        opened.seek(max(0, size - _END_BYTES))
-        return size, hashlib.sha256(opened.read()).digest()
+    """Returns the size of a file, and a digest of its end; −1 and nothing if it is unreadable."""
+    try:
+        with file.open("rb") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(max(0, size - _END_BYTES))
+            return size, hashlib.sha256(opened.read()).digest()
+    except OSError:  # The run may skip it; reading it for training tells what is wrong.
+        return -1, b""
 
 
 def find_pairs(
@@ -210,11 +212,17 @@ def _files_by_name(
 def _fault_of_entry(file: pathlib.Path, suffixes: tuple[str, ...]) -> str:
     """Returns what is wrong with an entry of a folder of pictures, '' if nothing is."""
     name, folder = printable(file), printable(file.parent)
-    if file.is_dir():
+    try:
+        mode = file.stat().st_mode
+    except OSError:  # A link to nothing is a file that cannot be read.
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
         return (
             f"{name} is a folder, but pictures must lie directly in {folder}: move its files there "
             "(each name may occur once), or move it elsewhere"
         )
+    if not stat.S_ISREG(mode):
+        return f"{name} is neither a file nor a folder: move it elsewhere"
     if file.suffix.lower() not in suffixes:
         expected = " or ".join(suffixes)
         return f"{name} is not a {expected} file: convert it, or move it out of the folder"

@@ -131,6 +131,21 @@ def test_a_folder_among_the_pictures_is_called_a_folder(root, name):
         source(root)
 
 
+def test_a_pipe_among_the_pictures_is_not_read(root):
+    os.mkfifo(root / "train" / "images" / "pipe.jpg")
+    with pytest.raises(ValueError, match=r"images/pipe\.jpg is neither a file nor a folder: move"):
+        source(root)
+
+
+def test_a_link_to_nothing_is_skipped_like_other_bad_files(root):
+    (root / "train" / "images" / "c.png").unlink()
+    (root / "train" / "images" / "c.png").symlink_to(root / "nothing.png")
+    before = source(root).contents()
+    (fault,) = source(root).find_bad().values()
+    assert "c.png links to" in fault
+    assert source(root).contents() == before
+
+
 def test_names_that_are_no_utf_8_are_read_and_shown(root):
     for kind, suffix in (("images", b".jpg"), ("labels", b".png")):
         folder = os.fsencode(root / "train" / kind)

@@ -173,6 +173,14 @@ def test_no_loss_and_no_gradient_depends_on_left_out_pixels():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+def test_left_out_pixels_are_replaced():
+    networks = models.build(small.shallow(data__ignore_label=255))
+    labels = np.array([[[0, IGNORED]]])
+    assert networks.only_seen(np.ones((1, 1, 2, 3)), labels)[0, 0, :, 0].tolist() == [1, 0]
+    image = np.ones((1, 1, 2, 3))
+    assert models.build(small.shallow()).only_seen(image, labels) is image
+
+
 def test_l1_is_the_mean_of_the_pixels_that_count():
     a, b = (np.random.default_rng(i).random((2, 4, 4, 3)) for i in range(2))
     seen = np.zeros((2, 4, 4), bool)
@@ -226,6 +234,7 @@ def test_authors_psnr_of_the_pixels_that_count():
     assert metrics.authors_psnr(values) == pytest.approx(10 * np.log10(2), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_figures_do_not_depend_on_left_out_pixels(tmp_path):
     config = small.shallow(data__ignore_label=255)
     variables = state.create(config, models.build(config)).eval_variables()
