@@ -7,7 +7,8 @@ import pytest
 from helpers.evaluation import FewNumbers, evaluation_of, examples, known_transfers, noisy_model
 
 from scam_jax.evaluation.data import RealImages, authors_partners, partners
-from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation
+from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Figure
+from scam_jax.evaluation.summary import undefined
 from scam_jax.inference import generation
 
 
@@ -180,5 +181,19 @@ def test_authors_partners_are_of_the_same_eight():
     assert any(stays), "one may keep its latents"
 
 
-def test_one_training_image_has_no_fid(model, tmp_path, judged=None):
+def test_one_training_image_has_no_fid(model, evaluated, tmp_path):
     """The figure is listed as missing, and stops nothing."""
+    real = {p: RealImages(f"one_{p}", examples(1, 3)) for p in (AUTHORS, OURS)}
+    evaluation = evaluated(model, tmp_path, examples(3), real=real)
+    reasons = {(m.metric, m.protocol): m.reason for m in evaluation.missing}
+    for metric in ("R-FID", "S-FID"):
+        for protocol in (AUTHORS, OURS):
+            assert "one training image has no covariance" in reasons[metric, protocol]
+    assert "PSNR" in {f.metric for f in evaluation.figures}
+
+
+def test_a_figure_that_is_no_number_is_missing():
+    figures = [Figure("PSNR", OURS, (20.0,)), Figure("LPIPS", OURS, (float("nan"),))]
+    (missing,) = undefined(figures)
+    assert (missing.metric, missing.protocol) == ("LPIPS", OURS)
+    assert missing.reason.startswith("not a number: ")

@@ -22,6 +22,8 @@ _FIXED = (
     "data.width",
     "data.num_labels",
     "data.label_map",
+    "data.colors",
+    "data.ignore_label",
     "model",
 )
 _COMPUTE_TYPES = "dtype"
