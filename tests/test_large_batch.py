@@ -103,8 +103,9 @@ def test_a_network_may_have_its_own_compute_type(network):
     """Its products are in bfloat16, the others' in float32; parameters stay float32."""
     config = small.config(**{f"model__{network}__dtype": "bfloat16"})
     networks = models.build(config)
-    types = {name: getattr(networks, name).layer.dtype for name in networks._fields}
-    expected = {name: "bfloat16" if name == network else "float32" for name in networks._fields}
+    names = ("encoder", "generator", "discriminator")
+    types = {name: getattr(networks, name).layer.dtype for name in names}
+    expected = {name: "bfloat16" if name == network else "float32" for name in names}
     assert types == {name: jnp.dtype(dtype) for name, dtype in expected.items()}
     shapes = state.variable_shapes(config, networks)[network]
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}

@@ -43,7 +43,7 @@ def _imports(file: pathlib.Path) -> set[str]:
 def imported() -> dict[str, set[str]]:
     """The distributions that each third-party module may come from."""
     files = [ROOT / "main.py", *(f for name in FOLDERS for f in (ROOT / name).rglob("*.py"))]
-    local = {"main", "helpers", *FOLDERS, *(f.stem for f in (ROOT / "tests").glob("*.py"))}
+    local = {"main", "helpers", "chaos", *FOLDERS, *(f.stem for f in (ROOT / "tests").glob("*.py"))}
     modules = set().union(*map(_imports, files)) - local - sys.stdlib_module_names
     installed = importlib.metadata.packages_distributions()
     return {m: {_normalized(name) for name in installed.get(m, [m])} for m in modules}
