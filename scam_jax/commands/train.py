@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -152,11 +153,13 @@ def _check_places(config: ConfigDict, workdir: pathlib.Path, checkpoints: Checkp
         check_writable("config.eval.statistics_directory", folder)
     shapes = state.abstract(config, models.build(config))
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    steps, train = checkpoints.steps(), config.train
+    left = math.ceil((train.num_steps - max(steps, default=0)) / train.checkpoint_every)
     # A new checkpoint is written before the oldest one is deleted.
-    kept = config.train.keep_checkpoints + (2 if config.train.keep_best else 0)
-    to_come = max(kept + 1 - len(checkpoints.steps()), 1)
+    kept = train.keep_checkpoints + (2 if train.keep_best else 0)
+    to_come = min(max(kept + 1 - len(steps), 1), max(left, 0))
     check_room(
-        f"{to_come} checkpoints (config.train.keep_checkpoints = {config.train.keep_checkpoints})",
+        f"{to_come} checkpoints (config.train.keep_checkpoints = {train.keep_checkpoints})",
         workdir,
         to_come * size,
     )
