@@ -4,14 +4,18 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
+from helpers import small
 
 from scam_jax import files
+from scam_jax.commands import train
 from scam_jax.runs import lock
+from scam_jax.training.checkpoints import Checkpoints
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -115,3 +119,17 @@ def test_the_lock_of_a_killed_process_blocks_nobody(tmp_path):
     assert json.loads((tmp_path / lock.FILE).read_text())["process"] == process.pid
     with lock.locked(tmp_path):
         assert json.loads((tmp_path / lock.FILE).read_text())["process"] == os.getpid()
+
+
+def test_training_tries_at_the_start_what_it_will_write(tmp_path, monkeypatch):
+    (tmp_path / "blocked").write_text("a file")
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    config = small.shallow(eval__statistics_directory=str(tmp_path / "blocked" / "statistics"))
+    with pytest.raises(ValueError, match=r"config\.eval\.statistics_directory = .*/blocked/stat"):
+        train._check_places(config, tmp_path / "run", checkpoints)
+    config.eval.every = 0
+    train._check_places(config, tmp_path / "run", checkpoints)
+    free = shutil.disk_usage(tmp_path)._replace(free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: free)
+    with pytest.raises(ValueError, match=r"1 checkpoints \(config.train.keep_checkpoints = 2\) ne"):
+        train._check_places(config, tmp_path / "run", checkpoints)
