@@ -16,7 +16,7 @@ HEAD = "| experiment | rounds | outcomes |\n|---|---|---|\n"
 ABOUT = """# Faults planted, and what came of them
 
 `make chaos ROUNDS={rounds} MINUTES={minutes:g}` on {cores} cores, {date}. The toy run of
-`tests/chaos/toy.py` trains 240 steps and saves every 5. A run that reaches its last step is
+`tests/chaos/toy.py` trains 100 steps and saves every 5. A run that reaches its last step is
 compared with an uninterrupted one: weights, optimizer states and averages by checksum, metrics by
 the byte, and the best checkpoint by its step. A difference, a traceback, a hang or a second error
 line ends the campaign.
