@@ -91,6 +91,13 @@ def test_a_run_without_weights_is_bound_to_nothing(tmp_path):
     assert changes.check_data("others", tmp_path, are_accepted=False) == {}
 
 
+def test_a_lost_config_is_taken_to_be_the_same(begun, caplog):
+    (begun / run_folder.CONFIG_FILE).unlink()
+    config = small.config(losses__l1=3.0)
+    assert changes.check_changes(config, begun, are_accepted=False) == {}
+    assert "has no config" in caplog.text
+
+
 def test_other_photos_are_noticed(begun):
     assert changes.check_data("faces", begun, are_accepted=False) == {}
     with pytest.raises(ValueError, match=r"not those that the run in .*--accept_changes"):

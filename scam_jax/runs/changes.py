@@ -7,6 +7,7 @@ now on, and need --accept_changes. The rest may change freely.
 import pathlib
 from typing import Any
 
+from absl import logging
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
@@ -113,6 +114,9 @@ def check_data(training_data: str, workdir: pathlib.Path, are_accepted: bool) ->
 def _changes(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Change]:
     """Returns all differences from the config that the run was last trained with."""
     if not run_folder.is_begun(workdir):
+        return {}
+    if not (workdir / run_folder.CONFIG_FILE).is_file():
+        logging.warning("%s has no config: it is taken to be the same as before", workdir)
         return {}
     configs = run_folder.load_config(workdir), config
     before, now = (flatten_dict(c.to_dict(), sep=".") for c in configs)
