@@ -17,7 +17,7 @@ TABLES = {
     "label_maps": "| map | ours, s | laid out, s | ratio |",
     "load": "| loading a run | s | time / whole state | GB at the peak |",
     "loader": "| source | augmentation | workers | images/s |",
-    "models": "| model | encoder, M | generator, M | forward, GFLOP an image |",
+    "models": "| model | encoder, M | generator, M | forward, GFLOP per image |",
     "precision": "| reconstruction, PSNR in dB | float32 | bfloat16 | difference |",
     "step": "| step | s | images/s | of ours |",
     "transfer": "| transfer | s | of ours |",
