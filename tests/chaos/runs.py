@@ -7,6 +7,7 @@ that reaches its last step is compared with the uninterrupted one, and another r
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import random
 import shutil
@@ -20,8 +21,10 @@ from helpers.program import command, free_port, start
 
 CONFIG = "tests/chaos/toy.py"
 LAST_STEP = 100
-# Longest time from the start of the program to its end, and from its first step to a kill.
-LONGEST, AFTER_FIRST_STEP = 600.0, 4.0
+# Longest time from the start of the program to its end, in seconds.
+LONGEST = 600.0
+# A run that trains is killed after one to so many steps.
+MOST_STEPS = 15
 
 
 @dataclasses.dataclass
@@ -133,15 +136,12 @@ def _last_words(log: pathlib.Path) -> str:
 def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], log: pathlib.Path) -> None:
     """Waits for a random moment: in half of the rounds any moment, else one while it trains."""
     if rng.random() < 0.5:
-        deadline = time.monotonic() + rng.uniform(0, 12)
+        steps, deadline = math.inf, time.monotonic() + rng.uniform(0, 12)
     else:
-        deadline = time.monotonic() + LONGEST
-        while processes[0].poll() is None and time.monotonic() < deadline:
-            if "] step " in log.read_text():
-                deadline = time.monotonic() + rng.uniform(0, AFTER_FIRST_STEP)
-                break
-            time.sleep(0.05)
+        steps, deadline = rng.randint(1, MOST_STEPS), time.monotonic() + LONGEST
     while processes[0].poll() is None and time.monotonic() < deadline:
+        if log.read_text().count("] step ") >= steps:
+            steps, deadline = math.inf, time.monotonic() + rng.uniform(0, 0.5)
         time.sleep(0.01)
 
 
