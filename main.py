@@ -29,10 +29,10 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from data import feed
-from scam_jax.commands import arguments, command_line, evaluate, study, terminal, train, use
-from scam_jax.commands.command_line import CommandLine
+from scam_jax.commands import arguments, evaluate, study, terminal, train, use
 from scam_jax.devices import processes
-from scam_jax.runs import changes, run_folder, validation
+from scam_jax.runs import changes, command_line, run_folder, validation
+from scam_jax.runs.command_line import CommandLine
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/NAME for --config=configs/NAME.py."

@@ -6,9 +6,9 @@ from absl import flags
 from helpers import small
 from PIL import Image
 
-from scam_jax.commands import arguments, command_line
+from scam_jax.commands import arguments
 from scam_jax.inference import generation
-from scam_jax.runs import run_folder
+from scam_jax.runs import command_line, run_folder
 
 
 @pytest.fixture
@@ -18,12 +18,6 @@ def parse(monkeypatch):
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     flags.DEFINE_enum("mode", "train", ["train", "eval"], "", flag_values=values)
     monkeypatch.setattr(flags, "FLAGS", values)
-    define = command_line.config_flags.DEFINE_config_dict
-
-    def define_here(name, config, about, sys_argv):
-        return define(name, config, about, flag_values=values, sys_argv=sys_argv)
-
-    monkeypatch.setattr(command_line.config_flags, "DEFINE_config_dict", define_here)
 
     def parsed(*words):
         try:

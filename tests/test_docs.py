@@ -100,8 +100,8 @@ def test_commands(page):
             assert program in MODULES_OF_OTHERS, f"{page} runs {program}"
             continue
         text = source.read_text()
-        if program == "main.py":  # its --config is defined there
-            text += (ROOT / "scam_jax/commands/command_line.py").read_text()
+        if "command_line." in text:  # its --config is defined there
+            text += (ROOT / "scam_jax/runs/command_line.py").read_text()
         for name in names:
             known = name.split(".")[0] if name.startswith("config") else name
             assert f'"{known}"' in text or f'"--{known}"' in text, f"{page}: {program} --{name}"

@@ -1,6 +1,7 @@
 """Which environments start several processes; two of them train, stop and go on as one."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from helpers.program import (
     free_port,
     restored,
     run,
+    saved_checksums,
     start,
     start_two,
     train_command,
@@ -236,6 +238,23 @@ def test_two_processes_stop_together_and_go_on_as_one(of_two, finished):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
     assert_trees_close(restored(of_two).params, restored(finished).params, atol=2e-5)
     assert_trees_close(restored(of_two).ema, restored(finished).ema, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_get_past_a_damaged_checkpoint(photos, of_two, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(of_two, workdir)
+    checkpoint = workdir / "checkpoints" / "8"
+    before = saved_checksums(checkpoint)
+    file = max(checkpoint.rglob("*"), key=lambda f: f.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    arguments = train_command(photos, workdir, "--config.train.checkpoint_every=1")
+    for _, log in wait_for(start_two(arguments)):
+        assert "resuming from step 7" in log
+    assert saved_checksums(checkpoint) == before
+    assert checkpoint.with_name("8.damaged").is_dir()
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ from scam_jax.training.checkpoints import CheckpointError
 from scam_jax.training.loop import TrainingDiverged
 
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|bad_alloc")
+# What a process hears of one that is gone, over Gloo, NCCL and JAX's coordinator.
+_LOST_PROCESS = re.compile(r"Gloo .* failed|reset by peer|closed by peer|[Hh]eartbeat|remote error")
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -108,5 +110,13 @@ def run(command: Callable[[], None]) -> None:
     except Exception as error:
         if not jax.distributed.is_initialized():
             raise
-        logging.error("%s", error, exc_info=error)
+        if isinstance(error, jax.errors.JaxRuntimeError) and _LOST_PROCESS.search(str(error)):
+            said = str(error).strip().splitlines()[0]
+            logging.error(
+                "another process of this run has ended: its last lines say why; the same command "
+                "resumes (%s)",
+                said,
+            )
+        else:
+            logging.error("%s", error, exc_info=error)
         processes.end(1)

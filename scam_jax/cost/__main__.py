@@ -8,24 +8,24 @@ status 1 if there is a problem, such as a step that does not fit into memory.
 """
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from scam_jax import console
 from scam_jax.cost import aot, aot_report
+from scam_jax.runs import command_line
+
+_TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips: {aot.EXAMPLES}.")
 
 
-def main(argv: list[str]) -> int:
+def main(given: command_line.CommandLine) -> int:
     """Compiles the step, prints the report, and returns the exit status."""
-    if len(argv) > 1 or _CONFIG.value is None or _TOPOLOGY.value is None:
+    if given.rest or given.config is None or _TOPOLOGY.value is None:
         raise app.UsageError("give --config=configs/NAME.py and a topology: --topology=v5e:16x16")
     with console.ended_by_one_line("python -m scam_jax.cost"):
-        report = aot.compile_for(_CONFIG.value, _TOPOLOGY.value)
+        report = aot.compile_for(given.config, _TOPOLOGY.value)
     print(aot_report.details(report), flush=True)
     return 1 if aot_report.problems(report) else 0
 
 
 if __name__ == "__main__":
     aot.restart_prepared()
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "The config, as for main.py.")
-    _TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips: {aot.EXAMPLES}.")
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

@@ -8,18 +8,16 @@ import functools
 import itertools
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
-from jax.experimental import multihost_utils
 
-from scam_jax.devices import sharding
+from scam_jax.devices import agreement, sharding
 from scam_jax.training.checksums import checksums
 from scam_jax.training.state import TrainState, of_side
 
@@ -114,7 +112,7 @@ class Checkpoints:
         Raises:
           CheckpointError: there are checkpoints, but none can be read. None is renamed.
         """
-        steps = self.steps()  # listed before any process renames one
+        steps = agreement.of_first_process(self.steps())  # listed before any is renamed
         restored = self.restore(shapes, where)
         if restored is not None:
             for step in steps:
@@ -151,7 +149,7 @@ class Checkpoints:
         Raises:
           CheckpointError: there are checkpoints, but none can be read, or none of this step.
         """
-        steps = self.steps()
+        steps = agreement.of_first_process(self.steps())
         if step is not None and step not in steps:
             known = ", ".join(map(str, steps)) or "none"
             raise CheckpointError(f"{self.directory} has no checkpoint of step {step}: {known}")
@@ -165,7 +163,7 @@ class Checkpoints:
                 if "RESOURCE_EXHAUSTED" in str(error):
                     raise
                 fault = _fault(self.directory / str(candidate), error)
-            if _everywhere(not fault):
+            if agreement.everywhere(not fault):
                 return restored
             failures.append(fault or f"{self.directory / str(candidate)}: damaged elsewhere")
             logging.warning("checkpoint %s cannot be read", failures[-1])
@@ -265,7 +263,7 @@ class BestCheckpoint:
     """Keeps the checkpoint with the best value of a figure."""
 
     def __init__(self, checkpoints: Checkpoints, figure: str, higher_is_better: bool):
-        """Reads the best value so far, if there is one.
+        """Reads the best value so far, if there is one; every process must call this.
 
         Args:
           checkpoints: a folder of their own.
@@ -275,10 +273,11 @@ class BestCheckpoint:
         self._checkpoints, self._figure = checkpoints, figure
         self._sign = 1 if higher_is_better else -1
         self.value: float | None = None
-        for step in checkpoints.steps():
+        for step in agreement.of_first_process(checkpoints.steps()):
             figures = checkpoints.figures(step)
-            if not figures:
+            if not agreement.everywhere(bool(figures)):
                 checkpoints.set_aside(step)
+                continue
             self.value = self.value or figures.get(figure)
 
     def offer(self, state: TrainState, figures: Mapping[str, float]) -> None:
@@ -291,13 +290,6 @@ class BestCheckpoint:
         self._checkpoints.save(state, figures)
         self._checkpoints.keep_only(step)
         self.value = value
-
-
-def _everywhere(holds: bool) -> bool:
-    """Returns whether `holds` is true in every process."""
-    if jax.process_count() == 1:
-        return holds
-    return bool(multihost_utils.process_allgather(np.array(holds)).all())
 
 
 def _fault(place: pathlib.Path, error: Exception) -> str:

@@ -8,20 +8,17 @@ converts a checkpoint of the authors' system to a run that main.py can use.
 """
 
 import argparse
-
-from absl import app
-from absl.flags import argparse_flags
-from ml_collections import config_flags
+import sys
 
 from scam_jax import console
+from scam_jax.runs import command_line
 from scam_jax.weights import convert
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The config of the checkpoint's model.")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse_flags.ArgumentParser(
+    given = command_line.take_config(argv)
+    parser = argparse.ArgumentParser(
         prog="python -m scam_jax.weights",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,7 +30,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     checkpoint = commands.add_parser("checkpoint", help="a checkpoint of the authors' system")
     checkpoint.add_argument("file", type=console.path, help="the Lightning checkpoint")
     checkpoint.add_argument("--workdir", type=console.path, required=True, help="the run to write")
-    return parser.parse_args(argv[1:])
+    return parser.parse_args(given.rest, argparse.Namespace(config=given.config))
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -41,10 +38,10 @@ def main(arguments: argparse.Namespace) -> None:
     with console.ended_by_one_line("python -m scam_jax.weights"):
         if arguments.command == "frozen":
             print(f"wrote {convert.convert_frozen_file(arguments.file, arguments.output)}")
-        elif _CONFIG.value is None:
+        elif arguments.config is None:
             raise ValueError("--config=configs/NAME.py is needed: it describes the model")
         else:
-            convert.convert_checkpoint_file(arguments.file, _CONFIG.value, arguments.workdir)
+            convert.convert_checkpoint_file(arguments.file, arguments.config, arguments.workdir)
             print(
                 f"wrote {arguments.workdir}\nNext: python main.py --mode=transfer "
                 f"--workdir={arguments.workdir} --subject=… --target=… --output=…"
@@ -52,4 +49,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    main(parse(sys.argv))

@@ -1,5 +1,6 @@
 """The program as a user runs it, main.py in processes of its own, and what it trains on."""
 
+import json
 import os
 import pathlib
 import re
@@ -94,6 +95,12 @@ def wait_for(processes: list[subprocess.Popen], code: int = 0) -> list[tuple[str
     written = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), written
     return written
+
+
+def saved_checksums(checkpoint: pathlib.Path) -> dict[str, int]:
+    """The checksums of all arrays of a state, as its checkpoint has them."""
+    metadata = json.loads((checkpoint / "default" / "_METADATA").read_text())
+    return metadata["custom_metadata"]["checksums"]
 
 
 def restored(workdir):

@@ -1,16 +1,17 @@
-"""The command line of main.py: its config and the flags that override the config.
+"""Configs on command lines: a file or a run, and flags that override its values.
 
 `--config=FILE[:CHOICES]` names a config file. Without it, `--workdir=RUN` gives the config of the
 run. Flags such as --config.train.batch_size=64 override values of either.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from absl import flags
@@ -28,7 +29,7 @@ class CommandLine(NamedTuple):
     Attributes:
       config: the config with its overrides, or None if neither a file nor a run gives one.
       file: the value of --config, or None.
-      rest: arguments that are no flags, after the program.
+      rest: the other arguments, without the program.
     """
 
     config: ConfigDict | None
@@ -37,14 +38,30 @@ class CommandLine(NamedTuple):
 
 
 def parse(argv: Sequence[str]) -> CommandLine:
-    """Parses the command line. A wrong flag, key or value ends the program with one line."""
+    """Parses a command line. A wrong flag, key or value ends the program with one line."""
+    with _ended_by_one_line(argv[0]):
+        given = _take_config(argv)
+        return given._replace(rest=flags.FLAGS([argv[0], *given.rest])[1:])
+
+
+def take_config(argv: Sequence[str]) -> CommandLine:
+    """Takes a config and its overrides out of a command line, for programs with a parser.
+
+    A wrong key or value ends the program with one line. `rest` is all other arguments.
+    """
+    with _ended_by_one_line(argv[0]):
+        return _take_config(argv)
+
+
+@contextlib.contextmanager
+def _ended_by_one_line(program: str) -> Iterator[None]:
     try:
-        return _parse(argv)
+        yield
     except (flags.Error, OSError, ValueError) as error:
-        sys.exit(f"{argv[0]}: {' '.join(str(error).split()).removeprefix('flag ')}")
+        sys.exit(f"{program}: {' '.join(str(error).split()).removeprefix('flag ')}")
 
 
-def _parse(argv: Sequence[str]) -> CommandLine:
+def _take_config(argv: Sequence[str]) -> CommandLine:
     file, others = _without(argv, "config")
     workdir, _ = _without(argv, "workdir")
     config = None
@@ -57,10 +74,12 @@ def _parse(argv: Sequence[str]) -> CommandLine:
         raise ValueError(f"{overrides[0]}: give --config=FILE or --workdir=RUN, whose key it is")
     if config is not None:
         _check_keys(overrides, config)
-        about = "The config, a file of configs/."
-        config_flags.DEFINE_config_dict("config", config, about, sys_argv=others)
-    rest = flags.FLAGS(others)
-    return CommandLine(flags.FLAGS.config if config is not None else None, file, rest[1:])
+        values = flags.FlagValues()
+        values.set_gnu_getopt()  # flags may follow other arguments
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=others)
+        others = values(others, known_only=True)
+        config = values.config
+    return CommandLine(config, file, others[1:])
 
 
 def _without(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:
