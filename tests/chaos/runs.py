@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -81,10 +82,12 @@ def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
     """
     reference, rng, outcomes = uninterrupted(toy), random.Random(seed), Counter()
     workdir, log = toy.folder / "run", toy.folder / "log"
-    for _ in range(rounds):
+    for i in range(rounds):
         processes = toy.start(workdir, log)
         fault(rng, processes, workdir)
-        outcomes[_outcome(processes, log)] += 1
+        outcome = _outcome(processes, log)
+        outcomes[outcome] += 1
+        print(f"round {i + 1} of {rounds}: {outcome}", file=sys.stderr, flush=True)
         if outcomes["finished"]:
             outcomes["finished"] -= 1
             outcomes["a run finished, equal to the bit"] += 1
