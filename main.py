@@ -12,6 +12,7 @@
       --output=OUT.png [--labels=1,2]
   python main.py --mode=attention --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
       --output=OUT.png [--latent=LABEL,NUMBER]
+  python main.py --mode=export --workdir=RUN --output=DIR           a release of the model
 
 Flags such as --config.train.batch_size=64 override values of the config.
 """
@@ -29,7 +30,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from data import feed
-from scam_jax.commands import arguments, evaluate, study, terminal, train, use
+from scam_jax.commands import arguments, evaluate, export, study, terminal, train, use
 from scam_jax.devices import processes
 from scam_jax.runs import changes, command_line, run_folder, validation
 from scam_jax.runs.command_line import CommandLine
@@ -37,7 +38,7 @@ from scam_jax.runs.command_line import CommandLine
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/NAME for --config=configs/NAME.py."
 )
-_MODES = ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention"]
+_MODES = ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention", "export"]
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "The command to run.")
 _ACCEPT_CHANGES = flags.DEFINE_bool(
     "accept_changes", False, "Resume a run although its config or its data have changed."
@@ -73,7 +74,13 @@ _CHECKPOINT = flags.DEFINE_string(
     "The checkpoint to evaluate or use: newest, best (of a run with config.train.keep_best), or a "
     "step.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The picture to write.")
+_OUTPUT = flags.DEFINE_string("output", None, "The picture, or the folder of a release, to write.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "Type of the weights of a release."
+)
+_LICENSE = flags.DEFINE_string(
+    "license", "", "Licence of the weights of a release, for its card: apache-2.0, for example."
+)
 _SPLIT = flags.DEFINE_enum(
     "split", "test", ["validation", "test"], "The split to evaluate, or to draw in the gallery."
 )
@@ -141,6 +148,9 @@ def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
         study.run_study(config, workdir, feed.prepare)
     elif mode == "eval":
         evaluate.evaluate(config, workdir, feed.prepare, split, checkpoint)
+    elif mode == "export":
+        output = arguments.folder(_OUTPUT.value)
+        export.export(config, workdir, output, checkpoint, _DTYPE.value, _LICENSE.value)
     elif mode == "gallery":
         use.gallery(config, workdir, feed.prepare, split, _COUNT.value, checkpoint)
     else:

@@ -49,6 +49,13 @@ def output(value: str | None, inputs: Iterable[str]) -> pathlib.Path:
     return file
 
 
+def folder(value: str | None) -> pathlib.Path:
+    """Converts the value of --output, if it is a folder; None if it is not given."""
+    if not value:
+        raise ValueError("--output=DIR is needed: the folder to write")
+    return run_folder.place("--output", value)
+
+
 def numbers(flag: str, values: Sequence[str] | None) -> list[int] | None:
     """Converts the values of a flag, or None if it is not given."""
     wrong = [value for value in values or [] if not value.strip().isdigit()]

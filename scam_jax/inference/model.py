@@ -21,13 +21,10 @@ from ml_collections import ConfigDict
 
 from scam_jax import images, models
 from scam_jax.examples import Picture
-from scam_jax.inference import fitting, generation, photos
+from scam_jax.inference import fitting, generation, photos, release
 from scam_jax.inference.generation import Variables
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.models.layers.latents import Latents
-from scam_jax.runs.run_folder import BEST, CHECKPOINTS, load_config
-from scam_jax.training import state
-from scam_jax.training.checkpoints import Checkpoints
 
 # 'newest'; 'best', which runs with `train.keep_best` have; or the step of a checkpoint.
 Checkpoint = str | int
@@ -41,37 +38,41 @@ class TrainedModel:
       config: the run's config.
       variables: `{'encoder': ..., 'generator': ...}`, each with all collections.
       step: training step of the variables.
+      label_names: names of the labels, empty if unknown.
     """
 
     config: ConfigDict
     variables: Variables
     step: int = 0
+    label_names: Sequence[str] = ()
 
     @classmethod
     def load(cls, workdir: str | os.PathLike, checkpoint: Checkpoint = "newest") -> "TrainedModel":
-        """Loads encoder and generator from a checkpoint of a run.
+        """Loads encoder and generator from a release, or from a checkpoint of a run.
 
         If the run keeps averaged parameters, these are loaded.
 
         Args:
-          workdir: the run's folder.
-          checkpoint: 'newest'; 'best', which runs with `train.keep_best` have; or a step.
+          workdir: the folder of the run or of the release.
+          checkpoint: of a run, 'newest'; 'best', which runs with `train.keep_best` have; or a step.
 
         Raises:
-          FileNotFoundError: `workdir` holds no run, or the run has no such checkpoint yet.
+          FileNotFoundError: `workdir` holds no model, or the run has no such checkpoint yet.
+          ValueError: a file of the release is damaged; names it.
           CheckpointError: there are checkpoints, but none can be read.
         """
         folder = pathlib.Path(workdir).expanduser()
-        config = load_config(folder)
-        place = folder / (BEST if checkpoint == "best" else CHECKPOINTS)
-        step = None if checkpoint in ("newest", "best") else int(checkpoint)
-        shapes = state.abstract(config, models.build(config))
-        restored = Checkpoints(place).restore_trained(shapes, step)
-        if restored is None:
-            remedy = "train with config.train.keep_best" if place.name == BEST else "train first"
-            raise FileNotFoundError(f"{place} holds no checkpoint yet: {remedy}")
-        logging.info("loaded step %d of %s", int(restored.step), folder)
-        return cls(config, restored.eval_variables(), int(restored.step))
+        if release.is_release(folder):
+            if checkpoint != "newest":
+                raise ValueError(f"{folder} is a release: it has no checkpoint {checkpoint!r}")
+            released = release.load(folder)
+        else:
+            # Orbax takes a second to import. A release does without it.
+            from scam_jax.inference import from_run
+
+            released = from_run.load(folder, checkpoint)
+        logging.info("loaded step %d of %s", released.step, folder)
+        return cls(released.config, released.variables, released.step, tuple(released.label_names))
 
     @functools.cached_property
     def networks(self) -> models.Networks:
@@ -289,4 +290,5 @@ class TrainedModel:
 
 
 def _keys(count: int) -> jax.Array:
-    return generation.image_keys(0, np.arange(count))
+    # The same noise for each image, so that none depends on its place in a batch.
+    return generation.image_keys(0, np.zeros(count, np.int32))

@@ -34,11 +34,16 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-# Keys of a config that are paths.
-_PLACES = (
-    *("data.directory", "data.manual_dir", "data.colors"),
-    *("weights_directory", "eval.statistics_directory"),
-)
+# Keys of a config that are paths, with their values where the machine's own do not matter.
+PLACES = {
+    "data.directory": "",
+    "data.manual_dir": "",
+    "data.colors": "",
+    "weights_directory": "weights",
+    "eval.statistics_directory": "statistics",
+}
+# What the config of a release says of the release.
+RELEASE = "release"
 
 
 def default(config: str) -> pathlib.Path:
@@ -73,24 +78,32 @@ def place(name: str, value: str) -> pathlib.Path:
 
 def expand_places(config: ConfigDict) -> None:
     """Checks all paths of a config and expands `~` in them; raises the same errors as `place`."""
-    for key in _PLACES:
-        value = operator.attrgetter(key)(config)
+    for key in PLACES:
+        try:
+            value = operator.attrgetter(key)(config)
+        except AttributeError as error:
+            raise ValueError(
+                f"config.{key} is missing: the config is of another version of scam-jax, which its "
+                "runs.jsonl names; use that one"
+            ) from error
         if value:
             config.update_from_flattened_dict({key: str(place(f"config.{key}", value))})
 
 
 def load_config(workdir: pathlib.Path) -> ConfigDict:
-    """Returns the config that a run was last trained with.
+    """Returns the config that a run, or the run of a release, was last trained with.
 
     Raises:
-      FileNotFoundError: `workdir` holds no run.
+      FileNotFoundError: `workdir` holds neither.
       ValueError: the file is damaged.
     """
     file = workdir / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {workdir} holds no run, give --workdir=RUN")
     remedy = "restore it, or move it away and resume with the config that the run was trained with"
-    return ConfigDict(read_json(file, remedy))
+    values = read_json(file, remedy)
+    values.pop(RELEASE, None)
+    return ConfigDict(values)
 
 
 def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:

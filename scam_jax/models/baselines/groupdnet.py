@@ -76,7 +76,9 @@ class GroupDNetEncoder(nn.Module):
         """
         parts = jax.vmap(lambda x, y: crops(x, y, self.num_labels, ENCODER_SIZE))(image, labels)
         # the three channels of a label are adjacent, because they form a group
-        parts = parts.transpose(0, 2, 3, 1, 4).reshape(len(image), ENCODER_SIZE, ENCODER_SIZE, -1)
+        parts = parts.transpose(0, 2, 3, 1, 4).reshape(
+            image.shape[0], ENCODER_SIZE, ENCODER_SIZE, -1
+        )
         convs = StridedConvs(self.conv_features * self.num_labels, self.num_labels, self.layer)
         nn.share_scope(self, convs)
         x = convs(parts)

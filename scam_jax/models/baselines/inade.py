@@ -130,7 +130,7 @@ class INADEEncoder(nn.Module):
 
 def _upsample(x: Array, like: tuple[int, ...]) -> Array:
     """Resizes x bilinearly to the height and width of the shape `like`."""
-    return jax.image.resize(x, (len(x), *like[1:3], x.shape[-1]), "linear", antialias=False)
+    return jax.image.resize(x, (x.shape[0], *like[1:3], x.shape[-1]), "linear", antialias=False)
 
 
 class INADEModulation(nn.Module):
@@ -165,7 +165,7 @@ class INADEGenerator(ResidualGenerator):
     """
 
     def start(self, labels: Array, latents: Latents, keys: Array | None) -> Array:
-        code = jnp.zeros((len(labels), START_DIM))
+        code = jnp.zeros((labels.shape[0], START_DIM))
         if keys is not None:
             code = jax.vmap(lambda key: jax.random.normal(key, (START_DIM,)))(keys)
         return self.linear_start(labels, code)

@@ -96,7 +96,7 @@ class ResidualGenerator(nn.Module):
         features = 16 * self.features
         x = Linear(features * height * width, self.layer, name="fc")(code)
         # channels first, as PyTorch flattens a map
-        return x.reshape(len(code), features, height, width).transpose(0, 2, 3, 1)
+        return x.reshape(code.shape[0], features, height, width).transpose(0, 2, 3, 1)
 
     @nn.compact
     def __call__(

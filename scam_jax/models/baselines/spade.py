@@ -81,13 +81,13 @@ class SPADEEncoder(nn.Module):
         if not self.use_vae:
             return ()
         if image.shape[1:3] != (ENCODER_SIZE, ENCODER_SIZE):
-            size = (len(image), ENCODER_SIZE, ENCODER_SIZE, 3)
+            size = (image.shape[0], ENCODER_SIZE, ENCODER_SIZE, 3)
             image = jax.image.resize(image, size, "linear", antialias=False)
         convs = StridedConvs(self.conv_features, layer=self.layer)
         nn.share_scope(self, convs)
         x = convs(image)
         # channels first, as PyTorch flattens a map
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         layers = (Linear(self.latent_dim, self.layer, name=n) for n in ("mean", "log_variance"))
         return Gaussian(*(layer(x).astype(jnp.float32) for layer in layers))
 

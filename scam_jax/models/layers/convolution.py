@@ -125,7 +125,7 @@ def _grouped(x: Array, kernel: Array, stride: int, padding: int, groups: int) ->
 
         positions = itertools.product(range(size), repeat=2)
         total = reduce(operator.add, itertools.starmap(product, positions))
-        return total.transpose(1, 2, 3, 0, 4).reshape(len(x), height, width, -1)
+        return total.transpose(1, 2, 3, 0, 4).reshape(x.shape[0], height, width, -1)
 
     on_cpu = with_zeros if groups <= _FEW_GROUPS else by_position
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=by_xla)

@@ -119,7 +119,7 @@ class CodeConv(nn.Module):
         bias = self.param("bias", declare, (self.features,)).astype(self.layer.dtype)
         kernel = self.layer.scale(kernel, 9 * width).astype(self.layer.dtype)
         table = jnp.einsum("bls,yxsc->byxlc", codes.astype(self.layer.dtype), kernel)
-        table = table.reshape(len(codes), -1, self.features)
+        table = table.reshape(codes.shape[0], -1, self.features)
         return jnp.einsum("bhwn,bnc->bhwc", neighbours.astype(table.dtype), table) + bias
 
 

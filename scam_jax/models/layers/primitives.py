@@ -156,8 +156,10 @@ def start_size(height: int, width: int, doublings: int) -> tuple[int, int]:
     return h, round(h * width / height)
 
 
-def sinusoidal_position(height: int, width: int, channels: int) -> np.ndarray:
+def sinusoidal_position(height: int, width: int, channels: int) -> Array:
     """Returns the sinusoidal embedding of pixel positions x and y in [-1, 1].
+
+    A program holds it as four small tables, not as a constant of the map's size.
 
     Args:
       height: height of the map.
@@ -175,11 +177,9 @@ def sinusoidal_position(height: int, width: int, channels: int) -> np.ndarray:
     frequency = 10000 ** (-np.arange(0, channels // 2, 2, dtype=np.float32) / (channels // 2))
     x = np.linspace(-1, 1, width, dtype=np.float32)[:, None] * frequency
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * frequency
+    tables = [wave(angles) for wave in (np.sin, np.cos) for angles in (x[None], y[:, None])]
     shape = (height, width, channels // 4)
-    angles = np.concatenate(
-        [np.broadcast_to(x[None], shape), np.broadcast_to(y[:, None], shape)], axis=-1
-    )
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)
+    return jnp.concatenate([jnp.broadcast_to(table, shape) for table in tables], axis=-1)
 
 
 def _normalize(x: Array, axes: Sequence[int]) -> Array:

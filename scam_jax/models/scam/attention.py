@@ -76,7 +76,9 @@ class MaskedAttention(nn.Module):
 
     def _record(self, regions: Regions, weights: Array) -> None:
         """Stores weights `[B, P, K·H]` as `[B, h, w, K]`, averaged over the heads."""
-        maps = weights.astype(jnp.float32).reshape(len(weights), *regions.size, -1, self.num_heads)
+        maps = weights.astype(jnp.float32).reshape(
+            weights.shape[0], *regions.size, -1, self.num_heads
+        )
         self.sow("intermediates", "weights", maps.mean(-1))
 
     def __call__(self, to: Array, from_: Array, mask: Array | np.ndarray) -> Array:
@@ -114,7 +116,7 @@ class MaskedAttention(nn.Module):
         """
         slots = layout.to_slots(latents)
         batch, labels, count = slots.shape[:3]
-        mask = np.broadcast_to(layout.filled[:, None], (batch, labels, count, count))
+        mask = jnp.broadcast_to(layout.filled[:, None], (batch, labels, count, count))
         each_label = slots.reshape(batch * labels, count, -1)
         out = self(each_label, each_label, mask.reshape(-1, count, count))
         return layout.from_slots(out.reshape(slots.shape))

@@ -41,11 +41,11 @@ class LatentLayout:
     def to_slots(self, latents: Array) -> Array:
         """Moves latents to slots: `[B, N, ...]` to `[B, L, K, ...]`, arbitrary in empty slots."""
         if self.filled.all():
-            return latents.reshape(len(latents), *self.filled.shape, *latents.shape[2:])
+            return latents.reshape(latents.shape[0], *self.filled.shape, *latents.shape[2:])
         latent = np.cumsum(self.filled).reshape(self.filled.shape) - 1
         return latents[:, latent]
 
     def from_slots(self, slots: Array) -> Array:
         """Moves latents back from slots: `[B, L, K, ...]` to `[B, N, ...]`."""
-        flat = slots.reshape(len(slots), -1, *slots.shape[3:])
+        flat = slots.reshape(slots.shape[0], -1, *slots.shape[3:])
         return flat if self.filled.all() else flat[:, np.flatnonzero(self.filled)]

@@ -76,7 +76,7 @@ def find_regions(labels: Array, num_labels: int, ignores: bool = False) -> Regio
       The regions of the flattened label maps.
     """
     size = labels.shape[1:]
-    labels = labels.reshape(len(labels), -1).astype(jnp.int32)
+    labels = labels.reshape(labels.shape[0], -1).astype(jnp.int32)
     pixels = labels.shape[1]
     # moving a pixel to a tile and back costs about as much as products with the latents of 4 labels
     gain = pixels * num_labels > 4 * (pixels + TILE * num_labels)
@@ -230,7 +230,7 @@ def _label_mask(regions: Regions) -> Array:
 
 def _dense_scores(regions: Regions, x: Array, table: Array) -> Array:
     labels, slots = table.shape[1:3]
-    flat = table.reshape(len(table), labels * slots, -1)
+    flat = table.reshape(table.shape[0], labels * slots, -1)
     everything = jnp.einsum("bpc,bnc->bpn", x, flat)
     everything = everything.reshape(*everything.shape[:2], labels, slots)
     return jnp.where(_label_mask(regions), everything.astype(jnp.float32), 0).sum(2)
@@ -243,14 +243,14 @@ def _over_all_latents(regions: Regions, weights: Array, dtype: jnp.dtype) -> Arr
 
 
 def _dense_mix(regions: Regions, weights: Array, table: Array) -> Array:
-    flat = table.reshape(len(table), -1, table.shape[-1])
+    flat = table.reshape(table.shape[0], -1, table.shape[-1])
     return jnp.einsum("bpn,bnc->bpc", _over_all_latents(regions, weights, table.dtype), flat)
 
 
 def _dense_collect(regions: Regions, weights: Array, x: Array) -> Array:
     everywhere = _over_all_latents(regions, weights, x.dtype)
     out = jnp.einsum("bpn,bpc->bnc", everywhere, x, preferred_element_type=jnp.float32)
-    return out.reshape(len(x), regions.num_labels, -1, x.shape[-1])
+    return out.reshape(x.shape[0], regions.num_labels, -1, x.shape[-1])
 
 
 def _dense_highest(regions: Regions, values: Array) -> Array:
@@ -267,7 +267,7 @@ def _to_tiles(tiles: Tiles, x: Array) -> Array:
 
 def _from_tiles(tiles: Tiles, y: Array) -> Array:
     """Moves pixels back from tiles: `[B, T, TILE, C]` to `[B, P, C]`."""
-    flat = y.reshape(len(y), -1, y.shape[-1])
+    flat = y.reshape(y.shape[0], -1, y.shape[-1])
     return jax.vmap(lambda y, place: y[place])(flat, tiles.place)
 
 

@@ -111,7 +111,7 @@ class SATEncoder(nn.Module):
     def _maps(self, image: Array) -> list[Array]:
         """Returns one map `[B, h, w, C]` per block to attend to, with position embedding."""
         batch, height, width, _ = image.shape
-        position = jnp.asarray(sinusoidal_position(height, width, self.position_dim))
+        position = sinusoidal_position(height, width, self.position_dim)
         position = jnp.broadcast_to(position, (batch, *position.shape))
         maps = [jnp.concatenate([image, position.astype(image.dtype)], axis=-1)]
         if not self.image_conv:
@@ -122,7 +122,7 @@ class SATEncoder(nn.Module):
             conv = Conv(channels, stride=2, layer=self.layer, name=f"conv_{i}")
             features = leaky_relu(conv(features))
             _, height, width, _ = features.shape
-            position = jnp.asarray(sinusoidal_position(height, width, channels))
+            position = sinusoidal_position(height, width, channels)
             maps.append(features + position.astype(features.dtype))
         return maps[::-1] if self.reverse_conv else maps
 

@@ -1,0 +1,86 @@
+"""Writes a release of a trained model: `main.py --mode=export --workdir=RUN --output=DIR`."""
+
+import pathlib
+
+import jax
+import jinja2
+from absl import logging
+from ml_collections import ConfigDict
+
+from scam_jax import models
+from scam_jax.devices import sharding
+from scam_jax.evaluation.results import Evaluation
+from scam_jax.inference import from_run, release
+from scam_jax.inference.model import Checkpoint
+from scam_jax.inference.release import Release
+from scam_jax.runs import run_folder
+
+# What the start of a run records and a release tells.
+_FACTS = ("training_examples", "commit", "versions")
+
+
+def export(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    output: pathlib.Path,
+    checkpoint: Checkpoint = "newest",
+    dtype: str = "float32",
+    licence: str = "",
+) -> None:
+    """Writes a release, see `inference.release`.
+
+    Args:
+      config: the run's config.
+      workdir: the run's folder.
+      output: the folder to write; an older release in it is replaced.
+      checkpoint: see `TrainedModel.load`.
+      dtype: type of the weights, 'float32' or 'bfloat16'.
+      licence: licence of the weights, as the Hugging Face hub names it; empty if none is given.
+
+    Raises:
+      FileNotFoundError: there is no trained model.
+      ValueError: `output` holds something else, or `workdir` is a release.
+    """
+    release.check_output(output)
+    if release.is_release(workdir):
+        raise ValueError(f"--workdir={workdir} is a release already: give the run")
+    trained = from_run.load(workdir, checkpoint)
+    if jax.process_index() == 0:
+        start = run_folder.last_start(workdir)
+        facts = {name: start.get(name) for name in _FACTS} | {"licence": licence}
+        card = _card(trained, workdir, facts)
+        release.write(output, models.build(config), trained, facts, card, dtype)
+        size = sum(f.stat().st_size for f in output.rglob("*") if f.is_file())
+        print(
+            f"wrote {output} ({size / 1e6:.1f} MB)\nNext: hf upload USER/NAME {output}, or "
+            f"python main.py --mode=transfer --workdir={output} --subject=… --target=… --output=…"
+        )
+    sharding.wait_for_all("release written")
+
+
+def _card(trained: Release, workdir: pathlib.Path, facts: dict) -> str:
+    evaluations = []
+    for split in ("test", "validation"):
+        if not (folder := run_folder.evaluation(workdir, split)).is_dir():
+            continue
+        evaluations.append(Evaluation.load(folder))
+        if evaluations[-1].step != trained.step:
+            logging.warning(
+                "the figures in %s are of step %d, the release is of step %d: the card says so",
+                *(folder, evaluations[-1].step, trained.step),
+            )
+    if not evaluations:
+        logging.warning("the card has no figures: run --mode=eval --workdir=%s first", workdir)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("model_card.md.jinja").render(
+        config=trained.config,
+        step=trained.step,
+        label_names=trained.label_names or range(trained.config.data.num_labels),
+        evaluations=evaluations,
+        **facts,
+    )

@@ -1,0 +1,178 @@
+"""A release: a trained model in a folder that others can hold, check and run.
+
+weights.safetensors  encoder and generator
+config.json          the config; under 'release', the step and the names of the labels
+programs/*.bin       encode, generate and transfer, see `programs`
+run_exported.py      transfers without this package
+MODEL_CARD.md        what the model is; also as README.md, which the Hugging Face hub shows
+SHA256SUMS           a digest of every file: `sha256sum -c SHA256SUMS` checks them
+"""
+
+import hashlib
+import importlib.resources
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+from safetensors import SafetensorError
+from safetensors.flax import load_file, save
+
+from scam_jax import files
+from scam_jax.inference import generation, programs
+from scam_jax.models import Networks
+from scam_jax.runs import run_folder
+
+WEIGHTS, SUMS = "weights.safetensors", "SHA256SUMS"
+CARDS = ("MODEL_CARD.md", "README.md")
+_COLORS = "label_colors.txt"
+_REMEDY = "fetch the release again"
+
+
+class Release(NamedTuple):
+    """What a release holds.
+
+    Attributes:
+      config: the config.
+      variables: `{'encoder': ..., 'generator': ...}`, each with all collections, float32.
+      step: training step of the variables.
+      label_names: names of the labels, empty if unknown.
+    """
+
+    config: ConfigDict
+    variables: generation.Variables
+    step: int
+    label_names: Sequence[str]
+
+
+def is_release(folder: pathlib.Path) -> bool:
+    """Returns whether a folder is meant to be a release, sound or not."""
+    return (folder / WEIGHTS).is_file() or (folder / SUMS).is_file()
+
+
+def load(folder: pathlib.Path) -> Release:
+    """Reads a release.
+
+    Raises:
+      FileNotFoundError: a file is missing.
+      ValueError: a file is not the one that was released; names it.
+    """
+    sums = _sums(folder)
+    for name in (run_folder.CONFIG_FILE, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is missing: {_REMEDY}")
+        if name not in sums:
+            raise ValueError(f"{folder / SUMS} does not list {name}: {_REMEDY}")
+        if _digest(folder / name) != sums[name]:
+            raise ValueError(
+                f"{folder / name} is not the file that was released, by its SHA-256: {_REMEDY}"
+            )
+    about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY).get(run_folder.RELEASE)
+    if about is None:
+        raise ValueError(
+            f"{folder / run_folder.CONFIG_FILE} has no entry {run_folder.RELEASE!r}: the folder is "
+            "a release of another project"
+        )
+    config = run_folder.load_config(folder)
+    if (folder / _COLORS).is_file():
+        config.data.colors = str(folder / _COLORS)
+    try:
+        variables = programs.variables_of(load_file(folder / WEIGHTS))
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS}: {error}: {_REMEDY}") from error
+    return Release(config, variables, about["step"], about["label_names"])
+
+
+def write(
+    folder: pathlib.Path,
+    networks: Networks,
+    release: Release,
+    facts: Mapping[str, Any],
+    card: str,
+    dtype: str = "float32",
+) -> None:
+    """Writes a release. The folder appears when it is whole; an older release is replaced.
+
+    Args:
+      folder: the folder.
+      networks: the model's networks.
+      release: what it holds.
+      facts: further entries of config.json about the release.
+      card: the model card, Markdown.
+      dtype: type of the weights, 'float32' or 'bfloat16'. Statistics stay float32.
+
+    Raises:
+      OSError: the disk is full.
+    """
+    data = release.config.data
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        weights = _weights(release.variables, dtype)
+        (beside / "programs").mkdir(parents=True)
+        files.write(beside / WEIGHTS, save(weights, {"format": "flax"}))
+        size = (data.height, data.width)
+        exported = programs.export_programs(networks, weights, size, data.num_labels)
+        for name, program in exported.items():
+            (beside / "programs" / f"{name}.bin").write_bytes(program)
+        about = {"step": release.step, "label_names": [*release.label_names], "dtype": dtype}
+        config = {**_portable(release.config), run_folder.RELEASE: {**about, **facts}}
+        files.write_json(beside / run_folder.CONFIG_FILE, config)
+        if data.get("colors"):  # runs of older versions lack the key
+            shutil.copyfile(data.colors, beside / _COLORS)
+        script = importlib.resources.files("scam_jax.inference") / "run_exported.py"
+        (beside / "run_exported.py").write_bytes(script.read_bytes())
+        for name in CARDS:
+            (beside / name).write_text(card, encoding="utf-8")
+        _write_sums(beside)
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def check_output(folder: pathlib.Path) -> None:
+    """Checks, before the work, that a release can be written; raises ValueError if not."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_release(folder)):
+        raise ValueError(f"--output={folder} holds other files: give a new folder")
+    files.check_writable("--output", folder.absolute().parent)
+
+
+def _weights(variables: generation.Variables, dtype: str) -> dict[str, Any]:
+    """Returns the weights by dotted name; only parameters take the type."""
+    return {
+        name: jnp.asarray(x, dtype if ".params." in name else x.dtype)
+        for name, x in flatten_dict(dict(variables), sep=".").items()
+    }
+
+
+def _portable(config: ConfigDict) -> dict[str, Any]:
+    """Returns a config without the places of the machine that it was trained on."""
+    portable = config.copy_and_resolve_references()
+    portable.update_from_flattened_dict(run_folder.PLACES)
+    return portable.to_dict()
+
+
+def _write_sums(folder: pathlib.Path) -> None:
+    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _sums(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the SHA-256 of the files by their names."""
+    file = folder / SUMS
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing, so the release cannot be checked: {_REMEDY}")
+    lines = file.read_text(errors="replace").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _digest(file: pathlib.Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
