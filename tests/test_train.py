@@ -177,6 +177,29 @@ def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
 
 
+@pytest.mark.parametrize("ended_at", [2, 4])
+def test_an_evaluation_that_was_ended_is_made_up_for(tmp_path, ended_at):
+    """The state was saved before; the run goes on from it, or has nothing left to train."""
+    config = small.shallow(train__num_steps=4, eval__every=2)
+    ends = {ended_at}
+
+    def evaluate(train_state):
+        step = int(train_state.step)
+        if step in ends:
+            raise KeyboardInterrupt
+        return {"eval/ours/PSNR": 20.0 + step}
+
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(config, tmp_path, evaluate=evaluate)
+    ends.clear()
+    run_loop(config, tmp_path, evaluate=evaluate)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line for line in lines if "eval/ours/PSNR" in line] == [
+        {"step": 2, "eval/ours/PSNR": 22.0},
+        {"step": 4, "eval/ours/PSNR": 24.0},
+    ]
+
+
 @pytest.mark.parametrize("step_is_done", [True, False])
 def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
     class Metric:

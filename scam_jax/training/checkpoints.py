@@ -273,12 +273,17 @@ class BestCheckpoint:
         self._checkpoints, self._figure = checkpoints, figure
         self._sign = 1 if higher_is_better else -1
         self.value: float | None = None
+        sound = []
         for step in agreement.of_first_process(checkpoints.steps()):
             figures = checkpoints.figures(step)
             if not agreement.everywhere(bool(figures)):
                 checkpoints.set_aside(step)
                 continue
-            self.value = self.value or figures.get(figure)
+            sound.append(step)
+            if self.value is None:
+                self.value = figures.get(figure)
+        if len(sound) > 1:  # A run was killed before it deleted the older one.
+            checkpoints.keep_only(sound[0])
 
     def offer(self, state: TrainState, figures: Mapping[str, float]) -> None:
         """Keeps a state instead of the best so far, if its figure is better."""

@@ -1,8 +1,9 @@
 """The training loop. Data, writers, checkpoints and devices are passed to it."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from scam_jax import models
-from scam_jax.devices import sharding
+from scam_jax.devices import agreement, sharding
 from scam_jax.examples import Batches
 from scam_jax.training import state
 from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
@@ -116,7 +117,8 @@ def train(
       vgg: VGG19's parameters, or None if the perceptual loss is off.
       seconds_at_peak: seconds per step at the peak of all devices, or None if unknown.
       panel: maps a state to a picture `uint8 [H, W, 3]` of its results.
-      evaluate: maps a state to figures by name. All hosts call it every `config.eval.every` steps.
+      evaluate: maps a state to figures by name, 'eval/…'. All hosts call it every
+        `config.eval.every` steps, and at the start if the run before was ended in its midst.
       stop_requested: called with the step after each step; if it returns True, the loop saves the
         state and returns.
 
@@ -129,11 +131,17 @@ def train(
     """
     networks = models.build(config, batch_axis=sharding.DATA)
     start, end = int(train_state.step), config.train.num_steps
+    writer = writer_from(start)
+    if evaluate and start and start % config.eval.every == 0 and _is_to_evaluate(start, writer):
+        logging.info("step %d: evaluating, which the run before did not finish", start)
+        _evaluate(start, train_state, evaluate, best, writer)
     if start >= end:
         logging.info("step %d of %d: nothing left to train", start, end)
+        if writer:
+            writer.close()
         return train_state
     vgg = jax.device_put(vgg, sharding.replicated(mesh))
-    writer, batches = writer_from(start), batches_from(start)
+    batches = batches_from(start)
     loop = _Loop(config, mesh, batches, writer, checkpoints, start, seconds_at_peak)
     batch = loop.next_batch()
     step_fn = compile_step(config, networks, mesh, train_state, batch, vgg)
@@ -154,9 +162,8 @@ def train(
             if writer and panel and (step % config.train.panel_every == 0 or stopping):
                 writer.picture(step, "panel", panel(train_state))
             if evaluate and step % config.eval.every == 0:
-                figures = loop.write_evaluation(step, evaluate, train_state)
-                if best:
-                    best.offer(train_state, figures)
+                with loop.not_timed(train_state):
+                    _evaluate(step, train_state, evaluate, best, writer)
             if stopping:
                 break
     finally:
@@ -168,6 +175,26 @@ def train(
     if int(train_state.step) < end:
         logging.info("stopped and saved at step %d of %d", int(train_state.step), end)
     return train_state
+
+
+def _evaluate(
+    step: int,
+    train_state: TrainState,
+    evaluate: Callable[[TrainState], Mapping[str, float]],
+    best: BestCheckpoint | None,
+    writer: Writer | None,
+) -> None:
+    figures = evaluate(train_state)
+    if best:
+        best.offer(train_state, figures)
+    if writer:  # Written last: it says that all of this is done.
+        writer.scalars(step, figures)
+
+
+def _is_to_evaluate(step: int, writer: Writer | None) -> bool:
+    """Returns whether a run ended between saving a step and writing its evaluation."""
+    is_to = writer is not None and not any(key.startswith("eval/") for key in writer.keys(step))
+    return bool(agreement.of_first_process([is_to])[0])
 
 
 def _progress(start: int, end: int) -> tqdm:
@@ -234,17 +261,13 @@ class _Loop:
                 self.writer.scalars(step, values)
                 self.writer.timings(step, timings)
 
-    def write_evaluation(
-        self, step: int, evaluate: Callable, train_state: TrainState
-    ) -> Mapping[str, float]:
-        """Evaluates and writes the figures; excludes this time from the training speed."""
+    @contextlib.contextmanager
+    def not_timed(self, train_state: TrainState) -> Iterator[None]:
+        """Excludes the time of a block from the training speed."""
         jax.block_until_ready(train_state.step)
         begun = time.perf_counter()
-        figures = evaluate(train_state)
+        yield
         self.since += time.perf_counter() - begun
-        if self.writer:
-            self.writer.scalars(step, figures)
-        return figures
 
     def _check(self) -> dict[str, float]:
         """Returns the last step's metrics; raises if a metric of any unread step is not finite."""

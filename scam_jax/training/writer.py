@@ -26,7 +26,7 @@ class Writer:
         """
         self._file = directory / "metrics.jsonl"
         entries = [entry for _, entry in read_json_lines(self._file)]
-        self._lines = [json.dumps(entry) for entry in entries if entry["step"] <= start_step]
+        self._entries = [entry for entry in entries if entry["step"] <= start_step]
         self._write()
         self._board = tensorboardX.SummaryWriter(
             str(directory / "tensorboard"), purge_step=start_step + 1
@@ -34,9 +34,13 @@ class Writer:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars to metrics.jsonl and TensorBoard."""
-        self._lines.append(json.dumps({"step": step, **values}))
+        self._entries.append({"step": step, **values})
         self._write()
         self.timings(step, values)
+
+    def keys(self, step: int) -> set[str]:
+        """Returns the names of the scalars that metrics.jsonl has of a step."""
+        return {key for entry in self._entries if entry["step"] == step for key in entry}
 
     def timings(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars to TensorBoard only."""
@@ -52,4 +56,4 @@ class Writer:
         self._board.close()
 
     def _write(self) -> None:
-        write(self._file, "".join(f"{line}\n" for line in self._lines))
+        write(self._file, "".join(f"{json.dumps(entry)}\n" for entry in self._entries))
