@@ -44,7 +44,9 @@ _ACCEPT_CHANGES = flags.DEFINE_bool(
     "accept_changes", False, "Resume a run although its config or its data have changed."
 )
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "A run whose weights a new run starts from; see docs/training.md."
+    "init_from",
+    None,
+    "A run or release whose weights a new run starts from; see docs/training.md.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",

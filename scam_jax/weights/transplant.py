@@ -1,4 +1,4 @@
-"""Starts a run from the weights of another, for example to fine-tune on one's own photos.
+"""Starts a run from the weights of another, or of a release, to fine-tune on one's own photos.
 
 Weights that belong to a label go to the same label of the new run. Labels are matched by name, or
 by the numbers of their label maps. A label without a match keeps its fresh weights.
@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from scam_jax import models
+from scam_jax.inference import release
 from scam_jax.inference.label_map import UNMAPPED, table
 from scam_jax.models.scam.latent_layout import LatentLayout
 from scam_jax.runs import run_folder
@@ -30,41 +31,59 @@ Matches = Sequence[int | None]
 def initial_state(
     config: ConfigDict, networks: models.Networks, source: pathlib.Path, names: Sequence[str]
 ) -> TrainState:
-    """Returns the first state of a run, with the weights of another run.
+    """Returns the first state of a run, with the weights of another run or of a release.
 
-    Encoder and generator take the averaged weights if the other run keeps them. The optimizers
-    start afresh.
+    Encoder and generator take the averaged weights if the other run keeps them. A release has no
+    discriminator, so that of the new run is fresh. The optimizers start afresh.
 
     Args:
       config: the whole config of the new run.
       networks: its networks.
-      source: the folder of the other run.
+      source: the folder of the other run, or of the release.
       names: names of the new run's labels, empty if unknown.
 
     Raises:
-      FileNotFoundError: `source` holds no run, or the run has no checkpoint.
-      ValueError: its networks differ in more than their labels; names the first key.
+      FileNotFoundError: `source` holds no model, or the run has no checkpoint.
+      ValueError: its networks differ in more than their labels; names the first key. Or a file of
+        the release is damaged.
       CheckpointError: its checkpoints cannot be read.
     """
     old_config = run_folder.load_config(source)
     _check_same_networks(config, old_config, source)
-    shapes = state.abstract(old_config, models.build(old_config))
-    old = Checkpoints(source / run_folder.CHECKPOINTS).restore(shapes)
-    if old is None:
-        raise FileNotFoundError(f"--init_from={source}: the run has no checkpoint yet")
-    old_names = run_folder.last_start(source).get("label_names", [])
+    given, step, old_names = (_of_release if release.is_release(source) else _of_run)(
+        source, old_config
+    )
     matches = match(config.data, names, old_config.data, old_names)
-    _tell(matches, names, source, int(old.step))
+    _tell(matches, names, source, step)
     fresh = state.create(config, networks)
-    # The averaged weights, if there are any.
-    trained = {name: tree["params"] for name, tree in old.eval_variables().items()}
-    given = {"params": {**old.params, **trained}, "extra": old.extra}
     tree = _transplanted(
         {"params": fresh.params, "extra": fresh.extra}, given, matches, config, old_config
     )
     params = tree["params"]
     ema = jax.tree.map(jnp.copy, state.of_side(params, "generator"))
     return fresh.replace(**tree, ema=None if fresh.ema is None else ema)
+
+
+def _of_run(source: pathlib.Path, config: ConfigDict) -> tuple[Any, int, Sequence[str]]:
+    """Returns the weights `{'params', 'extra'}` by network, their step, and the label names."""
+    shapes = state.abstract(config, models.build(config))
+    old = Checkpoints(source / run_folder.CHECKPOINTS).restore(shapes)
+    if old is None:
+        raise FileNotFoundError(f"--init_from={source}: the run has no checkpoint yet")
+    # The averaged weights, if there are any.
+    trained = {name: tree["params"] for name, tree in old.eval_variables().items()}
+    names = run_folder.last_start(source).get("label_names", [])
+    return {"params": {**old.params, **trained}, "extra": old.extra}, int(old.step), names
+
+
+def _of_release(source: pathlib.Path, _: ConfigDict) -> tuple[Any, int, Sequence[str]]:
+    released = release.load(source)
+    params = {name: tree["params"] for name, tree in released.variables.items()}
+    extra = {
+        name: {key: value for key, value in tree.items() if key != "params"}
+        for name, tree in released.variables.items()
+    }
+    return {"params": params, "extra": extra}, released.step, released.label_names
 
 
 def _check_same_networks(config: ConfigDict, old: ConfigDict, source: pathlib.Path) -> None:
@@ -122,12 +141,14 @@ def _transplanted(
 ) -> Any:
     """Returns a tree like `fresh`, `{'params', 'extra'}` by network, with `given`'s weights."""
     if [*matches] == [*range(old_config.data.num_labels)]:
-        return given
+        return {kind: {**fresh[kind], **given[kind]} for kind in fresh}
     axes = _label_axes(fresh, config)
     sources = dict(jax.tree_util.tree_leaves_with_path(given))
 
     def take(path, leaf):
         axis = axes[path]
+        if path not in sources:  # of the discriminator, which releases lack
+            return leaf
         if axis is None:
             return sources[path]
         network = path[1].key

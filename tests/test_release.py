@@ -1,0 +1,275 @@
+"""A release: written, checked, loaded, and run without this package."""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import small
+
+from configs import common
+from scam_jax import TrainedModel, models
+from scam_jax.commands import export
+from scam_jax.evaluation.results import OURS, Evaluation, Figure
+from scam_jax.inference import programs, release
+from scam_jax.runs import run_folder
+from scam_jax.training import state
+from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.weights import transplant
+
+NAMES = ["background", "hair", "skin"]
+# A process without this package, and without the packages that a release does not need.
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys({absent}))
+"""
+ALONE = WITHOUT.format(absent=["scam_jax", "flax", "optax", "orbax", "ml_collections", "PIL"])
+USE = (
+    ALONE
+    + """
+import numpy as np
+from run_exported import load
+
+transfer = load()
+with np.load("pictures.npz") as file:
+    pictures = [file[name] for name in file.files]
+np.savez("images.npz", *(transfer(*(p[:count] for p in pictures)) for count in (1, 3, 8)))
+"""
+)
+
+
+def write_run(folder, config):
+    run_folder.record(config, folder, label_names=NAMES, training_examples=12)
+    checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
+    trained = state.create(config, models.build(config)).replace(step=jnp.int32(7))
+    checkpoints.save(trained)
+    checkpoints.close()
+    return trained
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    places = {"data__directory": "/home/somebody/photos", "weights_directory": "/somewhere"}
+    write_run(folder, small.config(data__label_map="0|2|7", **places))
+    return folder
+
+
+def export_model(config, run, folder, **options):
+    """Exports without the programs, which take longest and have tests of their own."""
+    with mock.patch.object(programs, "export_programs", return_value={"transfer": b"none"}):
+        export.export(config, run, folder, **options)
+
+
+@pytest.fixture(scope="module")
+def released(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("released") / "release"
+    export_model(run_folder.load_config(run), run, folder, licence="cc-by-4.0")
+    return folder
+
+
+@pytest.fixture
+def copy(released, tmp_path):
+    return shutil.copytree(released, tmp_path / "copy")
+
+
+def pictures(count, height=16, width=16):
+    random = np.random.default_rng(0)
+
+    def images():
+        return random.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+    def labels():
+        return random.integers(0, 3, (count, height, width), dtype=np.uint8)
+
+    return images(), labels(), images(), labels()
+
+
+def transferred(model, batch):
+    return np.stack([model.transfer(*example) for example in zip(*batch, strict=True)])
+
+
+def test_it_is_the_run_s_model(run, released):
+    of_run, of_release = TrainedModel.load(run), TrainedModel.load(released)
+    assert of_release.step == of_run.step == 7
+    assert [*of_release.label_names] == [*of_run.label_names] == NAMES
+    batch = pictures(1)
+    np.testing.assert_array_equal(transferred(of_release, batch), transferred(of_run, batch))
+
+
+def test_files_and_their_digests(released):
+    lines = (released / "SHA256SUMS").read_text().splitlines()
+    sums = dict(reversed(line.split("  ")) for line in lines)
+    found = {f.relative_to(released).as_posix() for f in released.rglob("*") if f.is_file()}
+    assert sums.keys() == found - {"SHA256SUMS"}
+    assert {"weights.safetensors", "config.json", "MODEL_CARD.md", "README.md"} < sums.keys()
+    for name, digest in sums.items():
+        assert hashlib.sha256((released / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_config_names_no_place_of_the_machine(released):
+    text = (released / "config.json").read_text()
+    assert "/home/somebody" not in text
+    assert "/somewhere" not in text
+    config = json.loads(text)
+    assert config["data"]["label_map"] == "0|2|7"
+    assert config["release"]["label_names"] == NAMES
+
+
+def test_the_card_has_licence_labels_and_figures(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    figure = Figure("PSNR", OURS, (21.5,), "dB")
+    Evaluation(7, "people", "test", 12, [figure]).save(folder / "evaluation_test")
+    export_model(run_folder.load_config(folder), folder, tmp_path / "out", licence="cc-by-4.0")
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    for expected in ("| 1 | hair |", "| PSNR |  | ours | 21.5 dB |", "12 training images"):
+        assert expected in card
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *itertools.product(["config.json", "weights.safetensors"], ["cut", "flip", "remove"]),
+        *itertools.product(["SHA256SUMS"], ["cut", "remove"]),
+    ],
+)
+def test_a_damaged_file_is_named(copy, name, damage):
+    content = bytearray((copy / name).read_bytes())
+    (copy / name).unlink()
+    if damage != "remove":
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content if damage == "flip" else content[:-9])
+    with pytest.raises((ValueError, FileNotFoundError), match=f"{copy}/.*fetch the release again"):
+        TrainedModel.load(copy)
+
+
+def test_weights_that_fit_their_digest_but_are_none(copy):
+    (copy / "weights.safetensors").write_bytes(b"<html>not found</html>" * 9)
+    release._write_sums(copy)
+    with pytest.raises(ValueError, match=r"weights\.safetensors: .*header"):
+        TrainedModel.load(copy)
+
+
+def test_a_release_of_another_project(copy):
+    (copy / "config.json").write_text('{"model_type": "bert"}')
+    release._write_sums(copy)
+    with pytest.raises(ValueError, match=r"config\.json has no entry 'release'"):
+        TrainedModel.load(copy)
+
+
+def test_bfloat16_halves_the_weights(run, released, tmp_path):
+    export_model(run_folder.load_config(run), run, tmp_path / "half", dtype="bfloat16")
+    sizes = [(f / "weights.safetensors").stat().st_size for f in (released, tmp_path / "half")]
+    assert sizes[1] < 0.7 * sizes[0]
+    full, half = TrainedModel.load(released), TrainedModel.load(tmp_path / "half")
+    for a, b in zip(jax.tree.leaves(full.variables), jax.tree.leaves(half.variables), strict=True):
+        assert b.dtype == a.dtype
+        np.testing.assert_allclose(b, a, rtol=2**-8, atol=1e-30)
+
+
+def test_an_output_with_other_files_is_refused_and_an_older_release_replaced(
+    run, released, tmp_path
+):
+    config = run_folder.load_config(run)
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds other files: give a new folder"):
+        export_model(config, run, tmp_path)
+    assert (tmp_path / "photo.jpg").exists()
+    with pytest.raises(ValueError, match="is a release already"):
+        export_model(config, released, tmp_path / "new")
+    older = shutil.copytree(released, tmp_path / "older")
+    (older / "programs" / "old.bin").write_bytes(b"")
+    export_model(config, run, older)
+    assert not (older / "programs" / "old.bin").exists()
+
+
+def test_loading_needs_neither_orbax_nor_optax(released):
+    program = WITHOUT.format(absent=["orbax", "optax", "orbax.checkpoint"]) + (
+        f"from scam_jax import TrainedModel\nassert TrainedModel.load({str(released)!r}).step == 7"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_run_starts_from_a_release(run, released):
+    """The discriminator, which the release lacks, is the new run's own."""
+    config = run_folder.load_config(run)
+    config.seed = 5
+    networks = models.build(config)
+    fresh = state.create(config, networks)
+    begun = transplant.initial_state(config, networks, released, NAMES)
+    of_run = TrainedModel.load(run)
+    for network in ("encoder", "generator"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            begun.params[network],
+            of_run.variables[network]["params"],
+        )
+    jax.tree.map(
+        np.testing.assert_array_equal, begun.params["discriminator"], fresh.params["discriminator"]
+    )
+    more = config.copy_and_resolve_references()
+    more.data.num_labels = 4
+    grown = transplant.initial_state(
+        more, models.build(more), released, ["background", "hat", *NAMES[1:]]
+    )
+    assert grown.params["encoder"]["latents"].shape[0] == 3 + 3 * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_programs_run_alone_for_batches_of_any_size(family, tmp_path):
+    """Equal to `TrainedModel.transfer`, one by one, to a grey level; noise included."""
+    config = small.config("" if family == "scam" else f"model={family}")
+    height, width = config.data.height, config.data.width
+    write_run(tmp_path / "run", config)
+    export.export(config, tmp_path / "run", tmp_path / "release")
+    batch = pictures(8, height, width)
+    np.savez(tmp_path / "release" / "pictures.npz", *batch)
+    command = [sys.executable, "-c", USE]
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        command, cwd=tmp_path / "release", capture_output=True, text=True, env=variables
+    )
+    assert result.returncode == 0, result.stderr
+    expected = transferred(TrainedModel.load(tmp_path / "run"), batch).astype(int)
+    with np.load(tmp_path / "release" / "images.npz") as file:
+        for count, name in zip((1, 3, 8), file.files, strict=True):
+            assert file[name].dtype == np.uint8
+            assert np.abs(file[name] - expected[:count]).max() <= 1, count
+
+
+def test_a_latent_of_encode_is_what_generate_takes(run):
+    """The two programs together are the third, with nothing taken from the subject."""
+    model = TrainedModel.load(run)
+    weights = release._weights(model.variables, "float32")
+    exported = programs.export_programs(model.networks, weights, (16, 16), 3)
+    call = {name: jax.export.deserialize(bytearray(p)).call for name, p in exported.items()}
+    image, labels, *_ = pictures(2)
+    seeds = np.zeros(2, np.int32)
+    latents = call["encode"](weights, image, labels, seeds)
+    generated = call["generate"](weights, labels, latents, seeds)
+    expected = np.stack([model.reconstruct(i, m) for i, m in zip(image, labels, strict=True)])
+    assert np.abs(np.asarray(generated).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_programs_of_celeba_s_size_are_small():
+    config = common.base()
+    config.data.height = config.data.width = 256
+    config.data.num_labels = 19
+    networks = models.build(config)
+    shapes = state.abstract(config, networks).eval_variables()
+    weights = release.flatten_dict(dict(shapes), sep=".")
+    exported = programs.export_programs(networks, weights, (256, 256), 19)
+    assert sum(map(len, exported.values())) < 10e6
