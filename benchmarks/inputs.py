@@ -11,7 +11,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import celeba
+from scam_jax import models
 from scam_jax.models.frozen.vgg19 import VGG19
+from scam_jax.runs import run_folder
+from scam_jax.training import state
+from scam_jax.training.checkpoints import Checkpoints
 
 TOY = flags.DEFINE_bool(
     "toy", False, "Tiny sizes: checks that the script runs; its numbers mean nothing."
@@ -90,3 +94,11 @@ def random_vgg() -> dict:
         return random.normal(size=shape.shape).astype(np.float32) / np.prod(shape.shape[:-1]) ** 0.5
 
     return jax.tree.map(draw, shapes)
+
+
+def save_run(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Saves the first state of a run."""
+    run_folder.record(config, workdir)
+    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
+    checkpoints.save(state.create(config, models.build(config)))
+    checkpoints.close()

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from benchmarks import inputs, timing
 from scam_jax import models
@@ -45,14 +44,6 @@ WAYS: dict[str, Callable[[pathlib.Path], object]] = {
     "TrainedModel.load": TrainedModel.load,
     "whole state": load_whole_state,
 }
-
-
-def save_run(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Saves the first state of a run."""
-    run_folder.record(config, workdir)
-    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
-    checkpoints.save(state.create(config, models.build(config)))
-    checkpoints.close()
 
 
 def load_apart(way: str, workdir: pathlib.Path) -> dict[str, float]:
@@ -85,7 +76,7 @@ def main(argv: list[str]) -> None:
     print(timing.heading("python -m benchmarks.load"))
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
-        save_run(inputs.config(), workdir)
+        inputs.save_run(inputs.config(), workdir)
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(_ROUNDS.value):
             for way in WAYS:

@@ -19,6 +19,7 @@ TABLES = {
     "loader": "| source | augmentation | workers | images/s |",
     "models": "| model | encoder, M | generator, M | forward, GFLOP per image |",
     "precision": "| reconstruction, PSNR in dB | float32 | bfloat16 | difference |",
+    "release": "| transfer, s | load | first call | warm call | warm / run |",
     "step": "| step | s | images/s | of ours |",
     "transfer": "| transfer | s | of ours |",
 }
