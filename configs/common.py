@@ -99,7 +99,7 @@ def _scam() -> ConfigDict:
     config.weights_directory = "weights"
 
     config.data = ConfigDict()
-    # 'folder', 'celeba_mask_hq', 'celeba_mask_hq_sean', 'ade20k' or 'synthetic_people'.
+    # 'folder', 'celeba_mask_hq', 'celeba_mask_hq_sean', 'ade20k', 'ccp' or 'synthetic_people'.
     config.data.name = "folder"
     # The folder of name 'folder'; for other names, where to put the prepared data set.
     config.data.directory = ""
@@ -181,6 +181,13 @@ def _scam() -> ConfigDict:
     config.optimizer.reference_batch_size = 32
     # Number of steps over which the rates rise linearly to their values.
     config.optimizer.warmup_steps = 0
+    # How the rates fall from then to the last step: 'constant' (not at all, as published), 'linear'
+    # or 'cosine'. They end at this share of their values.
+    config.optimizer.decay = "constant"
+    config.optimizer.last_rate = 0.0
+    # Largest norm of a side's gradients, which are scaled down to it; 0 does not limit it, as
+    # published.
+    config.optimizer.clip_norm = 0.0
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8

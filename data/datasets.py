@@ -178,9 +178,9 @@ def label_names(config: Config) -> tuple[str, ...]:
     """Returns the names of the model's labels from 0 on, empty if unknown."""
     if colors := kinds.label_colors(config):
         return colors.label_names(kinds.label_map(config))
-    if config.label_map == labels.BODY_FACE_BACKGROUND:
-        return labels.BODY_FACE_BACKGROUND_NAMES
-    return () if config.label_map else KINDS[config.name].label_names
+    if config.label_map:
+        return labels.NAMES.get(config.label_map, ())
+    return KINDS[config.name].label_names
 
 
 def for_evaluation(config: Config) -> Callable[[Example], Example]:

@@ -12,8 +12,9 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data.builders import ade20k, celeba_mask_hq
+from data.builders import ade20k, ccp, celeba_mask_hq
 from data.builders.ade20k import Ade20k
+from data.builders.ccp import Ccp
 from data.builders.celeba_mask_hq import CelebaMaskHq
 from data.folder import FolderSource
 from data.sources import Mapped
@@ -22,7 +23,7 @@ from data.synthetic.synthetic_people import SyntheticPeople
 from scam_jax.examples import Example, Source
 from scam_jax.inference import photos
 from scam_jax.inference.label_colors import LabelColors
-from scam_jax.inference.label_map import LabelMap
+from scam_jax.inference.label_map import CCP, LabelMap
 
 Config: TypeAlias = ml_collections.ConfigDict
 # The faults of skipped pairs, keyed by split and then by the name of the pair.
@@ -135,6 +136,11 @@ def _ade20k(config: Config) -> Ade20k:
     return _prepared(Ade20k(data_dir=config.directory), config)
 
 
+def _ccp(config: Config) -> Ccp:
+    builder_config = ccp.config_for(config.height, config.width)
+    return _prepared(Ccp(config=builder_config, data_dir=config.directory), config)
+
+
 def _pair(record: Mapping[str, Any], labels: LabelMap) -> Example:
     """Converts a record to an image and a label map with the model's labels."""
     name = f"the label map of {record['id'].decode()}"
@@ -186,6 +192,7 @@ def _faces(labels: str) -> Kind:
 
 KINDS = {
     "ade20k": _built(_ade20k, ade20k.NUM_LABELS),
+    "ccp": _built(_ccp, len(CCP), True, CCP),
     "celeba_mask_hq": _faces("official"),
     "celeba_mask_hq_sean": _faces("sean"),
     "folder": Kind(

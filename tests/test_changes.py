@@ -43,6 +43,7 @@ def test_what_the_weights_depend_on_stays(begun, key, value):
     [
         ("optimizer__generator_learning_rate", 1e-5),
         ("optimizer__warmup_steps", 3),
+        ("optimizer__clip_norm", 1.0),
         ("losses__l1", 3.0),
         ("losses__perceptual_dtype", "bfloat16"),
         ("train__batch_size", 8),
@@ -59,6 +60,18 @@ def test_what_training_depends_on_changes_if_accepted(begun, key, value):
         changes.check_changes(config, begun, are_accepted=False)
     found = changes.check_changes(config, begun, are_accepted=True)
     assert found == {name: (before, value)}
+
+
+def test_another_last_step_is_a_change_if_the_rates_depend_on_it(tmp_path):
+    config = small.config(optimizer__decay="cosine")
+    run_folder.record(config, tmp_path)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    config.train.num_steps = 8
+    with pytest.raises(ValueError, match=r"config\.train\.num_steps from 4 to 8.*Add --accept"):
+        changes.check_changes(config, tmp_path, are_accepted=False)
+    config.optimizer.decay = "constant"
+    run_folder.record(small.config(), tmp_path)
+    assert changes.check_changes(config, tmp_path, are_accepted=False)
 
 
 def test_a_schedule_is_a_change(begun):

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
@@ -96,6 +97,51 @@ def test_warm_up_raises_the_rate_step_by_step():
         for leaf in jax.tree.leaves(moved):
             np.testing.assert_allclose(leaf, share * rate, atol=1e-6)
         current = after
+
+
+@pytest.mark.parametrize(
+    ("decay", "shares"),
+    [
+        # Two steps of warm-up, then eight to the last share of 0.2.
+        ("constant", [1 / 2, 1, 1, 1, 1]),
+        ("linear", [1 / 2, 1, 1, 0.6, 0.2]),
+        ("cosine", [1 / 2, 1, 1, 0.6, 0.2]),
+    ],
+)
+def test_rates_decay_after_the_warm_up(decay, shares):
+    config = small.config(
+        optimizer__warmup_steps=2,
+        optimizer__decay=decay,
+        optimizer__last_rate=0.2,
+        optimizer__generator_learning_rate=0.01,
+        train__num_steps=10,
+    )
+    rate = state.learning_rates(config)["generator"]
+    found = [float(rate(step)) for step in (0, 1, 2, 6, 10)]
+    np.testing.assert_allclose(found, [0.01 * share for share in shares], rtol=1e-5)
+
+
+def test_rates_decay_without_a_warm_up():
+    config = small.config(optimizer__decay="cosine", train__num_steps=10)
+    rate = state.learning_rates(config)["discriminator"]
+    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [4e-4, 2e-4, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize(("limit", "shares"), [(0.0, (1, 1)), (5.0, (1 / 2, 1))])
+def test_gradients_of_a_side_are_scaled_down_together(limit, shares):
+    """By momentum alone (β₁ of 0.5, first step): half of the gradient that the optimizer saw."""
+    config = small.shallow(optimizer__clip_norm=limit, optimizer__b1=0.5)
+    current = state.create(config, models.build(config))
+    norms, gradients = {"generator": 10.0, "discriminator": 3.0}, {}
+    for side, norm in norms.items():
+        own = state.of_side(current.params, side)
+        count = sum(leaf.size for leaf in jax.tree.leaves(own))
+        value = norm / count**0.5
+        gradients[side] = jax.tree.map(lambda x, v=value: jnp.full_like(x, v), own)
+    after = jax.jit(partial(update_state, config))(current, gradients)
+    for (side, given), share in zip(gradients.items(), shares, strict=True):
+        expected = jax.tree.map(lambda g, s=share: 0.5 * s * g, given)
+        assert_trees_close(optax.tree.get(after.opt_state[side], "mu"), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("network", ["encoder", "generator", "discriminator"])

@@ -48,6 +48,28 @@ LIP = (
 BODY_FACE_BACKGROUND = "0|1,2,4,13|*"
 BODY_FACE_BACKGROUND_NAMES = ("background", "face", "body")
 BODY_BACKGROUND = "0|*"
+# The label order of Clothing Co-Parsing, whose label_list.mat calls the background 'null'.
+CCP = (
+    *("background", "accessories", "bag", "belt", "blazer", "blouse", "bodysuit"),
+    *("boots", "bra", "bracelet", "cape", "cardigan", "clogs", "coat", "dress"),
+    *("earrings", "flats", "glasses", "gloves", "hair", "hat", "heels", "hoodie"),
+    *("intimate", "jacket", "jeans", "jumper", "leggings", "loafers", "necklace"),
+    *("panties", "pants", "pumps", "purse", "ring", "romper", "sandals", "scarf"),
+    *("shirt", "shoes", "shorts", "skin", "skirt", "sneakers", "socks", "stockings"),
+    *("suit", "sunglasses", "sweater", "sweatshirt", "swimwear", "t-shirt", "tie"),
+    *("tights", "top", "vest", "wallet", "watch", "wedges"),
+)
+# CCP's labels merged to nine.
+CCP_CLOTHES = (
+    "0|19|41|5,6,8,11,22,23,26,38,48,49,51,52,54,55|4,10,13,24,46|25,27,30,31,40,42,44,45,53|"
+    "14,35,50|7,12,16,21,28,32,36,39,43,58|*"
+)
+CCP_CLOTHES_NAMES = (
+    *("background", "hair", "skin", "top", "outerwear", "bottom", "dress", "shoes"),
+    "accessories",
+)
+# Names of the labels that these maps make.
+NAMES = {BODY_FACE_BACKGROUND: BODY_FACE_BACKGROUND_NAMES, CCP_CLOTHES: CCP_CLOTHES_NAMES}
 
 
 @dataclasses.dataclass(frozen=True)

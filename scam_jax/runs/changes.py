@@ -69,10 +69,13 @@ def check_changes(
     """
     check_weights_fit(config, workdir)
     changes = _changes(config, workdir)
+    accepted: tuple[str, ...] = _ACCEPTED
+    if config.optimizer.decay != "constant":  # The rates depend on the last step.
+        accepted += ("train.num_steps",)
     needing = {
         key: change
         for key, change in changes.items()
-        if _is_below(key, _ACCEPTED) and key not in _FREE
+        if _is_below(key, accepted) and key not in _FREE
     }
     if needing and not are_accepted:
         listed = ", ".join(

@@ -7,7 +7,7 @@ from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
 from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used
 from scam_jax.training.losses import GAN_LOSSES
-from scam_jax.training.state import RATE_SCALINGS
+from scam_jax.training.state import DECAYS, RATE_SCALINGS
 
 DTYPES = ("float32", "bfloat16")
 # Figures that `train.keep_best` may name: the metric, and whether a higher value is better.
@@ -29,6 +29,7 @@ _CHOICES = {
     **{f"model.{name}.dtype": ("", *DTYPES) for name in ("encoder", "generator", "discriminator")},
     "losses.perceptual_dtype": ("", *DTYPES),
     "optimizer.rate_scaling": tuple(RATE_SCALINGS),
+    "optimizer.decay": tuple(DECAYS),
     "model.encoder.latents": ("learned", "fixed_random", "random"),
     "model.generator.attention": ("duplex", "simplex"),
     "model.generator.architecture": ("skip", "resnet"),
@@ -61,6 +62,8 @@ _AT_LEAST = {
     "losses.kl_images": 1,
     "optimizer.reference_batch_size": 1,
     "optimizer.warmup_steps": 0,
+    "optimizer.last_rate": 0,
+    "optimizer.clip_norm": 0,
     "optimizer.sam_rho": 0,
     "train.batch_size": 1,
     "train.accumulation_steps": 1,

@@ -49,6 +49,14 @@ RATE_SCALINGS = {
 }
 
 
+# How the rate falls after the warm-up, as a function of rate, number of steps and last share.
+DECAYS = {
+    "constant": lambda rate, steps, last: optax.constant_schedule(rate),
+    "linear": lambda rate, steps, last: optax.linear_schedule(rate, last * rate, steps),
+    "cosine": optax.cosine_decay_schedule,
+}
+
+
 def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
     """Returns each side's learning rate, scaled to the batch size.
 
@@ -59,7 +67,7 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
       config: the whole config.
 
     Returns:
-      Rates keyed by side: schedules if `config.optimizer.warmup_steps` is above 0, else numbers.
+      Rates keyed by side: schedules if they warm up or decay, else numbers.
     """
     c = config.optimizer
     times = RATE_SCALINGS[c.rate_scaling](config.train.batch_size / c.reference_batch_size)
@@ -67,14 +75,19 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
         "generator": times * c.generator_learning_rate,
         "discriminator": times * c.discriminator_learning_rate,
     }
-    if not c.warmup_steps:
+    if not c.warmup_steps and c.decay == "constant":
         return rates
-    # The rate of the first step is not 0, because that step would change nothing.
-    first = 1 / c.warmup_steps
-    return {
-        side: optax.linear_schedule(first * rate, rate, c.warmup_steps - 1)
-        for side, rate in rates.items()
-    }
+    left = max(config.train.num_steps - c.warmup_steps, 1)
+
+    def schedule(rate):
+        after = DECAYS[c.decay](rate, left, c.last_rate)
+        if not c.warmup_steps:
+            return after
+        # The rate of the first step is not 0, because that step would change nothing.
+        rise = optax.linear_schedule(rate / c.warmup_steps, rate, c.warmup_steps - 1)
+        return optax.join_schedules([rise, after], [c.warmup_steps])
+
+    return {side: schedule(rate) for side, rate in rates.items()}
 
 
 def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
