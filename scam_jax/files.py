@@ -78,6 +78,28 @@ def read_json_lines(
         yield f"{file}, line {number}", _parse(line, file, number, remedy)
 
 
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what killed processes of this host left of files that they were writing.
+
+    Args:
+      folder: the folder; those within it are searched too.
+    """
+    for file in folder.rglob(f".*.{socket.gethostname()}.*.tmp"):
+        process = file.name.split(".")[-2]
+        if process.isdigit() and not _is_alive(int(process)):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # It is another user's.
+        return True
+    return True
+
+
 def _parse(text: str, file: pathlib.Path, first_line: int, remedy: str) -> dict[str, Any]:
     if not text.strip():
         raise ValueError(f"{file} is empty; {remedy}")

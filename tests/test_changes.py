@@ -74,6 +74,20 @@ def test_another_last_step_is_a_change_if_the_rates_depend_on_it(tmp_path):
     assert changes.check_changes(config, tmp_path, are_accepted=False)
 
 
+def test_the_run_has_its_own_copy_of_the_colours(tmp_path):
+    """It is used when the list is gone. The same list elsewhere is no change, another one is."""
+    colors, run = tmp_path / "colors.txt", tmp_path / "run"
+    colors.write_text("0 0 0\n255 0 0\n0 255 0\n")
+    run_folder.record(small.config(data__colors=str(colors)), run)
+    (run / "checkpoints" / "4").mkdir(parents=True)
+    moved = colors.rename(tmp_path / "moved.txt")
+    assert run_folder.load_config(run).data.colors == str(run / "label_colors.txt")
+    changes.check_weights_fit(small.config(data__colors=str(moved)), run)
+    moved.write_text("0 0 0\n255 0 0\n0 0 255\n")
+    with pytest.raises(ValueError, match=r"config\.data\.colors = .*moved\.txt"):
+        changes.check_weights_fit(small.config(data__colors=str(moved)), run)
+
+
 def test_a_schedule_is_a_change(begun):
     config = small.config(schedules={"gan": {"start": 0.0, "steps": 4}})
     with pytest.raises(ValueError, match=r"config\.losses\.schedules\.gan\.start from None to 0"):

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -29,6 +30,28 @@ def test_a_file_is_replaced_whole(tmp_path):
     files.write(file, "grün\n")
     assert file.read_bytes() == "grün\n".encode()
     assert [f.name for f in file.parent.iterdir()] == ["config.json"], "nothing is left beside"
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    """But not what a process that lives is writing, here or on another host."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    (tmp_path / "evaluation_test").mkdir()
+    old = [
+        tmp_path / f".metrics.jsonl.{host}.{ended.pid}.tmp",
+        tmp_path / "evaluation_test" / f".figures.json.{host}.{ended.pid}.tmp",
+    ]
+    others = [
+        tmp_path / f".metrics.jsonl.{host}.{os.getpid()}.tmp",
+        tmp_path / f".metrics.jsonl.elsewhere.{ended.pid}.tmp",
+        tmp_path / "metrics.jsonl",
+    ]
+    for file in [*old, *others]:
+        file.write_bytes(b"")
+    files.remove_leftovers(tmp_path)
+    assert not [file for file in old if file.exists()]
+    assert all(file.exists() for file in others)
 
 
 def _write_often(file, content):

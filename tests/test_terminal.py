@@ -47,6 +47,30 @@ def test_other_errors_of_the_device_stay():
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a bug")
 
 
+@pytest.mark.parametrize(
+    ("said", "is_lost"),
+    [
+        ("UNKNOWN: Gloo all-reduce failed: Read error: Connection reset by peer\nmore", True),
+        ("INTERNAL: ncclRemoteError: remote error, or a connection was closed by peer", True),
+        ("INVALID_ARGUMENT: a bug", False),
+    ],
+)
+def test_a_process_that_lost_another_says_so_in_one_line(monkeypatch, caplog, said, is_lost):
+    codes = []
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(processes, "end", codes.append)
+
+    def command():
+        raise jax.errors.JaxRuntimeError(said)
+
+    terminal.run(command)
+    assert codes == [1]
+    (record,) = caplog.records
+    assert ("another process of this run has ended" in record.message) == is_lost
+    assert "\n" not in record.message
+    assert (record.exc_info is None) == is_lost  # a bug keeps its traceback
+
+
 def test_a_coordinator_s_port_in_use_is_named():
     with socket.socket() as other:
         other.bind(("", 0))

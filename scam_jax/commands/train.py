@@ -21,7 +21,7 @@ from scam_jax.evaluation.evaluator import Evaluator
 from scam_jax.evaluation.missing import missing_figures
 from scam_jax.evaluation.results import OURS
 from scam_jax.examples import Picture
-from scam_jax.files import check_room, check_writable
+from scam_jax.files import check_room, check_writable, remove_leftovers
 from scam_jax.inference import panels
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import changes, lock, run_folder, validation
@@ -63,6 +63,8 @@ def train(
     """
     is_first = jax.process_index() == 0
     with lock.locked(workdir) if is_first else contextlib.nullcontext():
+        if is_first:
+            remove_leftovers(workdir)
         _train(config, workdir, open_feed, stop, accept_changes, init_from)
 
 

@@ -2,6 +2,7 @@
 
 weights.safetensors  encoder and generator
 config.json          the config; under 'release', the step and the names of the labels
+label_colors.txt     the colours of label maps, if these have colours
 programs/*.bin       encode, generate and transfer, see `programs`
 run_exported.py      transfers without this package
 MODEL_CARD.md        what the model is; also as README.md, which the Hugging Face hub shows
@@ -29,7 +30,6 @@ from scam_jax.runs import run_folder
 
 WEIGHTS, SUMS = "weights.safetensors", "SHA256SUMS"
 CARDS = ("MODEL_CARD.md", "README.md")
-_COLORS = "label_colors.txt"
 _REMEDY = "fetch the release again"
 
 
@@ -78,8 +78,6 @@ def load(folder: pathlib.Path) -> Release:
             "a release of another project"
         )
     config = run_folder.load_config(folder)
-    if (folder / _COLORS).is_file():
-        config.data.colors = str(folder / _COLORS)
     try:
         variables = programs.variables_of(load_file(folder / WEIGHTS))
     except SafetensorError as error:
@@ -123,7 +121,7 @@ def write(
         config = {**_portable(release.config), run_folder.RELEASE: {**about, **facts}}
         files.write_json(beside / run_folder.CONFIG_FILE, config)
         if data.get("colors"):  # runs of older versions lack the key
-            shutil.copyfile(data.colors, beside / _COLORS)
+            shutil.copyfile(data.colors, beside / run_folder.COLORS_FILE)
         script = importlib.resources.files("scam_jax.inference") / "run_exported.py"
         (beside / "run_exported.py").write_bytes(script.read_bytes())
         for name in CARDS:

@@ -126,8 +126,16 @@ def _changes(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Change]:
     return {
         key: (before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        if before.get(key) != now.get(key) and not _is_same_list(key, before, now)
     }
+
+
+def _is_same_list(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Returns whether the list of label colours is the same, in the run's copy or elsewhere."""
+    if key != "data.colors" or not (before.get(key) and now.get(key)):
+        return False
+    texts = [pathlib.Path(config[key]).expanduser().read_bytes() for config in (before, now)]
+    return texts[0] == texts[1]
 
 
 def _is_below(key: str, parents: tuple[str, ...]) -> bool:

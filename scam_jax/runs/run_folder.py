@@ -44,6 +44,8 @@ PLACES = {
 }
 # What the config of a release says of the release.
 RELEASE = "release"
+# The run's own copy of the list that `config.data.colors` names.
+COLORS_FILE = "label_colors.txt"
 
 
 def default(config: str) -> pathlib.Path:
@@ -103,7 +105,10 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
     remedy = "restore it, or move it away and resume with the config that the run was trained with"
     values = read_json(file, remedy)
     values.pop(RELEASE, None)
-    return ConfigDict(values)
+    config = ConfigDict(values)
+    if (workdir / COLORS_FILE).is_file():
+        config.data.colors = str(workdir / COLORS_FILE)
+    return config
 
 
 def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:
@@ -155,6 +160,8 @@ def record(
       changes: what differs from the last start, (before, now) by dotted key.
     """
     write_json(workdir / CONFIG_FILE, config.to_dict())
+    if config.data.colors:
+        write(workdir / COLORS_FILE, pathlib.Path(config.data.colors).expanduser().read_bytes())
     entry = {
         "command": sys.argv,
         "step": step,
