@@ -8,7 +8,8 @@ import pytest
 from helpers import saved
 from helpers.closeness import assert_trees_close
 
-from scam_jax.training.checkpoints import BestCheckpoint, CheckpointError, Checkpoints
+from scam_jax.training.best_checkpoint import BestCheckpoint
+from scam_jax.training.checkpoints import CheckpointError, Checkpoints
 
 
 @pytest.fixture(scope="module")

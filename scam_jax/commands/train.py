@@ -26,7 +26,8 @@ from scam_jax.inference import panels
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import changes, lock, run_folder, validation
 from scam_jax.training import loop, state
-from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
+from scam_jax.training.best_checkpoint import BestCheckpoint
+from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.loss_weights import is_used
 from scam_jax.training.state import TrainState
 from scam_jax.training.writer import Writer

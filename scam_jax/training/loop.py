@@ -18,7 +18,8 @@ from scam_jax import models
 from scam_jax.devices import agreement, sharding
 from scam_jax.examples import Batches
 from scam_jax.training import state
-from scam_jax.training.checkpoints import BestCheckpoint, Checkpoints
+from scam_jax.training.best_checkpoint import BestCheckpoint
+from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import make_train_step
 from scam_jax.training.writer import Writer
