@@ -22,7 +22,6 @@ from helpers.program import (
     free_port,
     restored,
     run,
-    saved_checksums,
     start,
     start_two,
     train_command,
@@ -245,7 +244,6 @@ def test_two_processes_get_past_a_damaged_checkpoint(photos, of_two, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(of_two, workdir)
     checkpoint = workdir / "checkpoints" / "8"
-    before = saved_checksums(checkpoint)
     file = max(checkpoint.rglob("*"), key=lambda f: f.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -253,8 +251,8 @@ def test_two_processes_get_past_a_damaged_checkpoint(photos, of_two, tmp_path):
     arguments = train_command(photos, workdir, "--config.train.checkpoint_every=1")
     for _, log in wait_for(start_two(arguments)):
         assert "resuming from step 7" in log
-    assert saved_checksums(checkpoint) == before
     assert checkpoint.with_name("8.damaged").is_dir()
+    assert_trees_close(restored(workdir).params, restored(of_two).params, atol=2e-5)
 
 
 @pytest.mark.slow
