@@ -22,6 +22,7 @@ from helpers.program import (
     free_port,
     restored,
     run,
+    saved_checksums,
     start,
     start_two,
     train_command,
@@ -244,7 +245,8 @@ def test_two_processes_get_past_a_damaged_checkpoint(photos, of_two, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(of_two, workdir)
     checkpoint = workdir / "checkpoints" / "8"
-    file = max(checkpoint.rglob("*"), key=lambda f: f.stat().st_size)
+    before = saved_checksums(checkpoint)
+    file = max(checkpoint.rglob("d/*"), key=lambda f: f.stat().st_size)  # of arrays
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -252,7 +254,7 @@ def test_two_processes_get_past_a_damaged_checkpoint(photos, of_two, tmp_path):
     for _, log in wait_for(start_two(arguments)):
         assert "resuming from step 7" in log
     assert checkpoint.with_name("8.damaged").is_dir()
-    assert_trees_close(restored(workdir).params, restored(of_two).params, atol=2e-5)
+    assert saved_checksums(checkpoint) == before
 
 
 @pytest.mark.slow
