@@ -182,13 +182,16 @@ def test_an_output_with_other_files_is_refused_and_an_older_release_replaced(
 ):
     config = run_folder.load_config(run)
     (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match="holds other files: give a new folder"):
+    with pytest.raises(ValueError, match=r"other files, such as photo\.jpg: give a new"):
         export_model(config, run, tmp_path)
     assert (tmp_path / "photo.jpg").exists()
     with pytest.raises(ValueError, match="is a release already"):
         export_model(config, released, tmp_path / "new")
     older = shutil.copytree(released, tmp_path / "older")
     (older / "programs" / "old.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"holds other files, such as programs/old\.bin"):
+        export_model(config, run, older)
+    release._write_sums(older)
     export_model(config, run, older)
     assert not (older / "programs" / "old.bin").exists()
 

@@ -1,7 +1,6 @@
 """TFDS builder of Clothing Co-Parsing (CCP): street photos with 59 labels, from a git clone."""
 
 import dataclasses
-import functools
 import io
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -91,21 +90,9 @@ must then exist:
 """
 
     def _info(self) -> tfds.core.DatasetInfo:
-        height, width = self.builder_config.height, self.builder_config.width
-        pixels = functools.partial(tfds.features.Tensor, dtype=np.uint8, encoding="bytes")
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=_DESCRIPTION,
-            homepage="https://github.com/bearpaw/clothing-co-parsing",
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": tfds.features.Text(),
-                    "image": pixels(shape=(height, width, 3)),
-                    "label": pixels(shape=(height, width)),
-                }
-            ),
-            disable_shuffling=True,
-        )
+        c = self.builder_config
+        homepage = "https://github.com/bearpaw/clothing-co-parsing"
+        return self._info_of_raw_pixels(_DESCRIPTION, homepage, c.height, c.width)
 
     def _list_items(self, manual_dir: epath.Path) -> dict[str, Sequence[_Person]]:
         photos, labels = (

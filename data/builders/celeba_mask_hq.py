@@ -1,7 +1,6 @@
 """TFDS builder of CelebAMask-HQ: faces with 19 labels, from the user's own download."""
 
 import dataclasses
-import functools
 import re
 from collections.abc import Sequence
 from typing import ClassVar
@@ -105,8 +104,7 @@ class CelebaMaskHq(ManualDownloadBuilder):
     """CelebAMask-HQ at one size; the examples of a split are in the order of the photos' numbers.
 
     Features: `id` (the photo's number as five digits), `image` (uint8 `[H, W, 3]`) and `label`
-    (uint8 `[H, W]`, indices into `LABELS`). The pixels are stored raw. Decoding a PNG photo takes
-    several times as long as reading a raw record, and array_record compresses records anyway.
+    (uint8 `[H, W]`, indices into `LABELS`). The pixels are stored raw.
     """
 
     # TFDS would look this path up with importlib_resources, which it does not depend on.
@@ -136,21 +134,9 @@ https://github.com/ZPdesu/SEAN. These files must then exist, with photos as .jpg
 """
 
     def _info(self) -> tfds.core.DatasetInfo:
-        height, width = self.builder_config.height, self.builder_config.width
-        pixels = functools.partial(tfds.features.Tensor, dtype=np.uint8, encoding="bytes")
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=_DESCRIPTION,
-            homepage="https://github.com/switchablenorms/CelebAMask-HQ",
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": tfds.features.Text(),
-                    "image": pixels(shape=(height, width, 3)),
-                    "label": pixels(shape=(height, width)),
-                }
-            ),
-            disable_shuffling=True,
-        )
+        c = self.builder_config
+        homepage = "https://github.com/switchablenorms/CelebAMask-HQ"
+        return self._info_of_raw_pixels(_DESCRIPTION, homepage, c.height, c.width)
 
     def _list_items(self, manual_dir: epath.Path) -> dict[str, Sequence[_Face]]:
         num_train, num_test = self.builder_config.num_train, self.builder_config.num_test

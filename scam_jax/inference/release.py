@@ -108,6 +108,7 @@ def write(
     """
     data = release.config.data
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    older = beside.with_suffix(".old")
     shutil.rmtree(beside, ignore_errors=True)
     try:
         weights = _weights(release.variables, dtype)
@@ -128,16 +129,24 @@ def write(
             (beside / name).write_text(card, encoding="utf-8")
         _write_sums(beside)
         if folder.exists():
-            shutil.rmtree(folder)
-        beside.replace(folder)
+            folder.rename(older)
+        beside.rename(folder)
+        shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def check_output(folder: pathlib.Path) -> None:
     """Checks, before the work, that a release can be written; raises ValueError if not."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_release(folder)):
-        raise ValueError(f"--output={folder} holds other files: give a new folder")
+    if folder.is_file():
+        raise ValueError(f"--output={folder} is a file: give a new folder")
+    known = {*_sums(folder), SUMS} if (folder / SUMS).is_file() else set()
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if file.is_file() and name.as_posix() not in known and "__pycache__" not in name.parts:
+            raise ValueError(
+                f"--output={folder} holds other files, such as {name}: give a new folder"
+            )
     files.check_writable("--output", folder.absolute().parent)
 
 
