@@ -32,6 +32,7 @@ from ml_collections import ConfigDict
 from data import feed
 from scam_jax.commands import arguments, evaluate, export, study, terminal, train, use
 from scam_jax.devices import processes
+from scam_jax.inference import sources
 from scam_jax.runs import changes, command_line, run_folder, validation
 from scam_jax.runs.command_line import CommandLine
 
@@ -63,7 +64,15 @@ _PROCESS_ID = flags.DEFINE_integer(
 _SUBJECT = flags.DEFINE_string("subject", None, "The subject's image and label map: IMAGE,LABELS.")
 _TARGET = flags.DEFINE_string("target", None, "The target's (or only) image and label map.")
 _LABELS = flags.DEFINE_list(
-    "labels", None, "Labels taken from the subject; by default, all except the background."
+    "labels",
+    None,
+    "Labels taken from the subject, by number or name; by default, all except the background.",
+)
+_ABSENT = flags.DEFINE_string(
+    "absent",
+    sources.TARGET,
+    "What stands in for labels that the subject lacks: target (its own), guess (of the model, as "
+    "published), or other labels of the subject, such as 'outerwear<top,dress<top'.",
 )
 _LATENT = flags.DEFINE_list(
     "latent",
@@ -98,8 +107,7 @@ def _use_photos(workdir: pathlib.Path, checkpoint: str | int) -> None:
     subject = arguments.pair("subject", _SUBJECT.value)
     output = arguments.output(_OUTPUT.value, [*subject, *target])
     if _MODE.value == "transfer":
-        labels = arguments.numbers("labels", _LABELS.value)
-        use.transfer(workdir, subject, target, output, labels, checkpoint)
+        use.transfer(workdir, subject, target, output, _LABELS.value, _ABSENT.value, checkpoint)
     else:
         latent = arguments.latent(_LATENT.value)
         use.attention(workdir, subject, target, output, latent, checkpoint)

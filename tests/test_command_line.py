@@ -7,7 +7,7 @@ from helpers import small
 from PIL import Image
 
 from scam_jax.commands import arguments
-from scam_jax.inference import generation
+from scam_jax.inference import sources
 from scam_jax.runs import command_line, run_folder
 
 
@@ -178,13 +178,19 @@ def test_no_other_checkpoints():
     [
         ([0], [0], 1, None, "has nothing of the subject"),
         ([0, 1], [0, 2], 3, [1], "has nothing of the subject"),
-        ([0, 1], [0, 1, 2], 3, None, "the subject has no pixels of label 2, which the target"),
+        (
+            [0, 1],
+            [0, 1, 2],
+            3,
+            None,
+            "the subject has no label 2, which the target shows: the target's stays",
+        ),
         ([0, 1, 2], [0, 1], 3, None, None),
         ([0, 1], [0, 1], 3, [1], None),
     ],
 )
 def test_a_transfer_that_does_nothing_says_so(subject, target, num_labels, labels, message):
     maps = np.array([subject], np.uint8), np.array([target], np.uint8)
-    found = generation.remarks(*maps, num_labels, labels)
+    found = sources.remarks(sources.taken(num_labels, labels), *maps, sources.KEEP_TARGET)
     assert len(found) == (message is not None)
     assert message is None or message in found[0]

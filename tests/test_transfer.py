@@ -1,5 +1,7 @@
 """Using a trained model: what comes from whom, sizes, and inputs that cannot be used."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from helpers import small
 
 from scam_jax import images, models
 from scam_jax.examples import Picture
-from scam_jax.inference.generation import taken
+from scam_jax.inference import sources
 from scam_jax.inference.model import TrainedModel
 from scam_jax.training import state
 
@@ -47,9 +49,9 @@ def test_labels_taken(model):
         ([0], [1, 0, 0], [1, 1, 1, 0, 0, 0, 0]),
         ([2], [0, 0, 1], [0, 0, 0, 0, 0, 1, 1]),
     ):
-        from_subject = taken(model.config.data.num_labels, labels)
-        assert from_subject.tolist() == [bool(c) for c in chosen]
-        mixed = model.networks.encoder.mix(jnp.asarray(from_subject), subject, target)
+        taken = sources.taken(model.config.data.num_labels, labels)
+        assert taken.tolist() == [bool(c) for c in chosen]
+        mixed = model.networks.encoder.mix(sources.published(taken), subject, target)
         assert mixed[0, :, 0].tolist() == expected
 
 
@@ -73,16 +75,76 @@ def test_latents_of_baselines_are_mixed_by_label(family):
     subject, owners = _codes(family)
     target = jax.tree.map(jnp.zeros_like, subject)
     for chosen in ([0, 1, 0], [1, 0, 1], [0, 0, 0]):
-        mixed = encoder.mix(jnp.array(chosen, bool), subject, target)
+        mixed = encoder.mix(sources.published(np.array(chosen, bool)), subject, target)
         for leaf in jax.tree.leaves(mixed):
             expected = jnp.where(owners < 0, max(chosen), jnp.array(chosen)[owners.astype(int)])
             np.testing.assert_array_equal(leaf, jnp.broadcast_to(expected, leaf.shape))
 
 
-def test_labels_that_an_image_lacks(model):
+NAMES = ("background", "skin", "coat")
+
+
+@pytest.mark.parametrize(
+    ("rule", "coats"),
+    [
+        ("guess", [2, 2, 2]),
+        ("target", [2, -1, -1]),
+        ("coat<skin", [2, 1, -1]),
+        ("2<1,skin<coat", [2, 1, -1]),
+    ],
+)
+def test_what_stands_in_for_labels_that_a_subject_lacks(rule, coats):
+    """The first subject has all labels, the second skin, the third nothing."""
+    labels = np.array([[[0, 1, 2]], [[0, 1, 1]], [[0, 0, 0]]])
+    parsed = sources.AbsentRule.parse(rule, 3, NAMES)
+    found = sources.find(sources.taken(3, ["coat"], NAMES), labels, parsed)
+    assert found[:, 2].tolist() == coats
+    assert (found[:, :2] == -1).all()
+
+
+def test_each_subject_of_a_batch_has_its_own_stand_ins(model):
+    """By the latents: three are the background's, then two a label."""
+    subject, target = jnp.arange(14.0).reshape(2, 7, 1), jnp.full((2, 7, 1), -1.0)
+    mixed = model.networks.encoder.mix(np.array([[-1, 1, 1], [0, -1, 2]]), subject, target)
+    assert mixed[..., 0].tolist() == [[-1, -1, -1, 3, 4, 3, 4], [7, 8, 9, -1, -1, 12, 13]]
+
+
+def test_labels_that_a_subject_lacks_stay_the_targets(model):
     subject, target = picture(0), picture(1)
     only_background = np.zeros_like(subject.labels)
-    assert model.transfer(subject.image, only_background, *target).shape == (20, 16, 3)
+    kept = model.transfer(subject.image, only_background, *target)
+    np.testing.assert_array_equal(kept, model.reconstruct(*target))
+    published = model.transfer(subject.image, only_background, *target, absent="guess")
+    assert np.any(published != kept)
+    one = np.minimum(subject.labels, 1)  # no label 2
+    stand_in = model.transfer(subject.image, one, *target, absent="2<1")
+    assert np.any(stand_in != model.transfer(subject.image, one, *target))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("nothing", "there is no label 'nothing': this model has background, skin, coat"),
+        ("coat", "absent='coat': need guess, target or LABEL<STAND-IN"),
+        ("coat<skim", "there is no label 'skim': did you mean 'skin'?"),
+        ("coat<7", "there is no label 7: this model has 0 … 2"),
+        ("coat<background", "label 0, the background, has no stand-in"),
+    ],
+)
+def test_a_wrong_rule_says_what_is_known(rule, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        sources.AbsentRule.parse(rule, 3, NAMES)
+
+
+def test_what_stands_in_is_said_by_name():
+    taken, maps = np.array([False, True, True]), (np.array([[0, 1]]), np.array([[1, 2]]))
+    for rule, remedy in (
+        ("guess", "a guess stands in"),
+        ("target", "the target's stays"),
+        ("coat<skin", "its skin stands in"),
+    ):
+        (said,) = sources.remarks(taken, *maps, sources.AbsentRule.parse(rule, 3, NAMES), NAMES)
+        assert said == f"the subject has no coat, which the target shows: {remedy}"
 
 
 def test_other_sizes_are_resized_and_said(model, caplog):

@@ -12,7 +12,7 @@ from scam_jax import images
 from scam_jax.commands.feed import OpenFeed
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import picture_pairs
-from scam_jax.inference import generation, panels
+from scam_jax.inference import panels, sources
 from scam_jax.inference.model import Checkpoint, TrainedModel
 
 # A photo and its label map.
@@ -48,7 +48,8 @@ def gallery(
         triplets = feed.transfers(split)
         if triplets is not None:
             return panels.gallery(model, [triplets[i] for i in range(min(count, len(triplets)))])
-        return model.contact_sheet(picture_pairs(feed.split(split), count))
+        pairs = picture_pairs(feed.split(split), count)
+        return model.contact_sheet(pairs, absent=sources.GUESS)
 
     _write(workdir / "gallery.png", draw, enlarge=2 if config.data.height <= 64 else 1)
 
@@ -77,7 +78,8 @@ def transfer(
     subject: Files,
     target: Files,
     output: pathlib.Path,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[str] | None = None,
+    absent: str = sources.TARGET,
     checkpoint: Checkpoint = "newest",
 ) -> None:
     """Writes a picture of the subject in the target's pose and scene.
@@ -87,7 +89,9 @@ def transfer(
       subject: photo and label map.
       target: photo and label map.
       output: the picture to write.
-      labels: labels taken from the subject; by default, all except the background.
+      labels: labels taken from the subject, by number or name; by default, all except the
+        background.
+      absent: what stands in for labels that the subject lacks, see `sources`.
       checkpoint: see `TrainedModel.load`.
 
     Raises:
@@ -95,14 +99,15 @@ def transfer(
       ValueError: see `TrainedModel.read` and `TrainedModel.transfer`.
     """
     model = TrainedModel.load(workdir, checkpoint)
+    num_labels, names = model.config.data.num_labels, model.label_names
+    taken = sources.taken(num_labels, labels, names)
+    rule = sources.AbsentRule.parse(absent, num_labels, names)
 
     def draw():
         people = model.read(*subject), model.read(*target)
-        label_maps = people[0].labels, people[1].labels
-        num_labels = model.config.data.num_labels
-        for remark in generation.remarks(*label_maps, num_labels, labels):
+        for remark in sources.remarks(taken, people[0].labels, people[1].labels, rule, names):
             logging.warning("%s", remark)
-        return model.transfer(*people[0], *people[1], labels=labels)
+        return model.transfer(*people[0], *people[1], labels=labels, absent=absent)
 
     _write(output, draw)
 

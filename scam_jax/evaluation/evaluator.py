@@ -43,7 +43,7 @@ from scam_jax.evaluation.statistics_file import statistics_in
 from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings, undefined
 from scam_jax.examples import Source
 from scam_jax.images import to_float
-from scam_jax.inference import generation
+from scam_jax.inference import generation, sources
 
 Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
@@ -202,7 +202,7 @@ class Evaluator:
     ) -> Array:
         """Transfers a batch of pairs: all labels if `everything`, or all except the background."""
         num_labels = self.config.data.num_labels
-        from_subject = generation.taken(num_labels, range(num_labels) if everything else None)
+        taken = sources.taken(num_labels, range(num_labels) if everything else None)
         image = generation.transfer(
             self.networks,
             variables,
@@ -210,7 +210,7 @@ class Evaluator:
             batch["subject_label"],
             batch["target_image"],
             batch["target_label"],
-            from_subject,
+            sources.published(taken),
             _keys(seed, index, len(batch["target_image"])),
         )
         target = to_float(batch["target_image"])

@@ -15,7 +15,7 @@ import numpy as np
 from scam_jax import images, models
 from scam_jax.examples import Picture
 from scam_jax.images import to_float
-from scam_jax.inference import generation
+from scam_jax.inference import generation, sources
 from scam_jax.inference.model import TrainedModel
 from scam_jax.models.layers.primitives import nearest_indices
 
@@ -54,13 +54,19 @@ def encoder_maps(model: TrainedModel, picture: Picture) -> Maps:
     return {f"block {i}": weights for (i,), weights in maps.items()}
 
 
-def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None = None) -> Maps:
+def generator_maps(
+    model: TrainedModel,
+    target: Picture,
+    subject: Picture | None = None,
+    absent: str = sources.TARGET,
+) -> Maps:
     """Returns the generator's attention maps, keyed 'block 0, modulation 0', ….
 
     Args:
       model: a trained model with attention.
       target: the target.
       subject: the subject of a transfer, or None for the target's reconstruction.
+      absent: what stands in for labels that the subject lacks, see `sources`.
 
     Raises:
       ValueError: a picture does not fit the model, see `TrainedModel.fit`.
@@ -70,8 +76,8 @@ def generator_maps(model: TrainedModel, target: Picture, subject: Picture | None
     if subject is not None:
         subject = model.fit("subject", subject)
         other = model.encode(subject.image[None], subject.labels[None])
-        from_subject = generation.taken(model.config.data.num_labels, None)
-        latents = generation.mix(model.networks, from_subject, other, latents)
+        chosen = model.sources_of(subject.labels[None], absent=absent)
+        latents = generation.mix(model.networks, chosen, other, latents)
     labels = target.labels[None].astype(np.int32)
     recorded = _generator(model.networks, model.variables["generator"], labels, latents)
     maps = _by_block(recorded, rf"block_(\d+)_({'|'.join(_KINDS)})/latent_to_image")
@@ -152,6 +158,7 @@ def draw(
     subject: Picture,
     target: Picture,
     latent: tuple[int, int] | None = None,
+    absent: str = sources.TARGET,
 ) -> dict[str, np.ndarray]:
     """Draws all attention maps of a transfer.
 
@@ -161,6 +168,7 @@ def draw(
       target: the target.
       latent: (label, number of its latent from 0) to draw the weights of this latent. By default
         the picture shows the strongest latent of each pixel, in colours.
+      absent: what stands in for labels that the subject lacks, see `sources`.
 
     Returns:
       Two pictures. 'encoder' has one row each for subject and target: image, labels, and one map
@@ -195,15 +203,16 @@ def draw(
         row(name, *person, encoder_maps(model, person))
         for name, person in (("subject", subject), ("target", target))
     ]
-    transferred = model.transfer(*subject, *target)
-    cells = row("transfer", transferred, target.labels, generator_maps(model, target, subject))
+    transferred = model.transfer(*subject, *target, absent=absent)
+    maps = generator_maps(model, target, subject, absent)
+    cells = row("transfer", transferred, target.labels, maps)
     width = max(len(people[0]), 6)
     wrapped = [cells[i : i + width] for i in range(0, len(cells), width)]
     return {"encoder": images.grid(people), "generator": images.grid(wrapped)}
 
 
 def _check_latent(model: TrainedModel, label: int, latent: int) -> None:
-    generation.taken(model.config.data.num_labels, [label])
+    sources.find_label(label, model.config.data.num_labels)
     m = model.config.model
     count = m.latents_per_label if label else m.background_latents
     if not 0 <= latent < count:

@@ -6,12 +6,11 @@ depends neither on the batch size nor on the number of devices.
 """
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from scam_jax.images import to_float
@@ -79,16 +78,16 @@ def generate(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def mix(networks: Networks, from_subject: Array, subject: Latents, target: Latents) -> Latents:
+def mix(networks: Networks, sources: Array, subject: Latents, target: Latents) -> Latents:
     """Mixes the latents of two images.
 
     Args:
       networks: the model's networks.
-      from_subject: bool `[L]`, whether a label takes its latents from the subject.
+      sources: whose latents each label takes, `[B, L]` or `[1, L]`, see `sources.find`.
       subject: the subject's latents.
-      target: the target's latents, which all other labels take.
+      target: the target's latents.
     """
-    return networks.encoder.mix(from_subject, subject, target)
+    return networks.encoder.mix(sources, subject, target)
 
 
 def reconstruct(
@@ -109,7 +108,7 @@ def transfer(
     subject_labels: ArrayLike,
     target_image: ArrayLike,
     target_labels: ArrayLike,
-    from_subject: ArrayLike,
+    sources: ArrayLike,
     keys: Array,
 ) -> Array:
     """Puts subjects into the pose and scene of their targets (paper, section 3.4).
@@ -121,7 +120,7 @@ def transfer(
       subject_labels: labels `[B, H, W]`.
       target_image: images `uint8 [B, H, W, 3]`.
       target_labels: labels `[B, H, W]`, which are also those of the result.
-      from_subject: bool `[L]`, whether a label takes its latents from the subject.
+      sources: whose latents each label takes, `[B, L]` or `[1, L]`, see `sources.find`.
       keys: one key per image, `[B]`.
 
     Returns:
@@ -129,53 +128,5 @@ def transfer(
     """
     subject = encode(networks, variables, subject_image, subject_labels, keys)
     target = encode(networks, variables, target_image, target_labels, keys)
-    latents = mix(networks, from_subject, subject, target)
+    latents = mix(networks, sources, subject, target)
     return generate(networks, variables, target_labels, latents, keys)
-
-
-def remarks(
-    subject_labels: np.ndarray,
-    target_labels: np.ndarray,
-    num_labels: int,
-    labels: Collection[int] | None = None,
-) -> list[str]:
-    """Returns what a transfer cannot do for lack of labels, one sentence each.
-
-    Args:
-      subject_labels: the subject's label map, `[H, W]`.
-      target_labels: the target's label map, `[H, W]`.
-      num_labels: number of labels of the model.
-      labels: labels to take from the subject, or None for all except the background.
-    """
-    chosen = {*np.flatnonzero(taken(num_labels, labels)).tolist()}
-    has, shown = {*np.unique(subject_labels).tolist()}, {*np.unique(target_labels).tolist()}
-    if not chosen & shown:
-        return [
-            "the target shows no label that is taken from the subject: the transfer has nothing of "
-            "the subject"
-        ]
-    lacking = sorted(chosen & shown - has)
-    if not lacking:
-        return []
-    listed = ", ".join(map(str, lacking))
-    return [
-        f"the subject has no pixels of label {listed}, which the target shows: the model's guess "
-        "without pixels stands in"
-    ]
-
-
-def taken(num_labels: int, labels: Collection[int] | None) -> np.ndarray:
-    """Converts the labels to take from the subject to a mask, bool `[L]`.
-
-    Args:
-      num_labels: L.
-      labels: labels to take from the subject, or None for all except the background.
-
-    Raises:
-      ValueError: there is no such label.
-    """
-    chosen = range(1, num_labels) if labels is None else labels
-    wrong = [label for label in chosen if not 0 <= label < num_labels]
-    if wrong:
-        raise ValueError(f"there is no label {wrong[0]}: this model has 0 … {num_labels - 1}")
-    return np.isin(np.arange(num_labels), [*chosen])

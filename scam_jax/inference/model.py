@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from scam_jax import images, models
 from scam_jax.examples import Picture
-from scam_jax.inference import fitting, generation, photos, release
+from scam_jax.inference import fitting, generation, photos, release, sources
 from scam_jax.inference.generation import Variables
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.models.layers.latents import Latents
@@ -138,7 +138,8 @@ class TrainedModel:
         subject_labels: np.ndarray,
         target_image: np.ndarray,
         target_labels: np.ndarray,
-        labels: Collection[int] | None = None,
+        labels: sources.Labels | None = None,
+        absent: str = sources.TARGET,
     ) -> np.ndarray:
         """Transfers the subjects of a batch, see `transfer`.
 
@@ -147,7 +148,9 @@ class TrainedModel:
           subject_labels: labels `[B, H, W]`.
           target_image: images `uint8 [B, H, W, 3]` of the model's size.
           target_labels: labels `[B, H, W]`.
-          labels: labels taken from the subject; by default, all except the background.
+          labels: labels taken from the subject, by number or name; by default, all except the
+            background.
+          absent: what stands in for labels that the subject lacks, see `sources`.
 
         Returns:
           Images `[B, H, W, 3]` in [-1, 1].
@@ -159,10 +162,31 @@ class TrainedModel:
             subject_labels,
             target_image,
             target_labels,
-            generation.taken(self.config.data.num_labels, labels),
+            self.sources_of(subject_labels, labels, absent),
             _keys(len(target_image)),
         )
         return np.asarray(image)
+
+    def sources_of(
+        self,
+        subject_labels: np.ndarray,
+        labels: sources.Labels | None = None,
+        absent: str = sources.TARGET,
+    ) -> np.ndarray:
+        """Returns whose latents each label takes in a transfer, int32 `[B, L]`: see `sources`.
+
+        Args:
+          subject_labels: labels of the subjects, `[B, H, W]`.
+          labels: labels taken from the subject, by number or name; by default, all except the
+            background.
+          absent: what stands in for labels that the subject lacks.
+
+        Raises:
+          ValueError: there is no such label, or the rule is wrong.
+        """
+        known = self.config.data.num_labels, self.label_names
+        rule = sources.AbsentRule.parse(absent, *known)
+        return sources.find(sources.taken(known[0], labels, self.label_names), subject_labels, rule)
 
     def reconstruct(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Generates an image from its own latents and label map.
@@ -187,7 +211,8 @@ class TrainedModel:
         subject_labels: np.ndarray,
         target_image: np.ndarray,
         target_labels: np.ndarray,
-        labels: Collection[int] | None = None,
+        labels: sources.Labels | None = None,
+        absent: str = sources.TARGET,
     ) -> np.ndarray:
         """Puts the subject into the target's pose and scene (paper, section 3.4).
 
@@ -199,7 +224,9 @@ class TrainedModel:
           subject_labels: `uint8 [H, W]`, the model's labels.
           target_image: `uint8 [H, W, 3]` of any size. `fit` fits it to the model's size.
           target_labels: `uint8 [H, W]`, the model's labels.
-          labels: labels taken from the subject; by default, all except the background.
+          labels: labels taken from the subject, by number or name; by default, all except the
+            background.
+          absent: what stands in for labels that the subject lacks, see `sources`.
 
         Returns:
           `uint8 [height, width, 3]` of the model's size.
@@ -215,11 +242,15 @@ class TrainedModel:
             target.image[None],
             target.labels[None],
             labels,
+            absent,
         )
         return images.to_uint8(batch[0])
 
     def contact_sheet(
-        self, pairs: Sequence[tuple[Picture, Picture]], labels: Collection[int] | None = None
+        self,
+        pairs: Sequence[tuple[Picture, Picture]],
+        labels: sources.Labels | None = None,
+        absent: str = sources.TARGET,
     ) -> np.ndarray:
         """Draws one row per pair: subject, target, reconstructed target and transfer.
 
@@ -227,7 +258,9 @@ class TrainedModel:
 
         Args:
           pairs: (subject, target) pairs of pictures of any size.
-          labels: labels taken from the subject; by default, all except the background.
+          labels: labels taken from the subject, by number or name; by default, all except the
+            background.
+          absent: what stands in for labels that the subject lacks, see `sources`.
 
         Returns:
           `uint8 [H', W', 3]`.
@@ -245,7 +278,7 @@ class TrainedModel:
                     target.image,
                     images.colorize(target.labels, self.config.data.num_labels),
                     self.reconstruct(*target),
-                    self.transfer(*subject, *target, labels=labels),
+                    self.transfer(*subject, *target, labels=labels, absent=absent),
                 ]
             )
         return images.grid(rows)

@@ -1,4 +1,8 @@
-"""Pictures that show a model's results beside their inputs. All are `uint8 [H', W', 3]`."""
+"""Pictures that show a model's results beside their inputs. All are `uint8 [H', W', 3]`.
+
+Transfers are made as the published figures are: where the subject lacks a label, with the model's
+guess, except in `attention`.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -9,6 +13,7 @@ from scam_jax import images
 from scam_jax.examples import Picture
 from scam_jax.inference import attention_maps
 from scam_jax.inference.model import TrainedModel
+from scam_jax.inference.sources import GUESS
 
 
 def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
@@ -26,7 +31,8 @@ def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
     for target, subject in itertools.pairwise(people):
         labels = images.colorize(target.labels, model.config.data.num_labels)
         reconstruction = model.reconstruct(*target)
-        rows.append([target.image, labels, reconstruction, model.transfer(*subject, *target)])
+        image = model.transfer(*subject, *target, absent=GUESS)
+        rows.append([target.image, labels, reconstruction, image])
     return images.grid(rows)
 
 
@@ -50,7 +56,7 @@ def transfers(model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]) -> 
             subject.image,
             target.image,
             images.colorize(target.labels, model.config.data.num_labels),
-            model.transfer(*subject, *target),
+            model.transfer(*subject, *target, absent=GUESS),
         ]
         for subject, target in pairs
     ]
@@ -70,9 +76,8 @@ def gallery(model: TrainedModel, triplets: Sequence[Mapping[str, np.ndarray]]) -
     """
     cells = []
     for t in triplets:
-        image = model.transfer(
-            t["subject_image"], t["subject_label"], t["target_image"], t["target_label"]
-        )
+        people = t["subject_image"], t["subject_label"], t["target_image"], t["target_label"]
+        image = model.transfer(*people, absent=GUESS)
         cells.append([t["subject_image"], t["target_image"], image, t["transfer_image"]])
     half = (len(cells) + 1) // 2
     columns = [images.grid(part) for part in (cells[:half], cells[half:]) if part]
@@ -114,7 +119,7 @@ def of_evaluation(
     """
     maps = {}
     if attention_maps.has_attention(model):
-        maps = attention_maps.draw(model, *pairs[0])
+        maps = attention_maps.draw(model, *pairs[0], absent=GUESS)
     return {
         "reconstruction": reconstructions(model, [target for _, target in pairs]),
         "transfer": transfers(model, pairs),

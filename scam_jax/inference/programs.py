@@ -32,10 +32,11 @@ def export_programs(
 
       encode(weights, image, labels, seeds) -> latents, a list of arrays
       generate(weights, labels, latents, seeds) -> image
-      transfer(weights, subject_image, subject_labels, target_image, target_labels, from_subject,
-               seeds) -> image
+      transfer(weights, subject_image, subject_labels, target_image, target_labels, sources, seeds)
+          -> image
 
-    `from_subject`, `bool [L]`, says which labels take their latents from the subject.
+    `sources`, `int32 [B, L]`, says whose latents each label takes: those of a label of the subject,
+    or, if it is -1, its own of the target.
 
     Args:
       networks: the model's networks.
@@ -50,13 +51,13 @@ def export_programs(
     (batch,) = export.symbolic_shape("batch")
     shape = jax.ShapeDtypeStruct
     image, labels = shape((batch, *size, 3), jnp.uint8), shape((batch, *size), jnp.uint8)
-    from_subject, seeds = shape((num_labels,), jnp.bool_), shape((batch,), jnp.int32)
+    sources, seeds = shape((batch, num_labels), jnp.int32), shape((batch,), jnp.int32)
     weights = {name: shape(leaf.shape, leaf.dtype) for name, leaf in weights.items()}
     latents = jax.eval_shape(functions.encode, weights, image, labels, seeds)
     arguments: dict[str, tuple[Callable, Sequence[Any]]] = {
         "encode": (functions.encode, (image, labels, seeds)),
         "generate": (functions.generate, (labels, latents, seeds)),
-        "transfer": (functions.transfer, (image, labels, image, labels, from_subject, seeds)),
+        "transfer": (functions.transfer, (image, labels, image, labels, sources, seeds)),
     }
     return {
         name: bytes(
@@ -94,7 +95,7 @@ class _Functions:
         subject_labels,
         target_image,
         target_labels,
-        from_subject,
+        sources,
         seeds,
     ):
         image = generation.transfer(
@@ -104,7 +105,7 @@ class _Functions:
             subject_labels,
             target_image,
             target_labels,
-            from_subject,
+            sources,
             generation.image_keys(0, seeds),
         )
         return _to_uint8(image)

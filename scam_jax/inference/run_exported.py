@@ -18,14 +18,15 @@ def load(folder=pathlib.Path(__file__).parent):
     """Returns a function that transfers batches: images uint8 [B, H, W, 3], maps [B, H, W]."""
     weights = load_file(folder / "weights.safetensors")
     program = export.deserialize((folder / "programs" / "transfer.bin").read_bytes())
-    call, count = jax.jit(program.call), program.in_avals[-2].shape[0]
+    call, count = jax.jit(program.call), program.in_avals[-2].shape[1]
 
     def transfer(subject, subject_labels, target, target_labels, labels=range(1, count)):
+        # Whose latents each label takes: the subject's if it has any, or -1, the target's.
+        has = np.stack([np.isin(np.arange(count), map_) for map_ in subject_labels])
+        sources = np.where(has & np.isin(np.arange(count), labels), np.arange(count), -1)
         seeds = np.zeros(len(target), np.int32)  # of the noise
-        taken = np.isin(np.arange(count), labels)  # from the subject
-        return np.asarray(
-            call(weights, subject, subject_labels, target, target_labels, taken, seeds)
-        )
+        given = subject, subject_labels, target, target_labels, np.int32(sources), seeds
+        return np.asarray(call(weights, *given))
 
     return transfer
 

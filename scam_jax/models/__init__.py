@@ -40,9 +40,9 @@ class Networks(NamedTuple):
     config leaves pixels out, these have the label L and belong to no region.
 
     Attributes:
-      encoder: maps (image, labels, keys) to latents. Its method `mix(from_subject, subject,
-        target)` takes the latents of the labels in `from_subject`, bool `[L]`, from `subject` and
-        those of all other labels from `target`.
+      encoder: maps (image, labels, keys) to latents. Its method `mix(sources, subject, target)`
+        gives every label the latents of a label of `subject`, or its own of `target`. `sources`,
+        integers `[B, L]` or `[1, L]`, has the label of the subject, or -1 for the target's.
       generator: maps (labels, latents, keys, train) to an image.
       discriminator: maps (image, one-hot labels `[B, H, W, L]`) to feature maps, indexed
         `[scale][layer]`; the last layer holds the logits.

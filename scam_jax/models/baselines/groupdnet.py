@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from scam_jax.models.baselines.residual_generator import ResidualGenerator
 from scam_jax.models.baselines.spade import ENCODER_SIZE, StridedConvs
 from scam_jax.models.family import Family
+from scam_jax.models.layers import latents as latent_codes
 from scam_jax.models.layers.label_maps import LabelMapEncoder
 from scam_jax.models.layers.latents import Gaussian, Latents
 from scam_jax.models.layers.primitives import Array, Conv, LayerSpec, instance_norm
@@ -90,10 +91,18 @@ class GroupDNetEncoder(nn.Module):
 
         return Gaussian(code("mean"), code("log_variance"))
 
-    def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Mixes two images' codes: labels in `from_subject`, bool `[L]`, take the subject's."""
-        take = jnp.repeat(from_subject, CODE_FEATURES)
-        return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
+    def mix(self, sources: Array, subject: Latents, target: Latents) -> Latents:
+        """Mixes two images' codes by label, see `latents.mix`; labels are groups of channels."""
+
+        def by_label(code: Array) -> Array:
+            return jnp.moveaxis(code.reshape(*code.shape[:3], -1, CODE_FEATURES), 3, 1)
+
+        subject, target = jax.tree.map(by_label, (subject, target))
+        mixed = latent_codes.mix(sources, subject, target)
+        return jax.tree.map(
+            lambda code: jnp.moveaxis(code, 1, 3).reshape(*code.shape[:1], *code.shape[2:4], -1),
+            mixed,
+        )
 
 
 class GroupDNetModulation(nn.Module):

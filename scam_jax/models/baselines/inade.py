@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
 from scam_jax.models.family import Family
+from scam_jax.models.layers import latents as latent_codes
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import LabelTable, laid_out, region_means
 from scam_jax.models.layers.latents import Gaussian, Latents
@@ -122,10 +123,9 @@ class INADEEncoder(nn.Module):
         )
         return scale, bias
 
-    def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Mixes two images' noise: labels in `from_subject`, bool `[L]`, take the subject's."""
-        take = from_subject[:, None]
-        return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
+    def mix(self, sources: Array, subject: Latents, target: Latents) -> Latents:
+        """Mixes two images' noise by label, see `latents.mix`."""
+        return latent_codes.mix(sources, subject, target)
 
 
 def _upsample(x: Array, like: tuple[int, ...]) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from scam_jax.models.baselines.residual_generator import ResidualGenerator, faults_of_sizes
 from scam_jax.models.family import Family
 from scam_jax.models.layers import convolution
+from scam_jax.models.layers import latents as latent_codes
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import (
     Blend,
@@ -97,9 +98,9 @@ class SEANEncoder(nn.Module):
         both = Linear(2 * self.latent_dim, self.layer, name="gaussian")(codes)
         return Gaussian(*jnp.split(both.astype(jnp.float32), 2, axis=-1))
 
-    def mix(self, from_subject: Array, subject: Array, target: Array) -> Array:
-        """Mixes two images' codes: labels in `from_subject`, bool `[L]`, take the subject's."""
-        return jnp.where(from_subject[:, None], subject, target)
+    def mix(self, sources: Array, subject: Array, target: Array) -> Array:
+        """Mixes two images' codes by label, see `latents.mix`."""
+        return latent_codes.mix(sources, subject, target)
 
 
 class SEANModulation(nn.Module):

@@ -91,9 +91,9 @@ class SPADEEncoder(nn.Module):
         layers = (Linear(self.latent_dim, self.layer, name=n) for n in ("mean", "log_variance"))
         return Gaussian(*(layer(x).astype(jnp.float32) for layer in layers))
 
-    def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Picks the subject's code if `from_subject`, bool `[L]`, has a label, or the target's."""
-        take = from_subject.any()
+    def mix(self, sources: Array, subject: Latents, target: Latents) -> Latents:
+        """Picks the subject's code if a label of `sources`, `[B, L]`, takes it, or the target's."""
+        take = (sources >= 0).any(-1, keepdims=True)
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
 
 

@@ -41,6 +41,22 @@ def sample(latents: Latents, keys: Array | None) -> Latents:
     return jax.tree.unflatten(structure, drawn)
 
 
+def mix(sources: Array, subject: Latents, target: Latents) -> Latents:
+    """Mixes two images' latents by label.
+
+    Args:
+      sources: `[B, L]`, see `scam_jax.models.Networks`.
+      subject: the subject's latents, arrays `[B, L, ...]`.
+      target: the target's latents, of the same form.
+    """
+
+    def of_leaf(a: Array, b: Array) -> Array:
+        index = sources.reshape(*sources.shape, *[1] * (a.ndim - 2))
+        return jnp.where(index < 0, b, jnp.take_along_axis(a, jnp.maximum(index, 0), axis=1))
+
+    return jax.tree.map(of_leaf, subject, target)
+
+
 def _draw(gaussian: Gaussian, keys: Array | None, index: int) -> Array:
     if keys is None:
         return gaussian.mean

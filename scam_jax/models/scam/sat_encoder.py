@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from scam_jax.models.layers import latents as latent_codes
 from scam_jax.models.layers.initialization import declare
 from scam_jax.models.layers.label_maps import LabelLinear
 from scam_jax.models.layers.latents import Gaussian, Latents
@@ -131,10 +132,18 @@ class SATEncoder(nn.Module):
         both = LabelLinear(2 * self.latent_dim, layer, name="gaussian")(latents)
         return Gaussian(*jnp.split(both, 2, axis=-1))
 
-    def mix(self, from_subject: Array, subject: Latents, target: Latents) -> Latents:
-        """Mixes two images' latents: labels in `from_subject`, bool `[L]`, take the subject's."""
-        take = from_subject[self._layout().owners][:, None]
-        return jax.tree.map(lambda a, b: jnp.where(take, a, b), subject, target)
+    def mix(self, sources: Array, subject: Latents, target: Latents) -> Latents:
+        """Mixes two images' latents by label, see `latents.mix`.
+
+        The number of latents may differ only for label 0: no other label may take them.
+        """
+        layout = self._layout()
+
+        def of_leaf(a: Array, b: Array) -> Array:
+            mixed = latent_codes.mix(sources, layout.to_slots(a), layout.to_slots(b))
+            return layout.from_slots(mixed)
+
+        return jax.tree.map(of_leaf, subject, target)
 
     def _layout(self) -> LatentLayout:
         return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
