@@ -8,9 +8,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from scam_jax.examples import Picture
+from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_bilinear, resize_nearest
 
 # Largest difference of log aspect ratios between a label map of rounded size and its photo.
@@ -115,3 +117,43 @@ def fit(picture: Picture, data: ConfigDict) -> Picture:
     labels = resize_nearest(picture.labels, *picture.image.shape[:2])
     function = FITTING[data.augmentation]
     return function(Picture(picture.image, labels), data.height, data.width)
+
+
+def fit_given(name: str, picture: Picture, data: ConfigDict) -> Picture:
+    """Checks the arrays of a caller and fits them; warns if their size changes.
+
+    Args:
+      name: name of the picture in errors and in the log.
+      picture: image and label map of any size.
+      data: `config.data` of the model.
+
+    Returns:
+      The picture in the model's size, see `fit`.
+
+    Raises:
+      ValueError: wrong shapes, or a label that the model does not know.
+    """
+    image, labels = (np.asarray(array) for array in picture)
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"{name} image is {image.dtype} {image.shape}: need uint8 [H, W, 3]")
+    num_labels = data.num_labels
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
+        kind = f"{labels.dtype} {labels.shape}"
+        raise ValueError(f"{name} label map is {kind}: need uint8 [H, W]")
+    highest = num_labels - 1 + LabelMap.of(data).ignores
+    if labels.min() < 0 or labels.max() > highest:
+        raise ValueError(
+            f"{name} label map has values {labels.min()} … {labels.max()}: need [H, W] with "
+            f"labels 0 … {highest}"
+        )
+    height, width = data.height, data.width
+    for what, shape in (("image", image.shape[:2]), ("label map", labels.shape)):
+        if shape != (height, width):
+            logging.warning("%s %s resized from %s to %d×%d", name, what, shape, height, width)
+    if not same_shape(image.shape[:2], labels.shape):
+        logging.warning(
+            "%s label map has the shape %d×%d, but its image %d×%d: it is stretched, and may "
+            "not lie where the image's regions are",
+            *(name, *labels.shape, *image.shape[:2]),
+        )
+    return fit(Picture(image, labels.astype(np.uint8)), data)

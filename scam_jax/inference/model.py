@@ -23,7 +23,6 @@ from scam_jax import images, models
 from scam_jax.examples import Picture
 from scam_jax.inference import fitting, generation, photos, release, sources
 from scam_jax.inference.generation import Variables
-from scam_jax.inference.label_map import LabelMap
 from scam_jax.models.layers.latents import Latents
 
 # 'newest'; 'best', which runs with `train.keep_best` have; or the step of a checkpoint.
@@ -296,30 +295,7 @@ class TrainedModel:
         Raises:
           ValueError: wrong shapes, or a label that the model does not know.
         """
-        image, labels = (np.asarray(array) for array in picture)
-        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(f"{name} image is {image.dtype} {image.shape}: need uint8 [H, W, 3]")
-        num_labels = self.config.data.num_labels
-        if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
-            kind = f"{labels.dtype} {labels.shape}"
-            raise ValueError(f"{name} label map is {kind}: need uint8 [H, W]")
-        highest = num_labels - 1 + LabelMap.of(self.config.data).ignores
-        if labels.min() < 0 or labels.max() > highest:
-            raise ValueError(
-                f"{name} label map has values {labels.min()} … {labels.max()}: need [H, W] with "
-                f"labels 0 … {highest}"
-            )
-        height, width = self.config.data.height, self.config.data.width
-        for what, shape in (("image", image.shape[:2]), ("label map", labels.shape)):
-            if shape != (height, width):
-                logging.warning("%s %s resized from %s to %d×%d", name, what, shape, height, width)
-        if not fitting.same_shape(image.shape[:2], labels.shape):
-            logging.warning(
-                "%s label map has the shape %d×%d, but its image %d×%d: it is stretched, and may "
-                "not lie where the image's regions are",
-                *(name, *labels.shape, *image.shape[:2]),
-            )
-        return fitting.fit(Picture(image, labels.astype(np.uint8)), self.config.data)
+        return fitting.fit_given(name, picture, self.config.data)
 
 
 def _keys(count: int) -> jax.Array:
