@@ -4,7 +4,6 @@ A checkpoint counts as sound if it can be read and every array has the checksum 
 """
 
 import contextlib
-import ctypes
 import functools
 import itertools
 import pathlib
@@ -84,7 +83,6 @@ class Checkpoints:
         metadata = {_CHECKSUMS: checksums(state), _FIGURES: dict(figures or {})}
         args = ocp.args.PyTreeSave(state, custom_metadata=metadata)
         self.wait()
-        _return_freed_memory()
         with self._explained():
             self._manager.save(int(state.step), args=args, force=True)
 
@@ -260,16 +258,6 @@ class Checkpoints:
                 "room, or get the rights to write there; the same command then resumes from the "
                 "checkpoint before"
             ) from error
-
-
-def _return_freed_memory() -> None:
-    """Returns to the system what the threads that saved have freed.
-
-    glibc keeps it, in pieces that hold little else: half a megabyte more with every checkpoint.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _fault(place: pathlib.Path, error: Exception) -> str:

@@ -11,6 +11,11 @@ from typing import NamedTuple
 from chaos.runs import Toy
 
 
+# As many checkpoints an hour as a long training run has. TensorStore 0.1.86 keeps what its `to_json`
+# returns, so that each one costs 300 bytes an array.
+RARELY = ("checkpoint_every=100", "panel_every=100")
+
+
 class Sample(NamedTuple):
     """What a process holds at one moment."""
 
@@ -34,7 +39,8 @@ def soak(toy: Toy, minutes: float) -> tuple[Sample, Sample]:
       AssertionError: the run ended by itself, or does not end on SIGTERM.
     """
     log = toy.folder / "soak"
-    (process,) = toy.start(toy.folder / "soaked", log, "--config.train.num_steps=100000000")
+    options = [f"--config.train.{option}" for option in ("num_steps=100000000", *RARELY)]
+    (process,) = toy.start(toy.folder / "soaked", log, *options, "--config.eval.every=200")
     samples, end = [], time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         time.sleep(min(5.0, minutes))
