@@ -41,7 +41,7 @@ from run_exported import load
 transfer = load()
 with np.load("pictures.npz") as file:
     pictures = [file[name] for name in file.files]
-np.savez("images.npz", *(transfer(*(p[:count] for p in pictures)) for count in (1, 3, 8)))
+np.savez("images.npz", *(transfer(*(p[:count] for p in pictures)) for count in (1, 3)))
 """
 )
 
@@ -237,7 +237,8 @@ def test_programs_run_alone_for_batches_of_any_size(family, tmp_path):
     height, width = config.data.height, config.data.width
     write_run(tmp_path / "run", config)
     export.export(config, tmp_path / "run", tmp_path / "release")
-    batch = pictures(8, height, width)
+    batch = pictures(3, height, width)
+    batch[1][0] %= 2  # the first subject lacks label 2, which stays the target's
     np.savez(tmp_path / "release" / "pictures.npz", *batch)
     command = [sys.executable, "-c", USE]
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -247,7 +248,7 @@ def test_programs_run_alone_for_batches_of_any_size(family, tmp_path):
     assert result.returncode == 0, result.stderr
     expected = transferred(TrainedModel.load(tmp_path / "run"), batch).astype(int)
     with np.load(tmp_path / "release" / "images.npz") as file:
-        for count, name in zip((1, 3, 8), file.files, strict=True):
+        for count, name in zip((1, 3), file.files, strict=True):
             assert file[name].dtype == np.uint8
             assert np.abs(file[name] - expected[:count]).max() <= 1, count
 
