@@ -68,13 +68,14 @@ def test_figures_do_not_depend_on_devices_and_batches(model, evaluated, tmp_path
         assert a.values == pytest.approx(b.values, rel=1e-4, nan_ok=True), a
     assert {f.metric for f in one.figures} == {
         *("PSNR", "SSIM", "L1", "LPIPS", "R-FID", "S-FID", "REIDSim", "REIDAcc"),
+        *("clean R-FID", "clean S-FID", "R-KID", "S-KID"),
         *("transfer PSNR", "subject transfer PSNR"),
     }
 
 
 def test_seeds_draw_other_pairs_and_other_noise(model, evaluated, tmp_path):
     found = by_name(evaluated(model, tmp_path, examples(6), seeds=3))
-    for metric in ("PSNR", "R-FID", "S-FID", "REIDSim"):
+    for metric in ("PSNR", "R-FID", "S-FID", "S-KID", "clean S-FID", "REIDSim"):
         assert len(set(found[metric, OURS, ""].values)) == 3, metric
     assert found["PSNR", OURS, ""].deviation > 0
     assert len(found["S-FID", AUTHORS, ""].values) == 1, "the authors had one"
@@ -89,7 +90,11 @@ def test_each_protocol_has_its_own_real_images_and_rounding(model, evaluated, tm
     found = by_name(evaluated(model, tmp_path, people, real=real))
     assert found["R-FID", AUTHORS, ""].values != found["R-FID", OURS, ""].values
     files = sorted(f.name for f in tmp_path.iterdir())
-    assert files == ["as_it_is_rounded_inception_abc.npz", "augmented_truncated_inception_abc.npz"]
+    assert files == [
+        "as_it_is_rounded_clean_inception_abc.npz",
+        "as_it_is_rounded_inception_abc.npz",
+        "augmented_truncated_inception_abc.npz",
+    ]
 
 
 class Unreadable:
@@ -131,7 +136,7 @@ def test_without_weights_the_rest_is_computed(model, tmp_path):
     assert ("SSIM", OURS, "") in found
     assert not {"R-FID", "LPIPS", "REIDSim"} & {f.metric for f in evaluation.figures}
     reasons = {(m.metric, m.protocol): m.reason for m in evaluation.missing}
-    assert len(reasons) == 7
+    assert len(reasons) == 11
     assert "weights-inception-2015-12-05-6726825d.pth" in reasons["R-FID", AUTHORS]
     assert "python -m scam_jax.weights frozen" in reasons["REIDAcc", OURS]
 
@@ -186,6 +191,8 @@ def test_one_training_image_has_no_fid(model, evaluated, tmp_path):
     real = {p: RealImages(f"one_{p}", examples(1, 3)) for p in (AUTHORS, OURS)}
     evaluation = evaluated(model, tmp_path, examples(3), real=real)
     reasons = {(m.metric, m.protocol): m.reason for m in evaluation.missing}
+    assert "one training image" in reasons["R-KID", OURS]
+    assert "one training image" in reasons["clean R-FID", OURS]
     for metric in ("R-FID", "S-FID"):
         for protocol in (AUTHORS, OURS):
             assert "one training image has no covariance" in reasons[metric, protocol]

@@ -9,6 +9,7 @@ import pytest
 from helpers import frozen_networks as rules
 from helpers.closeness import assert_close
 
+from scam_jax.evaluation import kid
 from scam_jax.models.frozen import inception, lpips, resnet
 from scam_jax.weights import convert, pretrained
 
@@ -40,6 +41,17 @@ def test_inception_resize(packages):
     images = rules.images("inception", 40, 56).astype(np.float32)
     ours = inception.resize(images, 299)[:, :: rules.STEP, :: rules.STEP]
     assert_close(ours, packages["inception/resized"], atol=1e-4)
+
+
+def test_antialiased_resize(packages):
+    """To a smaller height and a larger width."""
+    images = rules.images("inception", 400, 56).astype(np.float32)
+    ours = inception.resize_antialiased(images, 299)[:, :: rules.STEP, :: rules.STEP]
+    assert_close(ours, packages["inception/resized_antialiased"], atol=5e-3)
+
+
+def test_kernel_distance(packages):
+    assert kid.kernel_distance(*rules.features()) == pytest.approx(packages["kid"], rel=1e-9)
 
 
 def test_reid(packages):

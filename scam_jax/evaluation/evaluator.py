@@ -40,7 +40,7 @@ from scam_jax.evaluation.judges import Judges
 from scam_jax.evaluation.missing import fid_protocols, missing_figures
 from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation
 from scam_jax.evaluation.statistics_file import statistics_in
-from scam_jax.evaluation.summary import Arrays, figures_of, noted_warnings, undefined
+from scam_jax.evaluation.summary import CLEAN, Arrays, figures_of, noted_warnings, undefined
 from scam_jax.examples import Source
 from scam_jax.images import to_float
 from scam_jax.inference import generation, sources
@@ -95,10 +95,9 @@ class Evaluator:
         # Goes through the host, because arrays cannot move between devices of two processes.
         variables = jax.device_put(jax.device_get(variables), sharding.replicated(self.mesh))
         arrays = [self._measure(variables, seed) for seed in range(num_seeds)]
-        real = {
-            protocol: self._real_statistics(protocol)
-            for protocol in fid_protocols(self.judges, self.data)
-        }
+        protocols = fid_protocols(self.judges, self.data)
+        clean = (CLEAN,) if OURS in protocols else ()
+        real = {images: self._real_statistics(images) for images in (*protocols, *clean)}
         figures = figures_of(arrays, real, self.config.data.num_labels)
         count = len(self.data.source)
         warnings = noted_warnings(count, real)
@@ -146,7 +145,7 @@ class Evaluator:
                 seen = (self.networks.only_seen(x, labels, GREY) for x in pair)
                 values["lpips"] = self.judges.lpips(*seen)
             if "inception" in self.judges:
-                values["features"] = self.judges.inception(metrics.rounded(image))
+                values |= self._features(metrics.rounded(image))
                 if seed == 0:
                     cut = metrics.truncated(image)
                     values["truncated_features"] = self.judges.inception(cut)
@@ -161,7 +160,7 @@ class Evaluator:
             image = metrics.rounded(self._transfer(variables, batch, seed, index))
             values = {}
             if "inception" in self.judges:
-                values["features"] = self.judges.inception(image)
+                values |= self._features(image)
             if "reid" in self.judges:
                 people = {"made": self._person(image, batch["target_label"])}
                 for role in ("subject", "target"):
@@ -191,6 +190,12 @@ class Evaluator:
             return _transfer_errors(self.networks, images, truth, labels)
 
         return measure
+
+    def _features(self, image: Array) -> dict[str, Array]:
+        return {
+            "features": self.judges.inception(image),
+            "clean_features": self.judges.clean_inception(image),
+        }
 
     def _person(self, image: Array, labels: Array) -> Array:
         """Returns the features of the persons; pixels that do not count are background."""
@@ -236,16 +241,22 @@ class Evaluator:
             take()
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _real_statistics(self, protocol: str) -> fid.Statistics:
-        """Returns the statistics of a protocol's real images. A file keeps them for all runs."""
-        if protocol not in self._real:
-            self._real[protocol] = self._find_statistics(protocol)
-        return self._real[protocol]
+    def _real_statistics(self, images: str) -> fid.Statistics:
+        """Returns the statistics of real images. A file keeps them for all runs.
 
-    def _find_statistics(self, protocol: str) -> fid.Statistics:
+        Args:
+          images: `AUTHORS` or `OURS`, or `CLEAN` for those of `OURS`, resized with antialiasing.
+        """
+        if images not in self._real:
+            self._real[images] = self._find_statistics(images)
+        return self._real[images]
+
+    def _find_statistics(self, images: str) -> fid.Statistics:
+        protocol = OURS if images == CLEAN else images
         real, quantize = self.data.real[protocol], QUANTIZE[protocol]
-        weights = self.judges.hashes["inception"]
-        file = self.statistics_folder / f"{real.name}_{quantize.__name__}_inception_{weights}.npz"
+        judge = "clean_inception" if images == CLEAN else "inception"
+        name = f"{real.name}_{quantize.__name__}_{judge}_{self.judges.hashes['inception']}"
+        file = self.statistics_folder / f"{name}.npz"
 
         def features() -> np.ndarray:
             logging.info("%s: features of %d real images", file, len(real.source))
@@ -253,7 +264,7 @@ class Evaluator:
 
         def measure(batch, index):
             image = to_float(batch["image"])
-            return {"features": self.judges.inception(quantize(image))}
+            return {"features": getattr(self.judges, judge)(quantize(image))}
 
         return statistics_in(file, features)
 

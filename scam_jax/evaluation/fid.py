@@ -9,6 +9,8 @@ import numpy as np
 
 from scam_jax.files import replaced
 
+# So many features are kept, evenly spaced over the data set. KID compares with them.
+MOST_KEPT = 1000
 # Rows summed at a time. The number is fixed, so that a sum does not depend on the batch size.
 _CHUNK = 1024
 
@@ -21,11 +23,13 @@ class Statistics:
       mean: `[D]`.
       covariance: `[D, D]`, normalized by count − 1.
       count: number of features.
+      kept: some of the features, float32 `[M, D]`.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     count: int
+    kept: np.ndarray
 
     @functools.cached_property
     def root(self) -> np.ndarray:
@@ -39,24 +43,25 @@ class Statistics:
         return self.count <= len(self.mean)
 
     def flat(self) -> np.ndarray:
-        """Returns all values in one array, float64 `[D + D² + 1]`."""
-        return np.concatenate([self.mean, self.covariance.ravel(), [self.count]])
+        """Returns all values in one array, float64 `[D + D² + 1 + M·D]`."""
+        return np.concatenate([self.mean, self.covariance.ravel(), [self.count], self.kept.ravel()])
 
     @classmethod
     def of_flat(cls, numbers: np.ndarray, width: int) -> "Statistics":
         """Restores statistics from the array that `flat` returns.
 
         Args:
-          numbers: the array, `[D + D² + 1]`.
+          numbers: the array, `[D + D² + 1 + M·D]`.
           width: D.
         """
-        covariance = numbers[width:-1].reshape(width, width)
-        return cls(numbers[:width], covariance, int(numbers[-1]))
+        mean, covariance, count, kept = np.split(numbers, np.cumsum([width, width**2, 1]))
+        covariance, kept = covariance.reshape(width, width), kept.reshape(-1, width)
+        return cls(mean, covariance, int(count[0]), kept.astype(np.float32))
 
     def save(self, file: pathlib.Path) -> None:
         """Writes an .npz file."""
         with replaced(file) as stream:
-            np.savez(stream, mean=self.mean, covariance=self.covariance, count=self.count)
+            np.savez(stream, **dataclasses.asdict(self))
 
     @classmethod
     def load(cls, file: pathlib.Path) -> "Statistics":
@@ -67,12 +72,12 @@ class Statistics:
         """
         try:
             with np.load(file) as arrays:
-                kept = cls(arrays["mean"], arrays["covariance"], int(arrays["count"]))
+                fields = {field.name: arrays[field.name] for field in dataclasses.fields(cls)}
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{file} cannot be read ({error}): remove it, and it will be computed again"
             ) from error
-        return kept
+        return cls(**{**fields, "count": int(fields["count"])})
 
 
 def statistics(features: np.ndarray) -> Statistics:
@@ -90,7 +95,8 @@ def statistics(features: np.ndarray) -> Statistics:
     for chunk in chunks:
         centred = chunk - mean
         products += centred.T @ centred
-    return Statistics(mean, products / (count - 1), count)
+    kept = np.linspace(0, count - 1, min(count, MOST_KEPT)).round().astype(int)
+    return Statistics(mean, products / (count - 1), count, features[kept].astype(np.float32))
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

@@ -1,5 +1,6 @@
 """The frozen networks that judge images: Inception (FID), a ResNet-50 of persons (ReID), LPIPS."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, cast
@@ -68,7 +69,11 @@ class Judges:
 
     def inception(self, image: Array) -> Array:
         """Returns FID's features `[B, 2048]` of images `[B, H, W, 3]`, whole numbers 0 … 255."""
-        return _inception(self._params["inception"][0], image)
+        return _inception(self._params["inception"][0], image, False)
+
+    def clean_inception(self, image: Array) -> Array:
+        """Returns the same features, of images that are resized with antialiasing."""
+        return _inception(self._params["inception"][0], image, True)
 
     def person(self, image: Array, labels: Array) -> Array:
         """Returns ReID features of the persons in images, cropped to the box of labels ≠ 0.
@@ -87,9 +92,9 @@ class Judges:
         return _lpips(self._params["lpips"], image, target)
 
 
-@jax.jit
-def _inception(params: Mapping, image: Array) -> Array:
-    return cast(Array, InceptionV3().apply({"params": params}, image))
+@functools.partial(jax.jit, static_argnums=2)
+def _inception(params: Mapping, image: Array, antialias: bool) -> Array:
+    return cast(Array, InceptionV3(antialias).apply({"params": params}, image))
 
 
 @jax.jit

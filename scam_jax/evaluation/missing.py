@@ -3,14 +3,12 @@
 from scam_jax.evaluation.data import EvaluationData
 from scam_jax.evaluation.judges import Judges
 from scam_jax.evaluation.results import AUTHORS, OURS, Missing
+from scam_jax.evaluation.summary import DISTANCES
 
 # Metric, protocol, and the judge that it needs.
 _NEEDS = (
     ("LPIPS", OURS, "lpips"),
-    ("R-FID", AUTHORS, "inception"),
-    ("R-FID", OURS, "inception"),
-    ("S-FID", AUTHORS, "inception"),
-    ("S-FID", OURS, "inception"),
+    *((metric, protocol, "inception") for metric, protocol, *_ in DISTANCES),
     ("REIDSim", OURS, "reid"),
     ("REIDAcc", OURS, "reid"),
 )
@@ -31,7 +29,7 @@ def missing_figures(judges: Judges, data: EvaluationData) -> list[Missing]:
         for line in judges.missing.get(judge, ())
     ]
     available = [need for need in _NEEDS if need[2] in judges]
-    reason = "one training image has no covariance: FID needs two or more"
+    reason = "one training image has no covariance: FID and KID need two or more"
     protocols = fid_protocols(judges, data)
     for metric, protocol, judge in available:
         if judge == "inception" and protocol not in protocols:

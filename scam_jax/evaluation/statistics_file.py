@@ -37,7 +37,8 @@ def _of_first_host(kept: fid.Statistics | None) -> fid.Statistics | None:
     width = multihost_utils.broadcast_one_to_all(np.int32(len(kept.mean) if kept else 0))
     if not width:
         return None
-    numbers = kept.flat() if kept else np.zeros(width * (width + 1) + 1)
+    size = multihost_utils.broadcast_one_to_all(np.int32(kept.flat().size if kept else 0))
+    numbers = kept.flat() if kept else np.zeros(size)
     # Sent as uint32, because JAX would convert float64 to float32.
     numbers = multihost_utils.broadcast_one_to_all(numbers.view(np.uint32))
     return fid.Statistics.of_flat(np.asarray(numbers).view(np.float64), int(width))

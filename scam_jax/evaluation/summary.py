@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scam_jax.evaluation import fid, metrics
+from scam_jax.evaluation import fid, kid, metrics
 from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing
 
 # Per-image values `[N, ...]` of one kind of image, by name.
@@ -16,8 +16,23 @@ _PER_IMAGE = (
     ("l1", "L1", "", False),
     ("lpips", "LPIPS", "", False),
 )
+# The real images of our protocol, whose features are of images resized with antialiasing.
+CLEAN = "clean"
 # Methods that transfer subjects, keyed by the name of their images; '' is the model.
 METHODS = {"": "", "target": "target unchanged", "mean_colours": "mean colours"}
+
+
+# Metric, protocol, the real images, the kind of generated images and the name of their features.
+DISTANCES = (
+    ("R-FID", AUTHORS, AUTHORS, "reconstruction", "truncated_features"),
+    ("S-FID", AUTHORS, AUTHORS, "exchange", "truncated_features"),
+    ("R-FID", OURS, OURS, "reconstruction", "features"),
+    ("S-FID", OURS, OURS, "transfer", "features"),
+    ("clean R-FID", OURS, CLEAN, "reconstruction", "clean_features"),
+    ("clean S-FID", OURS, CLEAN, "transfer", "clean_features"),
+    ("R-KID", OURS, OURS, "reconstruction", "features"),
+    ("S-KID", OURS, OURS, "transfer", "features"),
+)
 
 
 def figures_of(
@@ -28,7 +43,7 @@ def figures_of(
     Args:
       seeds: per seed, the values of each kind of image: 'reconstruction' and, if available,
         'transfer', 'exchange' (the authors' transfers, first seed only) and 'known'.
-      real: statistics of real images, keyed by protocol; empty without Inception.
+      real: statistics of real images, keyed by protocol, and `CLEAN`; empty without Inception.
       num_labels: L.
 
     Returns:
@@ -67,28 +82,28 @@ def _per_image(
 def _distances(
     seeds: Sequence[Mapping[str, Arrays]], real: Mapping[str, fid.Statistics]
 ) -> list[Figure]:
-    """Computes the FIDs, which need two images or more."""
-    kinds = [
-        ("R-FID", AUTHORS, "reconstruction", "truncated_features"),
-        ("S-FID", AUTHORS, "exchange", "truncated_features"),
-        ("R-FID", OURS, "reconstruction", "features"),
-        ("S-FID", OURS, "transfer", "features"),
-    ]
+    """Computes FIDs and KIDs, which need two images or more."""
     figures = []
-    for metric, protocol, kind, key in kinds:
+    for metric, protocol, images, kind, key in DISTANCES:
         features = [arrays[kind][key] for arrays in seeds if key in arrays.get(kind, {})]
-        if protocol in real and features and len(features[0]) > 1:
-            values = tuple(_distance(real[protocol], f) for f in features)
+        if images in real and features and len(features[0]) > 1:
+            distance, unit = (_kid, "×10⁻³") if metric.endswith("KID") else (_fid, "")
+            # Of images that are not finite, a distance has no value.
+            values = tuple(
+                distance(real[images], f) if np.isfinite(f).all() else float("nan")
+                for f in features
+            )
             count = len(features[0])
-            figures.append(Figure(metric, protocol, values, "", False, count=count))
+            figures.append(Figure(metric, protocol, values, unit, False, count=count))
     return figures
 
 
-def _distance(real: fid.Statistics, features: np.ndarray) -> float:
-    """Returns the FID, or NaN if a feature is not finite, as of images that are not."""
-    if not np.isfinite(features).all():
-        return float("nan")
+def _fid(real: fid.Statistics, features: np.ndarray) -> float:
     return fid.frechet_distance(real, fid.statistics(features))
+
+
+def _kid(real: fid.Statistics, features: np.ndarray) -> float:
+    return 1000 * kid.kernel_distance(real.kept, features)
 
 
 def _recognition(seeds: Sequence[Arrays]) -> list[Figure]:
@@ -145,7 +160,8 @@ def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:
       real: statistics of real images, keyed by protocol.
     """
     warnings = []
-    for protocol, statistics in real.items():
+    for protocol in sorted(real.keys() & {AUTHORS, OURS}):
+        statistics = real[protocol]
         needed = len(statistics.mean) + 1
         counts = {"generated": count, "real": statistics.count}
         few = [f"{n} {kind}" for kind, n in counts.items() if n < needed]
@@ -153,6 +169,7 @@ def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:
             warnings.append(
                 f"FID ({protocol}) is of {' and '.join(few)} images: a covariance of "
                 f"{needed - 1} features needs {needed} or more, and with fewer is singular. The "
-                "FID is then too high, and comparable only at equal numbers of images"
+                "FID is then too high, and comparable only at equal numbers of images. KID has "
+                "no such fault"
             )
     return warnings

@@ -26,9 +26,10 @@ _PROTOCOLS: Mapping[str, str] = {
         within groups of 8 images, where an image may keep its own. One evaluation seed.""",
     OURS: """Images are rounded to integers, as in an image file. PSNR, SSIM, L1 (of images in
         [−1, 1]) and LPIPS are means over images; a folded table has their spread. FID is against
-        the train split without augmentation. S-FID and ReID are of subject transfers between
-        seeded pairs of the whole split; no image is paired with itself. Several seeds of pairs and
-        noise.""",
+        the train split without augmentation. Clean FID resizes images with antialiasing (Parmar et
+        al. 2022). KID (Bińkowski et al. 2018) is unbiased for few images. S-FID, S-KID and ReID are
+        of subject transfers between seeded pairs of the whole split; no image is paired with
+        itself. Several seeds of pairs and noise.""",
     published.PUBLISHED: f"""Printed in {published.SOURCE}. Those models were trained on all of
         train, and the released code chooses their checkpoint by R-FID on the reported split. Runs
         here are evaluated at their last checkpoint and hold out a part of train unless

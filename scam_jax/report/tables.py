@@ -18,6 +18,7 @@ OF_EVALUATION = "ᵉ"
 _TRANSFERS = ("transfer PSNR", "subject transfer PSNR")
 # Decimals by metric, in the order of the columns; other metrics have four significant digits.
 _DECIMALS = dict(PSNR=2, SSIM=4, L1=4, LPIPS=4) | {"R-FID": 2, "S-FID": 2}
+_DECIMALS |= {"clean R-FID": 2, "clean S-FID": 2, "R-KID": 2, "S-KID": 2}
 _DECIMALS |= dict(REIDSim=3, REIDAcc=3) | dict.fromkeys(_TRANSFERS, 2)
 _REGION = "label "
 # A column: protocol, metric, unit, and whether higher is better (None: neither).

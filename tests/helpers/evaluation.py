@@ -28,6 +28,9 @@ class FewNumbers:
     def inception(self, image):
         return jnp.concatenate([image.mean((1, 2)), image[:, 3, 4], image.max((1, 2))], axis=1)
 
+    def clean_inception(self, image):
+        return self.inception(image)[:, ::-1] / 2
+
     def person(self, image, labels):
         return jnp.einsum("bhwc,bhw->bc", image - 128, (labels > 0).astype(jnp.float32))
 

@@ -2,9 +2,9 @@
 
   python tests/helpers/frozen_networks.py
 
-It was run with torch 2.14.1, torchvision 0.29.1, torch-fidelity 0.3.0, lpips 0.1.4 and fastreid
-1.4.0, in fp32 on a CPU. Weights and images are not stored but drawn by the rules below, here and in
-the tests; `meta` has the names and shapes of the entries of each network's file.
+It was run with torch 2.14.1, torchvision 0.29.1, torch-fidelity 0.3.0, clean-fid 0.1.35, lpips
+0.1.4 and fastreid 1.4.0, in fp32 on a CPU. Weights and images are not stored but drawn by the rules
+below, here and in the tests; `meta` has the names and shapes of the entries of each network's file.
 """
 
 import json
@@ -54,6 +54,12 @@ def persons() -> tuple[np.ndarray, np.ndarray]:
     return images("persons", 64, 48), labels
 
 
+def features() -> np.ndarray:
+    """Two sets of features, `[2, 40, 24]`."""
+    random = np.random.RandomState(zlib.crc32(b"features"))
+    return random.standard_normal((2, 40, 24)) + np.array([0, 0.3])[:, None, None]
+
+
 BOXES = ((slice(5, 51), slice(7, 31)), (slice(0, 64), slice(0, 48)))
 
 
@@ -92,6 +98,20 @@ def _inception(arrays: dict) -> dict[str, list[int]]:
     )
     arrays["inception/resized"] = resized.permute(0, 2, 3, 1)[:, ::STEP, ::STEP].numpy()
     return shapes
+
+
+def _distances(arrays: dict) -> None:
+    import torch
+    from cleanfid.resize import build_resizer
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    resizer = build_resizer("clean")
+    resized = np.stack([resizer(image) for image in images("inception", 400, 56)])
+    arrays["inception/resized_antialiased"] = resized[:, ::STEP, ::STEP]
+    # One subset, of all features.
+    options = dict(kid_subsets=1, kid_subset_size=40, verbose=False)
+    found = kid_features_to_metric(*map(torch.tensor, features()), **options)
+    arrays["kid"] = np.array(found["kernel_inception_distance_mean"])
 
 
 def _reid(arrays: dict) -> dict[str, list[int]]:
@@ -144,6 +164,7 @@ def main() -> None:
 
     arrays = {}
     with torch.no_grad():
+        _distances(arrays)
         meta = {"inception": _inception(arrays), "reid_resnet50": _reid(arrays)}
         meta["alexnet"], meta["lpips_alex"] = _lpips(arrays)
     np.savez_compressed(FILE, meta=json.dumps(meta), **arrays)

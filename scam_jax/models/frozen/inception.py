@@ -120,7 +120,13 @@ _BLOCKS: Mapping[str, _Branches] = {
 
 
 class InceptionV3(nn.Module):
-    """Inception v3 with FID's features as output."""
+    """Inception v3 with FID's features as output.
+
+    Attributes:
+      antialias: whether to resize images with `resize_antialiased` instead of `resize`.
+    """
+
+    antialias: bool = False
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
@@ -132,7 +138,10 @@ class InceptionV3(nn.Module):
         Returns:
           Features `[B, 2048]`, float32.
         """
-        x = (resize(images.astype(jnp.float32), IMAGE_SIZE) - 128) / 128
+        resized = (resize_antialiased if self.antialias else resize)(
+            images.astype(jnp.float32), IMAGE_SIZE
+        )
+        x = (resized - 128) / 128
         with jax.default_matmul_precision("float32"):
             x = _apply(_down(32), "conv_1a_3x3", x)
             x = _apply(_Unit(32, (3, 3), padded=False), "conv_2a_3x3", x)
@@ -167,6 +176,20 @@ def _apply(unit: _Unit, name: str, x: Array) -> Array:
     height, width = (size // 2 if unit.padded else 0 for size in unit.size)
     conv = ConvNorm(unit.features, unit.size, unit.stride, (height, width), eps=1e-3, name=name)
     return nn.relu(conv(x))
+
+
+def resize_antialiased(images: Array, size: int) -> Array:
+    """Resizes images bicubically with antialiasing, as clean-fid does (Parmar et al. 2022).
+
+    Args:
+      images: `[B, H, W, C]`, float, 0 … 255.
+      size: height and width of the result.
+
+    Returns:
+      `[B, size, size, C]`, 0 … 255.
+    """
+    shape = images.shape[0], size, size, images.shape[-1]
+    return jnp.clip(jax.image.resize(images, shape, "cubic"), 0, 255)
 
 
 def resize(images: Array, size: int) -> Array:
