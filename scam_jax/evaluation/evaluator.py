@@ -158,7 +158,7 @@ class Evaluator:
 
         def measure(batch, index):
             image = metrics.rounded(self._transfer(variables, batch, seed, index))
-            values = {}
+            values: dict[str, Array] = {}
             if "inception" in self.judges:
                 values |= self._features(image)
             if "reid" in self.judges:
