@@ -13,6 +13,8 @@
   python main.py --mode=attention --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
       --output=OUT.png [--latent=LABEL,NUMBER]
   python main.py --mode=export --workdir=RUN --output=DIR           a release of the model
+  python main.py --mode=parser --workdir=RUN                        train what draws label maps
+  python main.py --mode=label --workdir=RUN --photos=DIR            label maps of one's own photos
 
 Flags such as --config.train.batch_size=64 override values of the config.
 """
@@ -30,7 +32,17 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from data import feed
-from scam_jax.commands import arguments, evaluate, export, study, terminal, train, use
+from scam_jax.commands import (
+    arguments,
+    evaluate,
+    export,
+    label,
+    parser,
+    study,
+    terminal,
+    train,
+    use,
+)
 from scam_jax.devices import processes
 from scam_jax.inference import sources
 from scam_jax.runs import changes, command_line, run_folder, validation
@@ -40,6 +52,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/NAME for --config=configs/NAME.py."
 )
 _MODES = ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention", "export"]
+_MODES += ["parser", "label"]
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "The command to run.")
 _ACCEPT_CHANGES = flags.DEFINE_bool(
     "accept_changes", False, "Resume a run although its config or its data have changed."
@@ -61,8 +74,14 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "With --coordinator: the number of this process, from 0."
 )
-_SUBJECT = flags.DEFINE_string("subject", None, "The subject's image and label map: IMAGE,LABELS.")
+_SUBJECT = flags.DEFINE_string(
+    "subject",
+    None,
+    "The subject's image and label map: IMAGE,LABELS; or IMAGE alone, whose label map the run's "
+    "parser draws.",
+)
 _TARGET = flags.DEFINE_string("target", None, "The target's (or only) image and label map.")
+_PHOTOS = flags.DEFINE_string("photos", None, "The folder of photos to draw label maps of.")
 _LABELS = flags.DEFINE_list(
     "labels",
     None,
@@ -123,7 +142,7 @@ def _workdir(given: CommandLine) -> pathlib.Path:
 
 def _config(given: CommandLine, workdir: pathlib.Path) -> ConfigDict:
     """Returns the config after checking it: of the file, or of the run if no file is given."""
-    trains = _MODE.value in ("train", "study")
+    trains = _MODE.value in ("train", "study")  # anew
     if trains and given.file is None:
         raise ValueError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
     config = given.config or run_folder.load_config(workdir)
@@ -158,6 +177,11 @@ def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
         study.run_study(config, workdir, feed.prepare)
     elif mode == "eval":
         evaluate.evaluate(config, workdir, feed.prepare, split, checkpoint)
+    elif mode == "parser":
+        stop = processes.StopRequest()
+        parser.train(config, workdir, feed.prepare, stop, _ACCEPT_CHANGES.value)
+    elif mode == "label":
+        label.label(workdir, arguments.photos(_PHOTOS.value))
     elif mode == "export":
         output = arguments.folder(_OUTPUT.value)
         export.export(config, workdir, output, checkpoint, _DTYPE.value, _LICENSE.value)

@@ -225,6 +225,14 @@ def _scam() -> ConfigDict:
     # Folder for the statistics of real images, which all runs share.
     config.eval.statistics_directory = "statistics"
 
+    # --mode=parser trains a network that draws label maps, on the run's data.
+    config.parser = ConfigDict()
+    # Channels at full size, a multiple of 8.
+    config.parser.features = 32
+    config.parser.learning_rate = 1e-3
+    config.parser.batch_size = 16
+    config.parser.num_steps = 20_000
+
     # --mode=study trains and evaluates each variant with `num_seeds` seeds, from `config.seed` on.
     config.study = ConfigDict()
     config.study.num_seeds = 3

@@ -210,7 +210,7 @@ def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
         time.sleep(0.05)
         yield small.batch(small.config(), 0)
 
-    progress = loop._Loop(small.config(), mesh_of(1), slow_batches(), None, None, 0, None)
+    progress = loop._Loop(small.config(), mesh_of(1), slow_batches(), None, None, 0, None, "")
     progress.pending.append((1, {"l1": Metric()}))
     progress.next_batch()
     assert (progress.waited >= 0.05) == step_is_done

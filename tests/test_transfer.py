@@ -10,7 +10,7 @@ from helpers import small
 
 from scam_jax import images, models
 from scam_jax.examples import Picture
-from scam_jax.inference import sources
+from scam_jax.inference import panels, sources
 from scam_jax.inference.model import TrainedModel
 from scam_jax.training import state
 
@@ -180,7 +180,7 @@ def test_image_of_another_type(model):
 
 
 def test_contact_sheet(model):
-    sheet = model.contact_sheet([(picture(0), picture(1)), (picture(2), picture(3))])
+    sheet = panels.contact_sheet(model, [(picture(0), picture(1)), (picture(2), picture(3))])
     assert sheet.shape == (2 * 20 + 2, 6 * 16 + 5 * 2, 3)
     np.testing.assert_array_equal(sheet[:20, :16], picture(0).image)
 

@@ -7,15 +7,21 @@ from scam_jax import images
 from scam_jax.runs import run_folder
 
 
-def pair(flag: str, value: str | None) -> tuple[str, str]:
+def pair(flag: str, value: str | None) -> tuple[str, str | None]:
     """Splits IMAGE,LABELS into two files. Their names may hold commas if both files exist.
 
     Args:
       flag: the flag's name.
       value: its value, or None if it is not given.
+
+    Returns:
+      The photo and its label map, which is None if the value is a photo alone.
     """
-    if not value or "," not in value:
+    if not value:
         raise ValueError(f"--{flag}=IMAGE,LABELS is needed: a photo and its label map")
+    alone = run_folder.place(f"--{flag}", value)
+    if "," not in value or alone.is_file():
+        return str(alone), None
     parts = value.split(",")
     splits = [(",".join(parts[:i]), ",".join(parts[i:])) for i in range(1, len(parts))]
     places = [
@@ -32,7 +38,7 @@ def pair(flag: str, value: str | None) -> tuple[str, str]:
     return str(image), str(labels)
 
 
-def output(value: str | None, inputs: Iterable[str]) -> pathlib.Path:
+def output(value: str | None, inputs: Iterable[str | None]) -> pathlib.Path:
     """Checks the file that a command will write, before its work.
 
     Args:
@@ -44,7 +50,7 @@ def output(value: str | None, inputs: Iterable[str]) -> pathlib.Path:
     file = run_folder.place("--output", value)
     images.check_output(file)
     for other in inputs:
-        if file.exists() and pathlib.Path(other).exists() and file.samefile(other):
+        if other and file.exists() and pathlib.Path(other).exists() and file.samefile(other):
             raise ValueError(f"--output={value} would replace {other}: give another file")
     return file
 
@@ -54,6 +60,13 @@ def folder(value: str | None) -> pathlib.Path:
     if not value:
         raise ValueError("--output=DIR is needed: the folder to write")
     return run_folder.place("--output", value)
+
+
+def photos(value: str | None) -> pathlib.Path:
+    """Converts the value of --photos, a folder."""
+    if not value:
+        raise ValueError("--photos=DIR is needed: a folder of photos without label maps")
+    return run_folder.place("--photos", value)
 
 
 def numbers(flag: str, values: Sequence[str] | None) -> list[int] | None:

@@ -44,7 +44,7 @@ def export(
     release.check_output(output)
     if release.is_release(workdir):
         raise ValueError(f"--workdir={workdir} is a release already: give the run")
-    trained = from_run.load(workdir, checkpoint)
+    trained = from_run.load(workdir, checkpoint)._replace(parser=from_run.load_parser(workdir))
     if jax.process_index() == 0:
         start = run_folder.last_start(workdir)
         facts = {name: start.get(name) for name in _FACTS} | {"licence": licence}
@@ -82,5 +82,6 @@ def _card(trained: Release, workdir: pathlib.Path, facts: dict) -> str:
         step=trained.step,
         label_names=trained.label_names or range(trained.config.data.num_labels),
         evaluations=evaluations,
+        has_parser=trained.parser is not None,
         **facts,
     )

@@ -30,6 +30,7 @@ from scam_jax.training.best_checkpoint import BestCheckpoint
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.loss_weights import is_used
 from scam_jax.training.state import TrainState
+from scam_jax.training.step import step_compiler
 from scam_jax.training.writer import Writer
 from scam_jax.weights import pretrained, transplant
 
@@ -126,7 +127,8 @@ def _train(
                 writer_from=lambda step: (
                     Writer(workdir, step) if jax.process_index() == 0 else None
                 ),
-                vgg=vgg,
+                compile_step=step_compiler(config, mesh, vgg),
+                advice=_advice(config),
                 seconds_at_peak=seconds_at_peak(config, mesh),
                 best=best,
                 panel=draw_panel,
@@ -144,6 +146,12 @@ def _train(
             f"trained {workdir} to step {step}\n"
             f"Next: python main.py --mode=eval --workdir={workdir}"
         )
+
+
+def _advice(config: ConfigDict) -> str:
+    half = config.optimizer.generator_learning_rate / 2
+    advice = f"--config.optimizer.generator_learning_rate={half:g}"
+    return advice + (" or --config.model.dtype=float32" if config.model.dtype != "float32" else "")
 
 
 def _check_places(config: ConfigDict, workdir: pathlib.Path, checkpoints: Checkpoints) -> None:

@@ -12,11 +12,12 @@ from scam_jax import images
 from scam_jax.commands.feed import OpenFeed
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import picture_pairs
+from scam_jax.examples import Picture
 from scam_jax.inference import panels, sources
 from scam_jax.inference.model import Checkpoint, TrainedModel
 
-# A photo and its label map.
-Files = tuple[str, str]
+# A photo and its label map, or None to let the parser draw it.
+Files = tuple[str, str | None]
 
 
 def gallery(
@@ -49,7 +50,7 @@ def gallery(
         if triplets is not None:
             return panels.gallery(model, [triplets[i] for i in range(min(count, len(triplets)))])
         pairs = picture_pairs(feed.split(split), count)
-        return model.contact_sheet(pairs, absent=sources.GUESS)
+        return panels.contact_sheet(model, pairs)
 
     _write(workdir / "gallery.png", draw, enlarge=2 if config.data.height <= 64 else 1)
 
@@ -70,7 +71,7 @@ def reconstruct(
       ValueError: see `TrainedModel.read`.
     """
     model = TrainedModel.load(workdir, checkpoint)
-    _write(output, lambda: model.reconstruct(*model.read(*target)))
+    _write(output, lambda: model.reconstruct(*_read(model, target)))
 
 
 def transfer(
@@ -104,7 +105,7 @@ def transfer(
     rule = sources.AbsentRule.parse(absent, num_labels, names)
 
     def draw():
-        people = model.read(*subject), model.read(*target)
+        people = _read(model, subject), _read(model, target)
         for remark in sources.remarks(taken, people[0].labels, people[1].labels, rule, names):
             logging.warning("%s", remark)
         return model.transfer(*people[0], *people[1], labels=labels, absent=absent)
@@ -138,9 +139,16 @@ def attention(
     model = TrainedModel.load(workdir, checkpoint)
 
     def draw():
-        return panels.attention(model, model.read(*subject), model.read(*target), latent)
+        return panels.attention(model, _read(model, subject), _read(model, target), latent)
 
     _write(output, draw)
+
+
+def _read(model: TrainedModel, given: Files) -> Picture:
+    photo, labels = given
+    if labels is None and model.parser is not None:
+        logging.info("%s has no label map: the parser draws it", photo)
+    return model.read(photo, labels)
 
 
 def _write(path: pathlib.Path, draw: Callable[[], np.ndarray], enlarge: int = 1) -> None:

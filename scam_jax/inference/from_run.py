@@ -1,11 +1,12 @@
-"""Loads a trained model from the checkpoints of a run."""
+"""Loads a trained model, and its parser, from the checkpoints of a run."""
 
 import pathlib
 
 from scam_jax import models
+from scam_jax.inference.parsing import PhotoParser
 from scam_jax.inference.release import Release
 from scam_jax.runs import run_folder
-from scam_jax.training import state
+from scam_jax.training import parser_step, state
 from scam_jax.training.checkpoints import Checkpoints
 
 
@@ -31,3 +32,20 @@ def load(folder: pathlib.Path, checkpoint: str | int) -> Release:
         raise FileNotFoundError(f"{place} holds no checkpoint yet: {remedy}")
     names = run_folder.last_start(folder).get("label_names", [])
     return Release(config, restored.eval_variables(), int(restored.step), names)
+
+
+def load_parser(folder: pathlib.Path) -> PhotoParser | None:
+    """Returns a run's parser, None if it has none yet.
+
+    Args:
+      folder: the run's folder.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be read.
+    """
+    place = folder / run_folder.PARSER
+    if not run_folder.is_begun(place):
+        return None
+    config = run_folder.load_config(place)
+    restored = Checkpoints(place / run_folder.CHECKPOINTS).restore(parser_step.abstract(config))
+    return None if restored is None else PhotoParser(config, restored.params[parser_step.PARSER])

@@ -1,4 +1,4 @@
-"""Reads the numbers of label maps as they stand in the files.
+"""Reads the numbers of label maps as they stand in the files, and writes label maps.
 
 A label map is a single-channel picture whose values are label numbers, or a picture whose colours
 are those of a list. A file whose numbers cannot be told without doubt raises a ValueError that
@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
+from scam_jax.files import replaced
+from scam_jax.images import palette
 from scam_jax.inference.decoding import decode, opened, printable
 from scam_jax.inference.label_colors import LabelColors
+from scam_jax.inference.label_map import LabelMap
 
 # Pillow's modes of single-channel files. In a palette file ("P") the indices are the labels.
 LABEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "F")
@@ -64,6 +68,34 @@ def header(file: pathlib.Path, colors: LabelColors | None = None) -> Image.Image
         pass
     _require_labels(picture, file, colors)
     return picture
+
+
+def write(file: pathlib.Path, labels: np.ndarray, data: ConfigDict) -> None:
+    """Writes a label map that `read_numbers` reads, and whose labels the data's map gives back.
+
+    Args:
+      file: a PNG. Its values are label numbers, with a palette to look at; or it has the colours of
+        `data.colors`.
+      labels: labels, uint8 `[H, W]`, each of which a number of files has.
+      data: `config.data` of the model.
+    """
+    label_map = LabelMap.of(data)
+    numbers = label_map.numbers[labels]
+    colors = LabelColors.of(data, label_map)
+    if colors is not None:
+        picture = Image.fromarray(np.array(colors.colors, np.uint8)[numbers])
+    else:
+        picture = Image.fromarray(numbers.astype(np.uint8)).convert("L")
+        picture.putpalette(_palette(label_map).ravel().tolist())
+    with replaced(file) as stream:
+        picture.save(stream, format="PNG")
+
+
+def _palette(label_map: LabelMap) -> np.ndarray:
+    """Returns the colours of all numbers of a file, uint8 `[256, 3]`."""
+    colors = np.zeros((_HIGHEST + 1, 3), np.uint8)
+    colors[label_map.numbers] = palette(label_map.num_labels)
+    return colors
 
 
 def _require_labels(picture: Image.Image, file: pathlib.Path, colors: LabelColors | None) -> None:

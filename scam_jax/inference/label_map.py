@@ -107,6 +107,12 @@ class LabelMap:
         """Returns those of some numbers of files that have no label."""
         return [number for number in numbers if self._table[number] == UNMAPPED]
 
+    @functools.cached_property
+    def numbers(self) -> np.ndarray:
+        """The smallest number of a file for each label, int16 `[L]`; -1 if there is none."""
+        found = [np.flatnonzero(self._table == label) for label in range(self.num_labels)]
+        return np.array([places[0] if len(places) else -1 for places in found], np.int16)
+
     def __call__(self, labels: np.ndarray, name: str) -> np.ndarray:
         """Maps the numbers of a label map.
 

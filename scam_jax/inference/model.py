@@ -1,4 +1,4 @@
-"""A trained model, which reconstructs images, transfers subjects and draws contact sheets.
+"""A trained model, which reconstructs images, transfers subjects and draws label maps.
 
   model = TrainedModel.load("runs/celeba")
   subject = model.read("a.jpg", "a_labels.png")
@@ -23,6 +23,7 @@ from scam_jax import images, models
 from scam_jax.examples import Picture
 from scam_jax.inference import fitting, generation, photos, release, sources
 from scam_jax.inference.generation import Variables
+from scam_jax.inference.parsing import PhotoParser
 from scam_jax.models.layers.latents import Latents
 
 # 'newest'; 'best', which runs with `train.keep_best` have; or the step of a checkpoint.
@@ -38,12 +39,14 @@ class TrainedModel:
       variables: `{'encoder': ..., 'generator': ...}`, each with all collections.
       step: training step of the variables.
       label_names: names of the labels, empty if unknown.
+      folder: the run or release that holds its parser, or None.
     """
 
     config: ConfigDict
     variables: Variables
     step: int = 0
     label_names: Sequence[str] = ()
+    folder: pathlib.Path | None = None
 
     @classmethod
     def load(cls, workdir: str | os.PathLike, checkpoint: Checkpoint = "newest") -> "TrainedModel":
@@ -71,14 +74,44 @@ class TrainedModel:
 
             released = from_run.load(folder, checkpoint)
         logging.info("loaded step %d of %s", released.step, folder)
-        return cls(released.config, released.variables, released.step, tuple(released.label_names))
+        about = released.step, tuple(released.label_names)
+        return cls(released.config, released.variables, *about, folder)
 
     @functools.cached_property
     def networks(self) -> models.Networks:
         """The modules of the model, without variables."""
         return models.build(self.config)
 
-    def read(self, image: str | os.PathLike, labels: str | os.PathLike) -> Picture:
+    @functools.cached_property
+    def parser(self) -> PhotoParser | None:
+        """What draws label maps, or None if the run or the release has none.
+
+        Raises:
+          ValueError: a file of the release is damaged.
+          CheckpointError: the parser has checkpoints, but none can be read.
+        """
+        return None if self.folder is None else parser_of(self.folder)
+
+    def labels_of(self, photo: np.ndarray) -> np.ndarray:
+        """Draws the label map of a photo that has none.
+
+        Args:
+          photo: `uint8 [H, W, 3]` of any size.
+
+        Returns:
+          Labels `uint8 [H, W]`.
+
+        Raises:
+          ValueError: there is no parser.
+        """
+        if self.parser is None:
+            raise ValueError(
+                "this model has no parser, so that each photo needs a label map: train one by "
+                "main.py --mode=parser --workdir=RUN"
+            )
+        return self.parser(photo).labels
+
+    def read(self, image: str | os.PathLike, labels: str | os.PathLike | None = None) -> Picture:
         """Reads a photo and its label map in the form that this model takes.
 
         This turns both upright, maps the label numbers with the run's `data.label_map`, and fits
@@ -87,11 +120,15 @@ class TrainedModel:
 
         Args:
           image: file of the photo.
-          labels: file of its label map.
+          labels: file of its label map, or None to let the model's parser draw one.
 
         Raises:
-          ValueError: a file cannot be read, or the label map does not fit; names the file.
+          ValueError: a file cannot be read, or the label map does not fit; names the file. Or there
+            is no parser.
         """
+        if labels is None:
+            photo = photos.read_photo(image)
+            return fitting.fit(Picture(photo, self.labels_of(photo)), self.config.data)
         return photos.read_picture(image, labels, self.config.data)
 
     def encode(self, image: np.ndarray, labels: np.ndarray) -> Latents:
@@ -245,43 +282,6 @@ class TrainedModel:
         )
         return images.to_uint8(batch[0])
 
-    def contact_sheet(
-        self,
-        pairs: Sequence[tuple[Picture, Picture]],
-        labels: sources.Labels | None = None,
-        absent: str = sources.TARGET,
-    ) -> np.ndarray:
-        """Draws one row per pair: subject, target, reconstructed target and transfer.
-
-        The labels of subject and target are shown beside their images.
-
-        Args:
-          pairs: (subject, target) pairs of pictures of any size.
-          labels: labels taken from the subject, by number or name; by default, all except the
-            background.
-          absent: what stands in for labels that the subject lacks, see `sources`.
-
-        Returns:
-          `uint8 [H', W', 3]`.
-
-        Raises:
-          ValueError: wrong shapes, or a label that the model does not know.
-        """
-        rows = []
-        for subject, target in pairs:
-            subject, target = self.fit("subject", subject), self.fit("target", target)
-            rows.append(
-                [
-                    subject.image,
-                    images.colorize(subject.labels, self.config.data.num_labels),
-                    target.image,
-                    images.colorize(target.labels, self.config.data.num_labels),
-                    self.reconstruct(*target),
-                    self.transfer(*subject, *target, labels=labels, absent=absent),
-                ]
-            )
-        return images.grid(rows)
-
     def fit(self, name: str, picture: Picture) -> Picture:
         """Fits a picture to the model's size, as evaluation does; warns if its size changes.
 
@@ -296,6 +296,15 @@ class TrainedModel:
           ValueError: wrong shapes, or a label that the model does not know.
         """
         return fitting.fit_given(name, picture, self.config.data)
+
+
+def parser_of(folder: pathlib.Path) -> PhotoParser | None:
+    """Returns the parser of a run or release, or None; raises as `TrainedModel.parser` does."""
+    if release.is_release(folder):
+        return release.load_parser(folder)
+    from scam_jax.inference import from_run
+
+    return from_run.load_parser(folder)
 
 
 def _keys(count: int) -> jax.Array:

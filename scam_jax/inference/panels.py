@@ -63,6 +63,37 @@ def transfers(model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]]) -> 
     return images.grid(list(zip(*columns, strict=True)))
 
 
+def contact_sheet(
+    model: TrainedModel, pairs: Sequence[tuple[Picture, Picture]], absent: str = GUESS
+) -> np.ndarray:
+    """Draws one row per pair: subject, target, reconstructed target and transfer.
+
+    The labels of subject and target are shown beside their images.
+
+    Args:
+      model: a trained model.
+      pairs: (subject, target) pairs of pictures of any size.
+      absent: what stands in for labels that the subject lacks, see `sources`.
+
+    Raises:
+      ValueError: wrong shapes, or a label that the model does not know.
+    """
+    rows = []
+    for subject, target in pairs:
+        subject, target = model.fit("subject", subject), model.fit("target", target)
+        shown = [
+            part
+            for person in (subject, target)
+            for part in (
+                person.image,
+                images.colorize(person.labels, model.config.data.num_labels),
+            )
+        ]
+        transferred = model.transfer(*subject, *target, absent=absent)
+        rows.append([*shown, model.reconstruct(*target), transferred])
+    return images.grid(rows)
+
+
 def gallery(model: TrainedModel, triplets: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
     """Draws transfers beside their true results, two triplets per row.
 

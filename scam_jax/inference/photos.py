@@ -155,6 +155,30 @@ def read_pair(
     return Pair(image, labels, numbers.shape, transparent)
 
 
+def read_photo(image_file: str | os.PathLike) -> np.ndarray:
+    """Reads a photo that has no label map, upright, in its own size.
+
+    Args:
+      image_file: the photo.
+
+    Returns:
+      uint8 `[H, W, 3]`. Transparent pixels lie on white, which the log says.
+
+    Raises:
+      ValueError: the file cannot be read; names it.
+    """
+    file = pathlib.Path(image_file)
+    photo = decode(file, file)
+    if (orientation := _orientation(photo, file)) in _UPRIGHT:
+        photo = photo.transpose(_UPRIGHT[orientation])
+    image, transparent = _to_rgb(photo, file)
+    if transparent:
+        logging.warning(
+            "%s", Pair(image, image[..., 0], image.shape[:2], transparent).transparency_note(file)
+        )
+    return image
+
+
 def compare(
     image_file: pathlib.Path, label_file: pathlib.Path, colors: LabelColors | None = None
 ) -> Relation:

@@ -1,6 +1,7 @@
 """A release: a trained model in a folder that others can hold, check and run.
 
 weights.safetensors  encoder and generator
+parser.safetensors   what draws label maps, if the run has it
 config.json          the config; under 'release', the step and the names of the labels
 label_colors.txt     the colours of label maps, if these have colours
 programs/*.bin       encode, generate and transfer, see `programs`
@@ -11,6 +12,7 @@ SHA256SUMS           a digest of every file: `sha256sum -c SHA256SUMS` checks th
 
 import hashlib
 import importlib.resources
+import operator
 import os
 import pathlib
 import shutil
@@ -25,11 +27,15 @@ from safetensors.flax import load_file, save
 
 from scam_jax import files
 from scam_jax.inference import generation, programs
+from scam_jax.inference.parsing import PhotoParser
 from scam_jax.models import Networks
 from scam_jax.runs import run_folder
 
 WEIGHTS, SUMS = "weights.safetensors", "SHA256SUMS"
 CARDS = ("MODEL_CARD.md", "README.md")
+PARSER = "parser.safetensors"
+# In these values, the config of the parser may differ from the model's.
+_OF_PARSER = ("parser.features", "data.augmentation")
 _REMEDY = "fetch the release again"
 
 
@@ -41,12 +47,14 @@ class Release(NamedTuple):
       variables: `{'encoder': ..., 'generator': ...}`, each with all collections, float32.
       step: training step of the variables.
       label_names: names of the labels, empty if unknown.
+      parser: what draws label maps, or None.
     """
 
     config: ConfigDict
     variables: generation.Variables
     step: int
     label_names: Sequence[str]
+    parser: PhotoParser | None = None
 
 
 def is_release(folder: pathlib.Path) -> bool:
@@ -55,14 +63,39 @@ def is_release(folder: pathlib.Path) -> bool:
 
 
 def load(folder: pathlib.Path) -> Release:
-    """Reads a release.
+    """Reads a release, without its parser.
 
     Raises:
       FileNotFoundError: a file is missing.
       ValueError: a file is not the one that was released; names it.
     """
+    _check(folder, run_folder.CONFIG_FILE, WEIGHTS)
+    about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY).get(run_folder.RELEASE)
+    if about is None:
+        raise ValueError(
+            f"{folder / run_folder.CONFIG_FILE} has no entry {run_folder.RELEASE!r}: the folder is "
+            "a release of another project"
+        )
+    config = run_folder.load_config(folder)
+    variables = programs.variables_of(_load(folder / WEIGHTS))
+    return Release(config, variables, about["step"], about["label_names"])
+
+
+def load_parser(folder: pathlib.Path) -> PhotoParser | None:
+    """Reads the parser of a release, None if it has none; raises the same errors as `load`."""
+    about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY)[run_folder.RELEASE]
+    if not about.get("parser"):
+        return None
+    _check(folder, PARSER)
+    config = run_folder.load_config(folder)
+    config.update_from_flattened_dict(about["parser"])
+    return PhotoParser(config, programs.variables_of(_load(folder / PARSER)))
+
+
+def _check(folder: pathlib.Path, *names: str) -> None:
+    """Checks that files are those that were released."""
     sums = _sums(folder)
-    for name in (run_folder.CONFIG_FILE, WEIGHTS):
+    for name in names:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing: {_REMEDY}")
         if name not in sums:
@@ -71,18 +104,13 @@ def load(folder: pathlib.Path) -> Release:
             raise ValueError(
                 f"{folder / name} is not the file that was released, by its SHA-256: {_REMEDY}"
             )
-    about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY).get(run_folder.RELEASE)
-    if about is None:
-        raise ValueError(
-            f"{folder / run_folder.CONFIG_FILE} has no entry {run_folder.RELEASE!r}: the folder is "
-            "a release of another project"
-        )
-    config = run_folder.load_config(folder)
+
+
+def _load(file: pathlib.Path) -> dict[str, Any]:
     try:
-        variables = programs.variables_of(load_file(folder / WEIGHTS))
+        return load_file(file)
     except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS}: {error}: {_REMEDY}") from error
-    return Release(config, variables, about["step"], about["label_names"])
+        raise ValueError(f"{file}: {error}: {_REMEDY}") from error
 
 
 def write(
@@ -119,6 +147,13 @@ def write(
         for name, program in exported.items():
             (beside / "programs" / f"{name}.bin").write_bytes(program)
         about = {"step": release.step, "label_names": [*release.label_names], "dtype": dtype}
+        if release.parser is not None:
+            parameters = flatten_dict(dict(release.parser.params), sep=".")
+            written = {name: jnp.asarray(x, dtype) for name, x in parameters.items()}
+            files.write(beside / PARSER, save(written, {"format": "flax"}))
+            about["parser"] = {
+                key: operator.attrgetter(key)(release.parser.config) for key in _OF_PARSER
+            }
         config = {**_portable(release.config), run_folder.RELEASE: {**about, **facts}}
         files.write_json(beside / run_folder.CONFIG_FILE, config)
         if data.get("colors"):  # runs of older versions lack the key

@@ -8,12 +8,12 @@ def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes a photo bilinearly, with antialiasing (Pillow's BILINEAR).
 
     Args:
-      image: uint8 `[h, w, 3]`.
+      image: uint8 `[h, w, 3]`, or float32 `[h, w]`.
       height: rows of the result.
       width: columns of the result.
 
     Returns:
-      uint8 `[height, width, 3]`; `image` itself if it has this size already.
+      `[height, width, ...]` of the same type; `image` itself if it has this size already.
     """
     if image.shape[:2] == (height, width):
         return image

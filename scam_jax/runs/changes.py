@@ -26,10 +26,14 @@ _FIXED = (
     "data.colors",
     "data.ignore_label",
     "model",
+    "parser.features",
 )
 _COMPUTE_TYPES = "dtype"
 # Training depends on these, from the step on where they change.
-_ACCEPTED = ("data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay")
+_ACCEPTED = (
+    *("data", "model", "losses", "optimizer", "train.batch_size", "train.ema_decay"),
+    "parser",
+)
 # These say where things are and how they are read. `skip_bad_files` is what the error of a bad file
 # advises.
 _FREE = ("data.directory", "data.manual_dir", "data.num_workers", "data.skip_bad_files")
@@ -70,7 +74,8 @@ def check_changes(
     check_weights_fit(config, workdir)
     changes = _changes(config, workdir)
     accepted: tuple[str, ...] = _ACCEPTED
-    if config.optimizer.decay != "constant":  # The rates depend on the last step.
+    # The rates depend on the last step.
+    if "optimizer" in config and config.optimizer.decay != "constant":
         accepted += ("train.num_steps",)
     needing = {
         key: change
@@ -123,6 +128,11 @@ def _changes(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Change]:
         return {}
     configs = run_folder.load_config(workdir), config
     before, now = (flatten_dict(c.to_dict(), sep=".") for c in configs)
+    if "model" in config:  # The run of a parser has no model, and only its weights depend on this.
+        before, now = (
+            {key: value for key, value in values.items() if not _is_below(key, ("parser",))}
+            for values in (before, now)
+        )
     return {
         key: (before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())

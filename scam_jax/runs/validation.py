@@ -74,6 +74,9 @@ _AT_LEAST = {
     "train.keep_checkpoints": 1,
     "eval.every": 0,
     "eval.num_seeds": 1,
+    "parser.features": 8,
+    "parser.batch_size": 1,
+    "parser.num_steps": 1,
     "study.num_seeds": 1,
 }
 
@@ -240,6 +243,10 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
         _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
     for key in ("b1", "b2"):
         _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
+    parser = config.parser
+    _require(parser.features % 8 == 0, "parser.features", parser.features, "use a multiple of 8")
+    rate = parser.learning_rate
+    _require(rate > 0, "parser.learning_rate", rate, "use a number above 0")
     decay = optimizer.weight_decay
     _require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")
 

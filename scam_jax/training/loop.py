@@ -21,9 +21,11 @@ from scam_jax.training import state
 from scam_jax.training.best_checkpoint import BestCheckpoint
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.state import TrainState
-from scam_jax.training.step import make_train_step
+from scam_jax.training.step import CompileStep
 from scam_jax.training.writer import Writer
 
+# Metrics in the progress bar, those that the step has.
+SHOWN = ("l1", "generator", "discriminator", "cross_entropy", "accuracy")
 # Steps dispatched ahead: enough to hide the host's work, few enough to bound memory.
 IN_FLIGHT = 2
 
@@ -66,38 +68,16 @@ def restore_or_create(
     return fresh
 
 
-def compile_step(
-    config: ConfigDict, networks: models.Networks, mesh: Mesh, *args: Any
-) -> jax.stages.Compiled:
-    """Compiles the training step for the shapes of `args`, and logs the time and the FLOPs.
-
-    Args:
-      config: the whole config.
-      networks: the run's networks.
-      mesh: devices to train on.
-      *args: state, batch and VGG19's parameters, or their shapes.
-    """
-    start = time.perf_counter()
-    compiled = make_train_step(config, networks, mesh).lower(*args).compile()
-    cost = compiled.cost_analysis() or {}
-    logging.info(
-        "compiled the training step in %.0f s: %.2f GFLOP per device",
-        time.perf_counter() - start,
-        # XLA counts the body of a loop once.
-        cost.get("flops", float("nan")) / 1e9 * config.train.accumulation_steps,
-    )
-    return compiled
-
-
 def train(
     config: ConfigDict,
     train_state: TrainState,
     *,
     mesh: Mesh,
+    compile_step: CompileStep,
     batches_from: Callable[[int], Batches],
     checkpoints: Checkpoints,
     writer_from: Callable[[int], Writer | None],
-    vgg: Any = None,
+    advice: str = "",
     seconds_at_peak: float | None = None,
     best: BestCheckpoint | None = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
@@ -110,12 +90,13 @@ def train(
       config: the whole config, validated.
       train_state: the state to start from, see `restore_or_create`.
       mesh: devices to train on.
+      compile_step: maps state and batch to the compiled step, see `step_compiler`.
       batches_from: maps a step to this host's batches from that step on. The loop closes them.
       checkpoints: where to save to.
       best: keeps the state with the best figure of `evaluate`, or None.
       writer_from: maps the step that the run starts or resumes from to a writer, or to None on all
         hosts but one.
-      vgg: VGG19's parameters, or None if the perceptual loss is off.
+      advice: flags with which a run can go on whose metrics are not finite.
       seconds_at_peak: seconds per step at the peak of all devices, or None if unknown.
       panel: maps a state to a picture `uint8 [H, W, 3]` of its results.
       evaluate: maps a state to figures by name, 'eval/…'. All hosts call it every
@@ -130,7 +111,6 @@ def train(
       TrainingDiverged: a metric is not finite. No state is saved after that step.
       CheckpointError: a state could not be saved.
     """
-    networks = models.build(config, batch_axis=sharding.DATA)
     start, end = int(train_state.step), config.train.num_steps
     writer = writer_from(start)
     if evaluate and start and start % config.eval.every == 0 and _is_to_evaluate(start, writer):
@@ -141,15 +121,14 @@ def train(
         if writer:
             writer.close()
         return train_state
-    vgg = jax.device_put(vgg, sharding.replicated(mesh))
     batches = batches_from(start)
-    loop = _Loop(config, mesh, batches, writer, checkpoints, start, seconds_at_peak)
+    loop = _Loop(config, mesh, batches, writer, checkpoints, start, seconds_at_peak, advice)
     batch = loop.next_batch()
-    step_fn = compile_step(config, networks, mesh, train_state, batch, vgg)
+    step_fn = compile_step(train_state, batch)
     progress = _progress(start, end)
     try:
         for step in range(start + 1, end + 1):
-            train_state, metrics = step_fn(train_state, batch, vgg)
+            train_state, metrics = step_fn(train_state, batch)
             loop.pending.append((step, metrics))
             stopping = step == end or stop_requested(step)
             if not stopping:
@@ -213,13 +192,13 @@ def _progress(start: int, end: int) -> tqdm:
 class _Loop:
     """What the loop keeps between steps besides the state: batches, unread metrics and timings."""
 
-    def __init__(self, config, mesh, batches, writer, checkpoints, start, seconds_at_peak):
+    def __init__(self, config, mesh, batches, writer, checkpoints, start, seconds_at_peak, advice):
         self.config, self.mesh, self.batches = config, mesh, batches
         self.writer, self.checkpoints = writer, checkpoints
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.first_step = start + 1
         self.since, self.waited, self.step_at_since = 0.0, 0.0, start
-        self.seconds_at_peak = seconds_at_peak
+        self.seconds_at_peak, self.advice = seconds_at_peak, advice
 
     def next_batch(self) -> dict[str, jax.Array]:
         unread: list[Any] = [value for _, metrics in self.pending for value in metrics.values()]
@@ -246,8 +225,7 @@ class _Loop:
         values = self._check()
         if logs:
             timings = self._timings(step)
-            names = ("l1", "generator", "discriminator")
-            shown = {name: f"{values[name]:.4f}" for name in names if name in values}
+            shown = {name: f"{values[name]:.4f}" for name in SHOWN if name in values}
             speed = {
                 "images/s": f"{timings['time/images_per_second']:.1f}",
                 "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
@@ -287,18 +265,14 @@ class _Loop:
         """Says from where the run can go on, and with which changes."""
         self.checkpoints.wait()
         steps = self.checkpoints.steps()
-        half = self.config.optimizer.generator_learning_rate / 2
-        change = f"--config.optimizer.generator_learning_rate={half:g}"
-        if self.config.model.dtype != "float32":
-            change += " or --config.model.dtype=float32"
         if not steps:
             return (
                 "There is no checkpoint yet: start again with another rate or compute type, for "
-                f"example {change}"
+                f"example {self.advice}"
             )
         return (
             f"The checkpoint of step {steps[0]} is intact: go on from it by the same command with "
-            f"--accept_changes and, for example, {change}"
+            f"--accept_changes and, for example, {self.advice}"
         )
 
     def _timings(self, step: int) -> dict[str, float]:

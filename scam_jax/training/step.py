@@ -4,17 +4,20 @@ A batch is `{'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W]}`. The step i
 to [-1, 1] and converts labels to one-hot, on the device.
 """
 
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from scam_jax.devices import sharding
-from scam_jax.models import Networks
+from scam_jax.models import Networks, build
 from scam_jax.models.layers import spectral_norm
 from scam_jax.training import sharpness
 from scam_jax.training.loss_weights import is_used, loss_weights
@@ -23,6 +26,10 @@ from scam_jax.training.state import SIDES, TrainState, of_side, optimizers
 
 Array = jax.Array
 Metrics = dict[str, Array]
+Batch = dict[str, Array]
+# (state, batch) -> (state, metrics). The state is donated.
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+CompileStep = Callable[[TrainState, Batch], Step]
 
 # Reduces all gradients of a network at once. By default the compiler combines at most 256 arrays
 # and 120 MiB into one all-reduce.
@@ -235,3 +242,42 @@ def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> jax.s
     )
     on_tpu = mesh.devices.flat[0].platform == "tpu"
     return jax.jit(step, donate_argnums=0, compiler_options=TPU_OPTIONS if on_tpu else None)
+
+
+def compiled(step: jax.stages.Wrapped, parts: int, *args: Any) -> jax.stages.Compiled:
+    """Compiles a training step for the shapes of `args`, and logs the time and the FLOPs.
+
+    Args:
+      step: the jitted step.
+      parts: number of parts of a batch that the step computes in a loop.
+      *args: its arguments, or their shapes.
+    """
+    start = time.perf_counter()
+    program = step.lower(*args).compile()
+    cost = program.cost_analysis() or {}
+    logging.info(
+        "compiled the training step in %.0f s: %.2f GFLOP per device",
+        time.perf_counter() - start,
+        # XLA counts the body of a loop once.
+        cost.get("flops", float("nan")) / 1e9 * parts,
+    )
+    return program
+
+
+def step_compiler(config: ConfigDict, mesh: Mesh, vgg: Any = None) -> CompileStep:
+    """Returns what compiles the step that trains encoder, generator and discriminator.
+
+    Args:
+      config: the whole config.
+      mesh: devices to train on.
+      vgg: VGG19's parameters, or None if the perceptual loss is off.
+    """
+
+    def compile_step(train_state: TrainState, batch: Batch) -> Step:
+        everywhere = jax.device_put(vgg, sharding.replicated(mesh))
+        step = make_train_step(config, build(config, batch_axis=sharding.DATA), mesh)
+        parts = config.train.accumulation_steps
+        program = compiled(step, parts, train_state, batch, everywhere)
+        return lambda state, batch: program(state, batch, everywhere)
+
+    return compile_step

@@ -7,6 +7,7 @@ from helpers import small
 from scam_jax.devices import sharding
 from scam_jax.training import loop
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.step import step_compiler
 from scam_jax.training.writer import Writer
 
 
@@ -29,6 +30,8 @@ def run_loop(config, workdir, batches=None, num_devices=1, **options):
             config,
             loop.restore_or_create(config, mesh, checkpoints),
             mesh=mesh,
+            compile_step=step_compiler(config, mesh),
+            advice="--config.optimizer.generator_learning_rate=5e-05",
             batches_from=batches or batches_from,
             checkpoints=checkpoints,
             writer_from=lambda step: Writer(workdir, step),

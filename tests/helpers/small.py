@@ -33,6 +33,7 @@ def config(choices: str = "", schedules: dict | None = None, **overrides) -> Con
         c.model.discriminator.num_layers = 2
     c.losses.perceptual = 0.0
     c.losses.schedules = ConfigDict(schedules or {})
+    c.parser.features, c.parser.batch_size, c.parser.num_steps = 8, 4, 4
     c.train.batch_size = 4
     c.train.num_steps = 4
     c.train.log_every = 2

@@ -12,6 +12,7 @@ def get_config():
         train__log_every=1,
         train__checkpoint_every=2,
         eval__every=4,
+        parser__num_steps=6,
         train__ema_decay=0.9,
         # With less, a gradient of almost 0 moves its weight by its sign: by chance.
         optimizer__eps=1e-3,

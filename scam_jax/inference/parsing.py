@@ -1,0 +1,74 @@
+"""Makes the label maps of photos that have none, with a run's parser."""
+
+import functools
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from scam_jax.images import to_float
+from scam_jax.inference.label_map import LabelMap
+from scam_jax.inference.resizing import resize_bilinear
+from scam_jax.models.parser import Parser, build
+
+Array = jax.Array
+
+
+class Parsed(NamedTuple):
+    """A label map of a parser.
+
+    Attributes:
+      labels: uint8 `[H, W]`, of the photo's size.
+      confidence: mean probability of the labels, in the parser's own estimate.
+    """
+
+    labels: np.ndarray
+    confidence: float
+
+
+class PhotoParser:
+    """A trained parser."""
+
+    def __init__(self, config: ConfigDict, params: Any):
+        """Builds the network.
+
+        Args:
+          config: the config of the parser, or of its run.
+          params: the parser's parameters.
+        """
+        self.config, self.params = config, params
+        # A label without a number cannot stand in a file. No label map of the data has it either.
+        self._possible = LabelMap.of(config.data).numbers >= 0
+
+    def __call__(self, photo: np.ndarray) -> Parsed:
+        """Draws the label map of a photo.
+
+        The parser sees the photo as training does: at the model's size, or, if the model crops
+        photos (`data.augmentation` is 'crop'), with the photo's own shape.
+
+        Args:
+          photo: uint8 `[H, W, 3]`.
+        """
+        size = _size_to_see(photo.shape[:2], self.config.data)
+        image = resize_bilinear(photo, *size)
+        given = np.asarray(_probabilities(build(self.config), self.params, image[None])[0])
+        labels, best = np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], -1.0)
+        # One label at a time: the probabilities of all, at a photo's size, would need gigabytes.
+        for label in np.flatnonzero(self._possible):
+            probability = resize_bilinear(given[..., label], *photo.shape[:2])
+            labels = np.where(probability > best, np.uint8(label), labels)
+            best = np.maximum(best, probability)
+        return Parsed(labels, float(best.mean()))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(network: Parser, params: Any, image: Array) -> Array:
+    return jax.nn.softmax(cast(Array, network.apply({"params": params}, to_float(image))))
+
+
+def _size_to_see(size: tuple[int, int], data: ConfigDict) -> tuple[int, int]:
+    if data.augmentation != "crop":
+        return data.height, data.width
+    times = max(data.height / size[0], data.width / size[1])
+    return round(times * size[0]), round(times * size[1])

@@ -1,0 +1,260 @@
+"""The parser: it learns, resumes, is judged, and draws the label maps of photos."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from helpers import small
+from helpers.loop import mesh_of
+from helpers.program import command, run, saved_checksums, train_command
+from PIL import Image
+
+from scam_jax import TrainedModel
+from scam_jax.evaluation import iou
+from scam_jax.evaluation.data import EvaluationData
+from scam_jax.inference import label_files
+from scam_jax.inference.label_map import LabelMap
+from scam_jax.inference.parsing import PhotoParser
+from scam_jax.models import parser
+from scam_jax.training import parser_step
+from scam_jax.training.parser_step import PARSER
+
+
+def parser_config(**overrides):
+    return parser_step.parser_config(small.config(**overrides))
+
+
+def coloured(count, labels=(0, 1), size=16, seed=0):
+    """Photos whose colours tell the labels: stripes of random widths."""
+    random = np.random.default_rng(seed)
+    maps = np.stack(
+        [
+            np.sort(random.choice(labels, size))[:, None].repeat(size, 1).T.astype(np.uint8)
+            for _ in range(count)
+        ]
+    )
+    shades = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [0, 0, 0]], np.int64)
+    noise = random.integers(-30, 30, (*maps.shape, 3))
+    return {"image": np.clip(shades[maps] + noise, 0, 255).astype(np.uint8), "label": maps}
+
+
+def trained(config, batches, num_devices=1, state=None):
+    step = None
+    state = state or parser_step.create(config)
+    for batch in batches:
+        step = step or parser_step.step_compiler(config, mesh_of(num_devices))(state, batch)
+        state, metrics = step(state, batch)
+    return state, {name: float(value) for name, value in metrics.items()}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A parser of four photos, which show the labels 0 and 1 of three."""
+    config = parser_config(parser__num_steps=150, parser__learning_rate=5e-3)
+    batch = coloured(4)
+    state, metrics = trained(config, [batch] * 150)
+    return config, batch, state, metrics
+
+
+def test_it_fits_four_photos(fitted):
+    config, batch, state, metrics = fitted
+    assert metrics["accuracy"] > 0.99
+    draw = PhotoParser(config, state.params[PARSER])
+    for image, labels in zip(batch["image"], batch["label"], strict=True):
+        drawn = draw(image)
+        assert (drawn.labels == labels).mean() > 0.99
+        assert drawn.labels.dtype == np.uint8
+        assert 0.9 < drawn.confidence <= 1
+
+
+def test_a_label_that_it_never_saw_is_not_drawn(fitted):
+    config, _, state, _ = fitted
+    others = coloured(2, labels=(0, 2), seed=5)
+    assert not (PhotoParser(config, state.params[PARSER])(others["image"][0]).labels == 2).any()
+
+
+def test_a_photo_of_another_size_has_a_map_of_its_own_size(fitted):
+    config, batch, state, _ = fitted
+    large = batch["image"][0].repeat(3, 0).repeat(5, 1)
+    drawn = PhotoParser(config, state.params[PARSER])(large)
+    assert drawn.labels.shape == (48, 80)
+    assert (drawn.labels == batch["label"][0].repeat(3, 0).repeat(5, 1)).mean() > 0.95
+
+
+def test_two_devices_equal_one():
+    config = parser_config()
+    batches = [coloured(4, labels=(0, 1, 2), seed=i) for i in range(3)]
+    one, of_one = trained(config, batches)
+    two, of_two = trained(config, batches, num_devices=2)
+    assert of_one == pytest.approx(of_two, rel=1e-3)
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_pixels_that_are_left_out_change_nothing():
+    config = parser_config(data__ignore_label=255)
+    batch = coloured(4)
+    batch["label"][:, :5] = config.data.num_labels
+    assert trained(config, [batch])[1]["cross_entropy"] > 0.1
+    all_out = {**batch, "label": np.full_like(batch["label"], config.data.num_labels)}
+    _, metrics = trained(config, [all_out])
+    assert metrics["cross_entropy"] == 0
+    assert metrics["gradient_norm"] == 0
+
+
+def test_figures_by_hand():
+    confusion = np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]])
+    figures = {(f.metric, f.part): f.mean for f in iou.figures_of(confusion, 5)}
+    assert figures == {
+        ("mean IoU", ""): pytest.approx((6 / 9 + 3 / 6) / 2),
+        ("accuracy", ""): pytest.approx(9 / 12),
+        ("IoU", "label 0"): pytest.approx(6 / 9),
+        ("IoU", "label 1"): pytest.approx(3 / 6),
+    }
+
+
+def test_padding_and_pixels_that_are_left_out_do_not_count(fitted):
+    config, batch, state, _ = fitted
+    labels = batch["label"].copy()
+    labels[0, :3] = config.data.num_labels
+    examples = [{"image": i, "label": m} for i, m in zip(batch["image"], labels, strict=True)]
+
+    def padded(source):
+        whole = {name: np.stack([e[name] for e in source]) for name in ("image", "label")}
+        more = {name: np.concatenate([x, 0 * x]) for name, x in whole.items()}
+        yield {**more, "mask": np.repeat(np.float32([1, 0]), 4)}
+
+    data = EvaluationData("d", "test", examples, {}, (), None, padded)
+    evaluator = iou.ParserEvaluator(parser.build(config), mesh_of(2), data)
+    found = {
+        (f.metric, f.part): f.mean for f in evaluator.evaluate(state.params[PARSER], 7).figures
+    }
+    assert found["accuracy", ""] > 0.99
+    assert ("IoU", "label 2") not in found
+
+
+@pytest.mark.parametrize("text", ["", "3,1|7|*"])
+def test_a_written_label_map_is_read_as_the_same_labels(tmp_path, text):
+    config = small.config(data__label_map=text)
+    labels = np.random.default_rng(0).integers(0, 3, (9, 7)).astype(np.uint8)
+    file = tmp_path / "deep" / "a.png"
+    label_files.write(file, labels, config.data)
+    numbers = label_files.read_numbers(file)
+    np.testing.assert_array_equal(LabelMap.of(config.data)(numbers, "a"), labels)
+
+
+def test_a_written_label_map_has_the_colours_of_the_list(tmp_path):
+    colors = tmp_path / "colors.txt"
+    colors.write_text("#000000 background\n#ff0000 hair\n#00ff00 skin\n")
+    config = small.config(data__colors=str(colors))
+    label_files.write(tmp_path / "a.png", np.array([[0, 1, 2]], np.uint8), config.data)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "RGB"
+        assert np.asarray(picture).tolist() == [[[0, 0, 0], [255, 0, 0], [0, 255, 0]]]
+
+
+def test_a_label_without_a_number_is_never_drawn():
+    config = parser_config(data__label_map="0||1")
+    assert LabelMap.of(config.data).numbers.tolist() == [0, -1, 1]
+    draw = PhotoParser(config, parser_step.create(config).params[PARSER])
+    for seed in range(5):
+        assert not (draw(coloured(1, seed=seed)["image"][0]).labels == 1).any()
+
+
+def test_the_config_augments_in_any_case():
+    assert parser_config().data.augmentation == "basic"
+    assert parser_config(data__augmentation="crop").data.augmentation == "crop"
+    assert json.loads(parser_config().to_json())["train"]["num_steps"] == 4
+
+
+@pytest.fixture(scope="module")
+def run_with_parser(finished, tmp_path_factory):
+    workdir = shutil.copytree(finished, tmp_path_factory.mktemp("with_parser") / "run")
+    result = run(command("--mode=parser", f"--workdir={workdir}"))
+    for split in ("validation", "test"):
+        assert f"On the {split} split of folder" in result.stdout
+        assert (workdir / "parser" / f"evaluation_{split}" / "figures.md").is_file()
+    assert "| mean IoU |" in result.stdout
+    return workdir
+
+
+@pytest.mark.slow
+def test_a_parser_resumes_to_the_bit(run_with_parser, tmp_path):
+    workdir = shutil.copytree(run_with_parser, tmp_path / "run")
+    checkpoints = workdir / "parser" / "checkpoints"
+    assert sorted(f.name for f in checkpoints.iterdir()) == ["4", "6"]
+    expected = saved_checksums(checkpoints / "6")
+    metrics = (workdir / "parser" / "metrics.jsonl").read_text()
+    assert '"eval/ours/mean IoU"' in metrics
+    shutil.rmtree(checkpoints / "6")
+    assert "resuming from step 4" in run(command("--mode=parser", f"--workdir={workdir}")).stderr
+    assert saved_checksums(checkpoints / "6") == expected
+    assert (workdir / "parser" / "metrics.jsonl").read_text() == metrics
+
+
+@pytest.mark.slow
+def test_another_size_of_a_trained_parser_is_refused(photos, run_with_parser):
+    other = ["--mode=parser", "--config.parser.features=16"]
+    result = run(train_command(photos, run_with_parser, *other), check=False)
+    assert result.returncode == 1
+    assert "config.parser.features = 16, but the weights of the run in" in result.stderr
+    longer = ["--mode=parser", "--config.parser.num_steps=7"]
+    result = run(train_command(photos, run_with_parser, *longer), check=False)
+    assert result.returncode == 1
+    assert "--accept_changes" in result.stderr
+
+
+@pytest.mark.slow
+def test_label_maps_of_own_photos(photos, run_with_parser, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(photos / "test" / "images" / "0.png", own / f"{name}.png")
+    (own / "broken.jpg").write_bytes(b"no photo")
+    (own / "labels").mkdir()
+    (own / "labels" / "b.png").write_bytes(b"my own")
+    result = run(command("--mode=label", f"--workdir={run_with_parser}", f"--photos={own}"), False)
+    assert result.returncode == 1
+    assert "1 of 4 photos have no label map: " in result.stderr
+    assert "broken.jpg" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "wrote 2 label maps" in result.stdout
+    assert (own / "labels" / "b.png").read_bytes() == b"my own"
+    model = TrainedModel.load(run_with_parser)
+    image = np.asarray(Image.open(own / "a.png"))
+    drawn = label_files.read_numbers(own / "labels" / "a.png")
+    np.testing.assert_array_equal(drawn, model.labels_of(image))
+    lines = (own / "labels_to_check" / "confidence.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["a.png", "c.png"]
+    assert Image.open(own / "labels_to_check" / "page_001.jpg").size[0] > 100
+
+
+@pytest.mark.slow
+def test_a_photo_without_a_label_map_is_transferred(photos, finished, run_with_parser, tmp_path):
+    people = [photos / "test" / "images" / f"{i}.png" for i in (0, 1)]
+    given = [f"--subject={people[0]}", f"--target={people[1]}", f"--output={tmp_path / 'out.png'}"]
+    result = run(command("--mode=transfer", f"--workdir={run_with_parser}", *given))
+    assert f"{people[0]} has no label map: the parser draws it" in result.stderr
+    model = TrainedModel.load(run_with_parser)
+    expected = model.transfer(*model.read(people[0]), *model.read(people[1]))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
+    result = run(command("--mode=transfer", f"--workdir={finished}", *given), check=False)
+    assert result.returncode == 1
+    assert "this model has no parser, so that each photo needs a label map" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_release_holds_the_parser(photos, run_with_parser, tmp_path):
+    output = tmp_path / "release"
+    run(command("--mode=export", f"--workdir={run_with_parser}", f"--output={output}"))
+    photo = np.asarray(Image.open(photos / "test" / "images" / "0.png"))
+    released, model = TrainedModel.load(output), TrainedModel.load(run_with_parser)
+    np.testing.assert_array_equal(released.labels_of(photo), model.labels_of(photo))
+    assert "draws the label map itself" in (output / "MODEL_CARD.md").read_text()
+    with (output / "parser.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"!")
+    with pytest.raises(ValueError, match=r"parser.safetensors is not the file that was released"):
+        TrainedModel.load(output).labels_of(photo)
