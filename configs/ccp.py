@@ -64,3 +64,7 @@ def _make_small(config: ConfigDict) -> None:
     config.train.checkpoint_every = 500
     config.train.keep_best = "psnr"
     config.eval.every = 1000
+    config.parser.features = 16
+    config.parser.learning_rate = 2e-3
+    config.parser.batch_size = 8
+    config.parser.num_steps = 6000
