@@ -15,6 +15,11 @@ from scam_jax.runs.validation import validate
     [
         (dict(train__batch_size=0), r"config.train.batch_size = 0: use 1 or more"),
         (dict(model__dtype="float16"), r"config.model.dtype = 'float16': use one of float32, bfl"),
+        (dict(parser__features=12), r"config.parser.features = 12: use a multiple of 8"),
+        (
+            dict(parser__learning_rate=0.0),
+            r"config.parser.learning_rate = 0.0: use a number above 0",
+        ),
         (dict(data__num_labels=300), r"config.data.num_labels = 300: .*at most 256"),
         (dict(model__generator__features=6), r"features = 6: .*divisible by 4"),
         (
@@ -173,3 +178,11 @@ def test_a_choice_is_in_the_name_of_the_run():
 def test_scam_is_what_is_chosen_by_default():
     assert common.base("model=scam").to_dict() == common.base().to_dict()
     assert common.base("discriminator=patchgan").to_dict() == common.base().to_dict()
+
+
+def test_a_config_of_another_version_names_the_key_that_it_lacks():
+    config = small.config()
+    with config.unlocked():
+        del config["parser"]
+    with pytest.raises(ValueError, match=r"config.parser.features is missing: .*another version"):
+        validate(config)

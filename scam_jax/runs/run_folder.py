@@ -86,12 +86,17 @@ def expand_places(config: ConfigDict) -> None:
         try:
             value = operator.attrgetter(key)(config)
         except AttributeError as error:
-            raise ValueError(
-                f"config.{key} is missing: the config is of another version of scam-jax, which its "
-                "runs.jsonl names; use that one"
-            ) from error
+            raise of_another_version(key) from error
         if value:
             config.update_from_flattened_dict({key: str(place(f"config.{key}", value))})
+
+
+def of_another_version(key: str) -> ValueError:
+    """Returns the error of a config that lacks a key."""
+    return ValueError(
+        f"config.{key} is missing: the config is of another version of scam-jax, which its "
+        "runs.jsonl names; use that one"
+    )
 
 
 def load_config(workdir: pathlib.Path) -> ConfigDict:

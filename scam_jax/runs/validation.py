@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, family_of
 from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
+from scam_jax.runs import run_folder
 from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used
 from scam_jax.training.losses import GAN_LOSSES
 from scam_jax.training.state import DECAYS, RATE_SCALINGS
@@ -110,6 +111,8 @@ def _get(config: ConfigDict, key: str, default=None):
     for part in key.split("."):
         if default is not None and key.startswith("model.") and part not in config:
             return default
+        if part not in config:
+            raise run_folder.of_another_version(key)
         config = config[part]
     return config
 
