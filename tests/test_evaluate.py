@@ -2,14 +2,17 @@
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.evaluation import FewNumbers, evaluation_of, examples, known_transfers, noisy_model
 
 from scam_jax.evaluation.data import RealImages, authors_partners, partners
 from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Figure
-from scam_jax.evaluation.summary import undefined
+from scam_jax.evaluation.summary import PARSED, undefined
 from scam_jax.inference import generation
+
+ROLES = ("subject", "target")
 
 
 @pytest.fixture
@@ -154,6 +157,28 @@ def test_transfers_against_their_truth(model, tmp_path):
     painted = found["transfer PSNR", OURS, "mean colours"].mean
     assert painted > found["subject transfer PSNR", OURS, "mean colours"].mean
     assert np.isfinite(found["transfer PSNR", OURS, ""].mean)
+
+
+class KnowsAll:
+    """A parser whose label maps are the true ones, or of the first label only."""
+
+    def __init__(self, known, is_right):
+        self.known = {k[f"{r}_image"].tobytes(): k[f"{r}_label"] for k in known for r in ROLES}
+        self.is_right = is_right
+
+    def draw_batch(self, image):
+        labels = [self.known[x.tobytes()] for x in np.asarray(image)]
+        return jnp.asarray(np.stack(labels) * self.is_right)
+
+
+def test_transfers_with_label_maps_of_a_parser(model, tmp_path):
+    known = known_transfers(3)
+    for is_right in (True, False):
+        parser = KnowsAll(known, is_right)
+        found = by_name(evaluation_of(model, tmp_path, examples(3), transfers=known, parser=parser))
+        for metric in ("transfer PSNR", "subject transfer PSNR"):
+            same = found[metric, OURS, ""].values == found[metric, OURS, PARSED].values
+            assert same == is_right
 
 
 def test_figures_survive_their_file(model, evaluated, tmp_path):

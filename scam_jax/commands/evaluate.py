@@ -17,12 +17,15 @@ from scam_jax.evaluation.results import AUTHORS, OURS
 from scam_jax.files import check_writable
 from scam_jax.inference import panels
 from scam_jax.inference.model import Checkpoint, TrainedModel
+from scam_jax.inference.parsing import PhotoParser
 from scam_jax.runs import run_folder
 
 PAIRS_SHOWN = 6
 
 
-def make_evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Evaluator:
+def make_evaluator(
+    config: ConfigDict, feed: Feed, mesh: Mesh, split: str, parser: PhotoParser | None = None
+) -> Evaluator:
     """Builds the evaluator of a run on a split.
 
     Args:
@@ -30,6 +33,7 @@ def make_evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Ev
       feed: the run's data.
       mesh: devices to evaluate on.
       split: 'validation' or 'test'.
+      parser: draws label maps, or None.
 
     Raises:
       ValueError: the split is empty, or a file of weights is damaged.
@@ -49,7 +53,8 @@ def make_evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Ev
         batches=lambda source: feed.eval_batches(source, batch_size),
     )
     judges = Judges(pathlib.Path(config.weights_directory), mesh)
-    return Evaluator(config, mesh, data, judges, pathlib.Path(config.eval.statistics_directory))
+    statistics = pathlib.Path(config.eval.statistics_directory)
+    return Evaluator(config, mesh, data, judges, statistics, parser)
 
 
 def evaluate(
@@ -79,7 +84,7 @@ def evaluate(
         check_writable("config.eval.statistics_directory", statistics)
     feed = open_feed(config, workdir)
     model = TrainedModel.load(workdir, checkpoint)
-    evaluator = make_evaluator(config, feed, sharding.make_mesh(), split)
+    evaluator = make_evaluator(config, feed, sharding.make_mesh(), split, model.parser)
     evaluation = evaluator.evaluate(model.variables, model.step, config.eval.num_seeds)
     if jax.process_index() == 0:
         # Printed first: figures that cannot be written are not lost.

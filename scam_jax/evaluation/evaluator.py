@@ -44,6 +44,7 @@ from scam_jax.evaluation.summary import CLEAN, Arrays, figures_of, noted_warning
 from scam_jax.examples import Source
 from scam_jax.images import to_float
 from scam_jax.inference import generation, sources
+from scam_jax.inference.parsing import PhotoParser
 
 Array = jax.Array
 Measure = Callable[[dict[str, Array], int], dict[str, Array]]
@@ -64,6 +65,7 @@ class Evaluator:
         data: EvaluationData,
         judges: Judges,
         statistics: pathlib.Path,
+        parser: PhotoParser | None = None,
     ):
         """Builds the networks, without loading or computing anything.
 
@@ -73,10 +75,11 @@ class Evaluator:
           data: data to evaluate on.
           judges: the frozen networks, on the devices of the mesh.
           statistics: folder for the statistics of real images, which are computed once.
+          parser: draws label maps, with which transfers are judged too if their truth is known.
         """
         self.config, self.mesh, self.data = config, mesh, data
         self.networks = models.build(config)
-        self.judges = judges
+        self.judges, self.parser = judges, parser
         self.statistics_folder = statistics
         self._real: dict[str, fid.Statistics] = {}
         self._replicate = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
@@ -166,8 +169,8 @@ class Evaluator:
                 for role in ("subject", "target"):
                     real = batch[f"{role}_image"].astype(jnp.float32)
                     people[role] = self._person(real, batch[f"{role}_label"])
-                values["to_subject"] = _cosine(people["made"], people["subject"])
-                values["to_target"] = _cosine(people["made"], people["target"])
+                values["to_subject"] = metrics.cosine(people["made"], people["subject"])
+                values["to_target"] = metrics.cosine(people["made"], people["target"])
             return values
 
         return measure
@@ -186,6 +189,12 @@ class Evaluator:
             images = {"": self._transfer(variables, batch, seed, index)}
             for method in ("target", "mean_colours"):
                 images[method] = to_float(batch[f"{method}_image"])
+            if self.parser is not None:
+                drawn = {
+                    f"{role}_label": self.parser.draw_batch(batch[f"{role}_image"])
+                    for role in ("subject", "target")
+                }
+                images["parsed"] = self._transfer(variables, {**batch, **drawn}, seed, index)
             truth, labels = batch["transfer_image"], batch["target_label"]
             return _transfer_errors(self.networks, images, truth, labels)
 
@@ -300,10 +309,3 @@ def _transfer_errors(
         for name, image in images.items()
         for where, weight in weights.items()
     }
-
-
-@jax.jit
-def _cosine(a: Array, b: Array) -> Array:
-    """Returns the cosine similarities `[B]` of features `[B, D]`."""
-    norms = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
-    return jnp.sum(a * b, axis=1) / jnp.maximum(norms, 1e-12)

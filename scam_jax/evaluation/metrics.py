@@ -161,3 +161,10 @@ def region_psnr(error: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 def decibels(squared_error: float, peak: float) -> float:
     """Converts a mean squared error to PSNR in dB; an error of 0 gives infinity."""
     return float("inf") if squared_error == 0 else float(10 * np.log10(peak**2 / squared_error))
+
+
+@jax.jit
+def cosine(a: Array, b: Array) -> Array:
+    """Returns the cosine similarities `[B]` of features `[B, D]`."""
+    norms = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
+    return jnp.sum(a * b, axis=1) / jnp.maximum(norms, 1e-12)

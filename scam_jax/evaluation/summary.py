@@ -18,8 +18,10 @@ _PER_IMAGE = (
 )
 # The real images of our protocol, whose features are of images resized with antialiasing.
 CLEAN = "clean"
-# Methods that transfer subjects, keyed by the name of their images; '' is the model.
-METHODS = {"": "", "target": "target unchanged", "mean_colours": "mean colours"}
+# Methods that transfer subjects, keyed by the name of their images; '' is the model, and `PARSED`
+# the model with label maps of the parser.
+PARSED = "parser's label maps"
+METHODS = {"": "", "parsed": PARSED, "target": "target unchanged", "mean_colours": "mean colours"}
 
 
 # Metric, protocol, the real images, the kind of generated images and the name of their features.
@@ -121,7 +123,9 @@ def _recognition(seeds: Sequence[Arrays]) -> list[Figure]:
 def _known_transfers(seeds: Sequence[Arrays]) -> list[Figure]:
     figures = []
     for name, part in METHODS.items():
-        given = seeds if name == "" else seeds[:1]
+        if f"{name}/image" not in seeds[0]:
+            continue
+        given = seeds if name in ("", "parsed") else seeds[:1]
         for where, metric in (("image", "transfer PSNR"), ("subject", "subject transfer PSNR")):
             figures.append(_per_image(given, f"{name}/{where}", metric, "dB", True, part))
     return figures

@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -60,6 +61,18 @@ class PhotoParser:
             labels = np.where(probability > best, np.uint8(label), labels)
             best = np.maximum(best, probability)
         return Parsed(labels, float(best.mean()))
+
+    def draw_batch(self, image: Array) -> Array:
+        """Draws the label maps of images of the model's size.
+
+        Args:
+          image: uint8 `[B, H, W, 3]`.
+
+        Returns:
+          Labels `[B, H, W]`.
+        """
+        probabilities = _probabilities(build(self.config), self.params, image)
+        return jnp.where(self._possible, probabilities, -1).argmax(-1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

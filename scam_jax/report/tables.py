@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scam_jax.evaluation.results import Figure, number
+from scam_jax.evaluation.summary import PARSED
 from scam_jax.report import published
 from scam_jax.report.document import Cell, Table
 from scam_jax.report.runs import SPLITS, Model, Run
@@ -95,7 +96,8 @@ def metric_tables(group: Group, of_folders: str | None) -> tuple[Table, Table | 
         elif metric in _TRANSFERS:
             # Equal for all evaluations of the same images.
             equal = {_formatted(f.mean, metric) for some in found for _, f in some}
-            no_model[f"{part} (no model)"][kind] = " or ".join(sorted(equal))
+            name = part if part == PARSED else f"{part} (no model)"
+            no_model[name][kind] = " or ".join(sorted(equal))
     rows, note = published.rows_beside(group.models[0].config, group.split, of_folders)
     title = f"Standard deviation over images · {group.data} · {group.split} split"
     return (

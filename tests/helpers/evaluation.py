@@ -74,7 +74,16 @@ def known_transfers(count):
 
 
 def evaluation_of(
-    model, folder, people, devices=1, batch=4, seeds=1, transfers=None, real=None, judges=None
+    model,
+    folder,
+    people,
+    devices=1,
+    batch=4,
+    seeds=1,
+    transfers=None,
+    real=None,
+    judges=None,
+    parser=None,
 ):
     real = real or {p: RealImages(f"real_{p}", examples(6, 3)) for p in (AUTHORS, OURS)}
     data = EvaluationData(
@@ -93,5 +102,5 @@ def evaluation_of(
     )
     mesh = mesh_of(devices)
     judges = judges or Judges(folder / "weights", mesh)
-    evaluator = Evaluator(model.config, mesh, data, judges, statistics=folder)
+    evaluator = Evaluator(model.config, mesh, data, judges, folder, parser)
     return evaluator.evaluate(model.variables, 7, seeds)
