@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
 RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo reproduce baselines test test-slow test-benchmarks test-newest chaos lint full pod-check \
+.PHONY: demo people reproduce baselines test test-slow test-benchmarks test-newest chaos lint full pod-check \
 	pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png and the release
@@ -16,6 +16,10 @@ demo: .venv/ready
 	$(RUN) main.py --mode=eval --workdir=runs/demo
 	$(RUN) main.py --mode=gallery --workdir=runs/demo
 	$(RUN) main.py --mode=export --workdir=runs/demo --output=runs/demo/release --license=apache-2.0
+
+# Trains a small model on Clothing Co-Parsing, cloned beside this file, into runs/ccp_small.
+people: .venv/ready
+	$(RUN) main.py --config=configs/ccp.py:size=small
 
 # SCAM and its ablations, three seeds each, and their report: less than an hour on 2 cores.
 reproduce: .venv/ready
