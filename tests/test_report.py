@@ -105,6 +105,15 @@ def test_published_figures_of_another_size_are_not_shown(tmp_path):
     assert "(published)" not in markdown
 
 
+def test_release_and_parser_within_a_run_are_no_runs(tmp_path):
+    run = evaluate(write_run(tmp_path / "runs" / "scam"), psnr(20.0))
+    for name in ("parser", "release"):
+        (run / name).mkdir()
+        (run / name / "config.json").write_text('{"data": {}}')
+    (model,) = runs.read([tmp_path / "runs"])
+    assert [r.folder for r in model.runs] == [run]
+
+
 def test_a_folder_is_a_published_data_set_if_one_says_so(tmp_path):
     run = write_run(tmp_path / "scam", data__height=256, data__width=170)
     evaluate(run, Figure("REIDSim", OURS, (0.9,), count=16))

@@ -34,7 +34,7 @@ class Run(NamedTuple):
       folder: path as given or found.
       name: the folder's name, or the parent's name for a folder `seed_N`.
       seed: training seed.
-      config: values by dotted key, without the seed.
+      config: values by dotted key, without the seed and the parser's.
       starts: one entry of runs.jsonl per start or resume.
       curves: value by step, by metric; finite values only.
       last_step: last logged step; 0 if nothing was logged.
@@ -98,8 +98,11 @@ def read(folders: Sequence[pathlib.Path]) -> list[Model]:
                 f"{folder} is no run and holds none: there is no {run_folder.CONFIG_FILE} in it or "
                 "below; give a folder that main.py trained in"
             )
-        found |= {(folder / file).resolve(): (folder / file).parent for file in sorted(files)}
-    runs = [_read_run(folder) for folder in found.values()]
+        places = [(folder / file).parent for file in sorted(files)]
+        found |= {place.resolve(): place for place in places}
+    # What lies within a run, such as its release or its parser, is no run of its own.
+    inner = {path for path in found if any(parent in found for parent in path.parents)}
+    runs = [_read_run(folder) for path, folder in found.items() if path not in inner]
     _check_names(runs)
     return _models(runs)
 
@@ -110,6 +113,7 @@ def _read_run(folder: pathlib.Path) -> Run:
     file = folder / run_folder.CONFIG_FILE
     config = traverse_util.flatten_dict(read_json(file), sep=".")
     _check_keys(_CONFIG_KEYS, config, file)
+    config = {key: value for key, value in config.items() if not key.startswith("parser.")}
     starts = []
     for where, start in read_json_lines(folder / run_folder.RUNS_FILE):
         _check_keys(_START_KEYS, start, where)
