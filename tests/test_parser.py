@@ -12,6 +12,7 @@ from helpers.program import command, run, saved_checksums, train_command
 from PIL import Image
 
 from scam_jax import TrainedModel
+from scam_jax.commands import parser as command_of_parser
 from scam_jax.evaluation import iou
 from scam_jax.evaluation.data import EvaluationData
 from scam_jax.inference import label_files
@@ -167,6 +168,15 @@ def test_the_config_augments_in_any_case():
     assert parser_config().data.augmentation == "basic"
     assert parser_config(data__augmentation="crop").data.augmentation == "crop"
     assert json.loads(parser_config().to_json())["train"]["num_steps"] == 4
+
+
+def test_what_cannot_be_trained_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"batch_size = 4: must be a multiple of .* devices, 8"):
+        command_of_parser.train(small.config(), tmp_path, None, None)
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is a release: give the run that it was made of"):
+        command_of_parser.train(small.config(), tmp_path, None, None)
+    assert not (tmp_path / "parser").exists()
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from scam_jax.evaluation.data import EvaluationData
 from scam_jax.evaluation.iou import ParserEvaluator
 from scam_jax.examples import Picture
 from scam_jax.files import check_room, check_writable, remove_leftovers
+from scam_jax.inference import release
 from scam_jax.inference.parsing import PhotoParser
 from scam_jax.models import parser
 from scam_jax.runs import changes, lock, run_folder
@@ -53,6 +54,13 @@ def train(
     Raises:
       FileNotFoundError, ValueError, TrainingDiverged, CheckpointError: as for training a model.
     """
+    if release.is_release(workdir):
+        raise ValueError(f"--workdir={workdir} is a release: give the run that it was made of")
+    if config.parser.batch_size % jax.device_count():
+        raise ValueError(
+            f"config.parser.batch_size = {config.parser.batch_size}: must be a multiple of the "
+            f"number of devices, {jax.device_count()}"
+        )
     folder, is_first = workdir / run_folder.PARSER, jax.process_index() == 0
     if is_first:
         check_writable("--workdir", folder)
