@@ -6,7 +6,6 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from scam_jax import report
 from scam_jax.commands.evaluate import evaluate
 from scam_jax.commands.feed import OpenFeed
 from scam_jax.commands.train import train
@@ -36,6 +35,9 @@ def run_study(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) ->
         if not _is_evaluated(run_folder.evaluation(folder, "test"), variant.train.num_steps):
             evaluate(variant, folder, open_feed, "test")
     if jax.process_index() == 0:
+        # It draws with matplotlib, which takes a second to import.
+        from scam_jax import report
+
         print(f"wrote {report.write([workdir], workdir / 'report')}")
 
 
