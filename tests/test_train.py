@@ -72,8 +72,8 @@ def test_commands_on_the_trained_model(photos, finished, tmp_path):
     out = run(command("--mode=eval", f"--workdir={finished}")).stdout
     assert "| PSNR |  | authors |" in out
     assert (
-        "- missing: R-FID (authors, ours), S-FID (authors, ours): FID needs weights/inception.npz"
-        in out
+        "- missing: R-FID (authors, ours), S-FID (authors, ours), clean R-FID (ours), "
+        "clean S-FID (ours), R-KID (ours), S-KID (ours): FID needs weights/inception.npz" in out
     )
     pictures = sorted(f.name for f in (finished / "evaluation_test").glob("*.png"))
     assert pictures == [
