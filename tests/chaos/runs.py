@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from helpers.program import command, free_port, saved_checksums, start
 
 CONFIG = "tests/chaos/toy.py"
-LAST_STEP = 100
 # Longest time from the start of the program to its end, in seconds.
 LONGEST = 600.0
 # A run that trains is killed after one to so many steps.
@@ -38,11 +37,13 @@ class Toy:
       photos: the folder data set.
       folder: where runs lie.
       processes: the number of processes of the run.
+      steps: the number of its steps; it evaluates twice.
     """
 
     photos: pathlib.Path
     folder: pathlib.Path
     processes: int = 1
+    steps: int = 100
 
     def start(
         self, workdir: pathlib.Path, log: pathlib.Path, *options: str
@@ -52,6 +53,8 @@ class Toy:
             *command(f"--config={CONFIG}", f"--workdir={workdir}"),
             f"--config.data.directory={self.photos}",
             f"--config.eval.statistics_directory={self.folder / 'statistics'}",
+            f"--config.train.num_steps={self.steps}",
+            f"--config.eval.every={self.steps // 2}",
             *options,
         ]
         together = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={self.processes}"]
@@ -94,20 +97,18 @@ def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
         if outcomes["finished"]:
             outcomes["finished"] -= 1
             outcomes["a run finished, equal to the bit"] += 1
-            _compare(workdir, reference)
+            _compare(workdir, reference, toy.steps)
             shutil.rmtree(workdir)
     if workdir.exists():  # the last run goes on without a fault
         processes = toy.start(workdir, log)
         assert [p.wait(LONGEST) for p in processes] == [0] * toy.processes, _last_words(log)
-        _compare(workdir, reference)
+        _compare(workdir, reference, toy.steps)
         outcomes["the last run finished, equal to the bit"] += 1
     return +outcomes
 
 
-def _compare(workdir: pathlib.Path, reference: pathlib.Path) -> None:
-    sums = [
-        saved_checksums(folder / "checkpoints" / str(LAST_STEP)) for folder in (workdir, reference)
-    ]
+def _compare(workdir: pathlib.Path, reference: pathlib.Path, last: int) -> None:
+    sums = [saved_checksums(folder / "checkpoints" / str(last)) for folder in (workdir, reference)]
     assert sums[0] == sums[1], f"{workdir}: other weights"
     metrics = [(folder / "metrics.jsonl").read_text() for folder in (workdir, reference)]
     assert metrics[0] == metrics[1], f"{workdir}: other metrics"

@@ -6,11 +6,9 @@ from helpers import small
 def get_config():
     return small.config(
         data__augmentation="basic",
-        train__num_steps=100,
         train__log_every=1,
         train__panel_every=50,
         train__checkpoint_every=5,
         train__ema_decay=0.9,
         train__keep_best="psnr",
-        eval__every=50,
     )
