@@ -116,7 +116,9 @@ def test_names_with_commas(tmp_path):
     with pytest.raises(ValueError, match="no comma divides this into two files that exist"):
         arguments.pair("target", f"{tmp_path}/a,b.jpg,{tmp_path}/f.png")
     with pytest.raises(ValueError, match="--target=IMAGE,LABELS is needed"):
-        arguments.pair("target", f"{tmp_path}/e.png")
+        arguments.pair("target", "")
+    for alone in ("e.png", "a,b.jpg"):
+        assert arguments.pair("target", f"{tmp_path}/{alone}") == (f"{tmp_path}/{alone}", None)
     assert arguments.pair("target", "no.jpg,none.png") == ("no.jpg", "none.png")
 
 

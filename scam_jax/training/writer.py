@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-import tensorboardX
 
 from scam_jax.files import read_json_lines, write
+from scam_jax.training.event_file import EventFile
 
 
 class Writer:
@@ -28,9 +28,7 @@ class Writer:
         entries = [entry for _, entry in read_json_lines(self._file)]
         self._entries = [entry for entry in entries if entry["step"] <= start_step]
         self._write()
-        self._board = tensorboardX.SummaryWriter(
-            str(directory / "tensorboard"), purge_step=start_step + 1
-        )
+        self._board = EventFile(directory / "tensorboard", first_step=start_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars to metrics.jsonl and TensorBoard."""
@@ -45,11 +43,11 @@ class Writer:
     def timings(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars to TensorBoard only."""
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            self._board.scalar(name, value, step)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a picture `uint8 [H, W, 3]` to TensorBoard."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+        self._board.picture(name, image, step)
 
     def close(self) -> None:
         """Closes the files."""
