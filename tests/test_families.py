@@ -53,7 +53,13 @@ def two_steps(config):
     return start, after, [metrics, step(after, small.batch(config, 1))[1]]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * ("clade" in name or "groupdnet" in name))
+        for name in PROGRAMS
+    ],
+)
 def test_trains(name):
     """Finite losses, every weight moves, spectral norm by one power iteration."""
     choices, overrides = PROGRAMS[name]

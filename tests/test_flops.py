@@ -70,6 +70,7 @@ def test_what_saves_memory_does_not_count(count):
     assert counted(small.shallow(train__batch_size=8)) == pytest.approx(2 * count, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_loop_reports_the_share_of_all_devices_peak(count, monkeypatch, tmp_path):
     config = small.shallow()
     monkeypatch.setattr(chips, "CHIPS", {"cpu": CHIP})

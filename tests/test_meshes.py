@@ -51,7 +51,7 @@ def on_eight(tmp_path_factory):
     return run_on(8, folder), folder
 
 
-@pytest.mark.parametrize("num_devices", [1, 4])
+@pytest.mark.parametrize("num_devices", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_one_and_four_devices_equal_eight(on_eight, tmp_path, num_devices):
     last = run_on(num_devices, tmp_path)
     assert_same_run(last, on_eight[0], tmp_path, on_eight[1])
@@ -59,6 +59,7 @@ def test_one_and_four_devices_equal_eight(on_eight, tmp_path, num_devices):
     assert not all((s == 0).all() or (s == 1).all() for s in statistics), "they moved"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_eight_devices_goes_on_on_four(on_eight, tmp_path):
     run_on(8, tmp_path, stop_requested=lambda step: step == 2)
     last = run_on(4, tmp_path)
