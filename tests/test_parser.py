@@ -1,6 +1,7 @@
 """The parser: it learns, resumes, is judged, and draws the label maps of photos."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -12,6 +13,7 @@ from helpers.program import command, run, saved_checksums, train_command
 from PIL import Image
 
 from scam_jax import TrainedModel
+from scam_jax.commands import label
 from scam_jax.commands import parser as command_of_parser
 from scam_jax.evaluation import iou
 from scam_jax.evaluation.data import EvaluationData
@@ -177,6 +179,23 @@ def test_what_cannot_be_trained_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"is a release: give the run that it was made of"):
         command_of_parser.train(small.config(), tmp_path, None, None)
     assert not (tmp_path / "parser").exists()
+
+
+def test_photos_are_labelled_whatever_they_are_called(fitted, tmp_path):
+    config, batch, state, _ = fitted
+    for name in (b"n\xff.png", b"a,b c.png", b".hidden.png", b"notes.txt"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            Image.fromarray(batch["image"][0]).save(file, "PNG")
+    found = label._photos(tmp_path)
+    assert len(found) == 2
+    label._label(PhotoParser(config, state.params[PARSER]), tmp_path, found)
+    assert len([*(tmp_path / "labels").iterdir()]) == 2
+    text = (tmp_path / "labels_to_check" / "confidence.csv").read_text(encoding="utf-8")
+    assert '"a,b c.png",' in text
+    assert len(text.splitlines()) == 3
+    (tmp_path / "a,b c.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"would share a,b c.png: rename one"):
+        label._photos(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def label(workdir: pathlib.Path, folder: pathlib.Path) -> None:
 
 def _photos(folder: pathlib.Path) -> list[pathlib.Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"--photos={folder} is missing: give a folder of photos")
+        raise FileNotFoundError(f"--photos={folder} is no folder: give a folder of photos")
     found: dict[str, pathlib.Path] = {}
     for file in sorted(folder.iterdir()):
         if file.name.startswith(".") or file.suffix.lower() not in images.FORMATS:
@@ -95,7 +95,9 @@ def _label(parser: PhotoParser, folder: pathlib.Path, found: list[pathlib.Path])
             continue
         labels, confidence = parser(image)
         label_files.write(place, labels, parser.config.data)
-        drawn.append(_Drawn(photo.name, confidence, _beside(image, labels, parser.config)))
+        drawn.append(
+            _Drawn(printable(photo.name), confidence, _beside(image, labels, parser.config))
+        )
     if drawn:
         drawn.sort(key=lambda one: one.confidence)
         _write_pages(folder / TO_CHECK, drawn)
@@ -128,8 +130,7 @@ def _write_pages(folder: pathlib.Path, drawn: list[_Drawn]) -> None:
     for start in range(0, len(drawn), PAGE):
         page = drawn[start : start + PAGE]
         cells = [
-            images.captioned(one.pair, f"{printable(one.name)[:28]} {one.confidence:.0%}")
-            for one in page
+            images.captioned(one.pair, f"{one.name[:28]} {one.confidence:.0%}") for one in page
         ]
         rows = [cells[i : i + ROW] for i in range(0, len(cells), ROW)]
         images.save(folder / f"page_{1 + start // PAGE:03}.jpg", images.grid(rows))
