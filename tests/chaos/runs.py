@@ -45,6 +45,16 @@ class Toy:
     processes: int = 1
     steps: int = 100
 
+    @property
+    def run(self) -> pathlib.Path:
+        """The folder of the run that meets faults."""
+        return self.folder / "run"
+
+    @property
+    def log(self) -> pathlib.Path:
+        """Its log, without a suffix. It does not lie beside the run, whose disk may be full."""
+        return self.photos.parent / "log"
+
     def start(
         self, workdir: pathlib.Path, log: pathlib.Path, *options: str
     ) -> list[subprocess.Popen]:
@@ -77,7 +87,7 @@ def uninterrupted(toy: Toy) -> pathlib.Path:
 
 
 # A fault is planted while the processes run, and ends them; afterwards it may damage the run.
-Fault = Callable[[random.Random, list[subprocess.Popen], pathlib.Path], None]
+Fault = Callable[[random.Random, list[subprocess.Popen], Toy], None]
 
 
 def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
@@ -87,10 +97,10 @@ def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
       AssertionError: something was lost; says what.
     """
     reference, rng, outcomes = uninterrupted(toy), random.Random(seed), Counter()
-    workdir, log = toy.folder / "run", toy.folder / "log"
+    workdir, log = toy.run, toy.log
     for i in range(rounds):
         processes = toy.start(workdir, log)
-        fault(rng, processes, workdir)
+        fault(rng, processes, toy)
         outcome = _outcome(processes, log)
         outcomes[outcome] += 1
         print(f"round {i + 1} of {rounds}: {outcome}", file=sys.stderr, flush=True)
@@ -150,22 +160,20 @@ def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], log: pa
         time.sleep(0.01)
 
 
-def kill(rng: random.Random, processes: list[subprocess.Popen], workdir: pathlib.Path) -> None:
+def kill(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
     """Kills every process, the second one a random moment after the first."""
-    _wait_to_kill(rng, processes, workdir.parent / "log.0")
+    _wait_to_kill(rng, processes, toy.log.with_suffix(".0"))
     for process in rng.sample(processes, len(processes)):
         process.kill()
         time.sleep(rng.uniform(0, 1) if len(processes) > 1 else 0)
 
 
-def kill_and_damage(
-    rng: random.Random, processes: list[subprocess.Popen], workdir: pathlib.Path
-) -> None:
+def kill_and_damage(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
     """Kills the run, and then flips, cuts, empties or removes a file of its newest checkpoint."""
-    kill(rng, processes, workdir)
+    kill(rng, processes, toy)
     if not any([process.wait() for process in processes]):
         return  # it has finished before, and is compared as it is
-    folder = workdir / "checkpoints"
+    folder = toy.run / "checkpoints"
     steps = sorted(int(f.name) for f in folder.glob("*") if f.name.isdigit())
     if len(steps) < 2:  # the only checkpoint is left alone
         return
@@ -181,10 +189,10 @@ def kill_and_damage(
         file.write_bytes(content[: rng.randrange(len(content))])
 
 
-def fill_disk(rng: random.Random, processes: list[subprocess.Popen], workdir: pathlib.Path) -> None:
+def fill_disk(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
     """Fills the file system of the run at a random moment, and frees it after the run's end."""
-    _wait_to_kill(rng, processes, workdir.parent / "log.0")
-    filler = workdir.parent / "filler"
+    _wait_to_kill(rng, processes, toy.log.with_suffix(".0"))
+    filler = toy.folder / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
         while True:
             stream.write(bytes(4096))
