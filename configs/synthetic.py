@@ -62,5 +62,5 @@ def get_config(choices: str = "") -> ConfigDict:
     config.parser.features = 16
     config.parser.learning_rate = 2e-3
     config.parser.batch_size = 8
-    config.parser.num_steps = 2400
+    config.parser.num_steps = 1600
     return config
