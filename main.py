@@ -90,8 +90,8 @@ _LABELS = flags.DEFINE_list(
 _ABSENT = flags.DEFINE_string(
     "absent",
     sources.TARGET,
-    "What stands in for labels that the subject lacks: target (its own), guess (of the model, as "
-    "published), or other labels of the subject, such as 'outerwear<top,dress<top'.",
+    "What stands in for labels that the subject lacks: target (the target's own), guess (the "
+    "model's, as published), or other labels of the subject, such as 'outerwear<top,dress<top'.",
 )
 _LATENT = flags.DEFINE_list(
     "latent",
@@ -142,7 +142,7 @@ def _workdir(given: CommandLine) -> pathlib.Path:
 
 def _config(given: CommandLine, workdir: pathlib.Path) -> ConfigDict:
     """Returns the config after checking it: of the file, or of the run if no file is given."""
-    trains = _MODE.value in ("train", "study")  # anew
+    trains = _MODE.value in ("train", "study")
     if trains and given.file is None:
         raise ValueError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
     config = given.config or run_folder.load_config(workdir)

@@ -68,7 +68,8 @@ def _photos(folder: pathlib.Path) -> list[pathlib.Path]:
             continue
         if other := found.get(file.stem):
             raise ValueError(
-                f"{printable(other)} and {printable(file)} would share {file.stem}.png: rename one"
+                f"{printable(other)} and {printable(file)} would share "
+                f"{printable(file.stem)}.png: rename one"
             )
         found[file.stem] = file
     if not found:

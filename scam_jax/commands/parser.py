@@ -88,7 +88,8 @@ def _train(
     shapes, mesh = parser_step.abstract(config), sharding.make_mesh()
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     count = config.train.keep_checkpoints + 1
-    check_room(f"{count} checkpoints", folder, count * size)
+    if jax.process_index() == 0:
+        check_room(f"{count} checkpoints", folder, count * size)
     people = [Picture.of(example) for example in feed.examples_to_show(PANEL_IMAGES)]
     everywhere = sharding.replicated(mesh)
     try:

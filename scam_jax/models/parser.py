@@ -1,8 +1,7 @@
 """A parser: draws the label map of a photo, with the labels of a model.
 
 It is a U-Net (Ronneberger et al. 2015) of residual blocks, whose maps are added instead of
-concatenated. Norms are of single images, so that the
-result does not depend on the batch.
+concatenated. Norms are of single images, so that the result does not depend on the batch.
 """
 
 from collections.abc import Sequence
