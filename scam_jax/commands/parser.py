@@ -3,7 +3,7 @@
 The parser is a run of its own in RUN/parser, with config, checkpoints and metrics.
 """
 
-import contextlib
+import functools
 import math
 import pathlib
 import sys
@@ -16,21 +16,21 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from scam_jax import images
+from scam_jax.commands import start
 from scam_jax.commands.feed import Feed, OpenFeed
 from scam_jax.devices import processes, sharding
 from scam_jax.evaluation.data import EvaluationData
 from scam_jax.evaluation.iou import ParserEvaluator
 from scam_jax.examples import Picture
-from scam_jax.files import check_room, check_writable, remove_leftovers
+from scam_jax.files import check_room, check_writable
 from scam_jax.inference import release
 from scam_jax.inference.parsing import PhotoParser
 from scam_jax.models import parser
-from scam_jax.runs import changes, lock, run_folder
+from scam_jax.runs import changes, run_folder
 from scam_jax.training import loop, parser_step
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.parser_step import PARSER
 from scam_jax.training.state import TrainState
-from scam_jax.training.writer import Writer
 
 PANEL_IMAGES = 6
 
@@ -61,12 +61,10 @@ def train(
             f"config.parser.batch_size = {config.parser.batch_size}: must be a multiple of the "
             f"number of devices, {jax.device_count()}"
         )
-    folder, is_first = workdir / run_folder.PARSER, jax.process_index() == 0
-    if is_first:
+    folder = workdir / run_folder.PARSER
+    if jax.process_index() == 0:
         check_writable("--workdir", folder)
-    with lock.locked(folder) if is_first else contextlib.nullcontext():
-        if is_first:
-            remove_leftovers(folder)
+    with start.only_trainer(folder):
         config = parser_step.parser_config(config)
         feed = open_feed(config, workdir)
         trained = _train(config, folder, feed, stop, accept_changes)
@@ -98,16 +96,7 @@ def _train(
             state = jax.device_put(parser_step.create(config), everywhere)
         else:
             logging.info("resuming from step %d (%s)", int(state.step), checkpoints.directory)
-        if jax.process_index() == 0:
-            run_folder.record(
-                config,
-                folder,
-                step=int(state.step),
-                training_examples=feed.num_training_examples,
-                training_data=feed.training_data,
-                label_names=feed.label_names,
-                changes=changed,
-            )
+        start.record(config, folder, feed, int(state.step), changed)
         with stop:
             state = loop.train(
                 config,
@@ -116,7 +105,7 @@ def _train(
                 compile_step=parser_step.step_compiler(config, mesh),
                 batches_from=feed.train_batches,
                 checkpoints=checkpoints,
-                writer_from=lambda step: Writer(folder, step) if jax.process_index() == 0 else None,
+                writer_from=functools.partial(start.writer, folder),
                 advice=f"--config.parser.learning_rate={config.parser.learning_rate / 2:g}",
                 panel=lambda state: _panel(config, state, people),
                 evaluate=_figures(config, feed, mesh),

@@ -1,6 +1,5 @@
 """Trains a model: `python main.py --config=configs/NAME.py`."""
 
-import contextlib
 import functools
 import math
 import pathlib
@@ -13,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from scam_jax import models
+from scam_jax.commands import start
 from scam_jax.commands.evaluate import make_evaluator
 from scam_jax.commands.feed import Feed, OpenFeed
 from scam_jax.cost.utilization import seconds_at_peak
@@ -21,17 +21,16 @@ from scam_jax.evaluation.evaluator import Evaluator
 from scam_jax.evaluation.missing import missing_figures
 from scam_jax.evaluation.results import OURS
 from scam_jax.examples import Picture
-from scam_jax.files import check_room, check_writable, remove_leftovers
+from scam_jax.files import check_room, check_writable
 from scam_jax.inference import panels
 from scam_jax.inference.model import TrainedModel
-from scam_jax.runs import changes, lock, run_folder, validation
+from scam_jax.runs import changes, run_folder, validation
 from scam_jax.training import loop, state
 from scam_jax.training.best_checkpoint import BestCheckpoint
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.loss_weights import is_used
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import step_compiler
-from scam_jax.training.writer import Writer
 from scam_jax.weights import pretrained, transplant
 
 PANEL_IMAGES = 6
@@ -63,10 +62,7 @@ def train(
       TrainingDiverged: see `loop.train`.
       CheckpointError: there are checkpoints, but none can be read.
     """
-    is_first = jax.process_index() == 0
-    with lock.locked(workdir) if is_first else contextlib.nullcontext():
-        if is_first:
-            remove_leftovers(workdir)
+    with start.only_trainer(workdir):
         _train(config, workdir, open_feed, stop, accept_changes, init_from)
 
 
@@ -107,16 +103,7 @@ def _train(
         train_state = loop.restore_or_create(
             config, mesh, checkpoints, saved_with=saved_with, create=create
         )
-        if jax.process_index() == 0:
-            run_folder.record(
-                config,
-                workdir,
-                step=int(train_state.step),
-                training_examples=feed.num_training_examples,
-                training_data=feed.training_data,
-                label_names=feed.label_names,
-                changes=changed,
-            )
+        start.record(config, workdir, feed, int(train_state.step), changed)
         with stop:
             train_state = loop.train(
                 config,
@@ -124,9 +111,7 @@ def _train(
                 mesh=mesh,
                 batches_from=feed.train_batches,
                 checkpoints=checkpoints,
-                writer_from=lambda step: (
-                    Writer(workdir, step) if jax.process_index() == 0 else None
-                ),
+                writer_from=functools.partial(start.writer, workdir),
                 compile_step=step_compiler(config, mesh, vgg),
                 advice=_advice(config),
                 seconds_at_peak=seconds_at_peak(config, mesh),

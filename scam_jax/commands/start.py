@@ -1,0 +1,50 @@
+"""What each training begins with: one trainer a run, a record of the start, a writer of metrics."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from scam_jax.commands.feed import Feed
+from scam_jax.files import remove_leftovers
+from scam_jax.runs import lock, run_folder
+from scam_jax.training.writer import Writer
+
+
+@contextlib.contextmanager
+def only_trainer(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a run's lock in the first process, and removes what killed processes left there.
+
+    Raises:
+      ValueError: another process trains the run; the message names it.
+    """
+    if jax.process_index():
+        yield
+        return
+    with lock.locked(folder):
+        remove_leftovers(folder)
+        yield
+
+
+def record(
+    config: ConfigDict, folder: pathlib.Path, feed: Feed, step: int, changes: Mapping[str, Any]
+) -> None:
+    """Records a start in the run's folder, in the first process; see `run_folder.record`."""
+    if jax.process_index() == 0:
+        run_folder.record(
+            config,
+            folder,
+            step=step,
+            training_examples=feed.num_training_examples,
+            training_data=feed.training_data,
+            label_names=feed.label_names,
+            changes=changes,
+        )
+
+
+def writer(folder: pathlib.Path, step: int) -> Writer | None:
+    """Returns a writer of the run's metrics from a step on; None in all processes but the first."""
+    return Writer(folder, step) if jax.process_index() == 0 else None
