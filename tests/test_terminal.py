@@ -148,3 +148,26 @@ def test_a_terminal_that_is_not_utf_8_prints_every_message(tmp_path, program):
     assert result.returncode in (1, 2)
     assert "Gr\\xf6\\xdfe \\u2013 \\u4e2d" in words
     assert "Traceback" not in words
+
+
+def test_reads_that_orbax_abandons_are_not_shown_but_other_errors_are(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "unraisablehook", terminal._hide_abandoned_reads)
+    source = (
+        "async def read():\n"
+        "    try:\n"
+        "        await Pause()\n"
+        "    finally:\n"
+        "        raise OSError('read of an array')\n"
+    )
+
+    class Pause:
+        def __await__(self):
+            yield
+
+    for file, is_shown in (("/lib/orbax/checkpoint/serialization.py", False), ("/own.py", True)):
+        names = {"Pause": Pause}
+        exec(compile(source, file, "exec"), names)
+        coroutine = names["read"]()
+        coroutine.send(None)
+        del coroutine
+        assert ("read of an array" in capsys.readouterr().err) is is_shown

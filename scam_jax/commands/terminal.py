@@ -61,8 +61,10 @@ def _is_worth_reading(record: python_logging.LogRecord) -> bool:
 
 
 def _hide_abandoned_reads(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Hides what TensorStore says of each array that it was still reading from a damaged file."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+    """Hides what Orbax says of each array that it was still reading from a damaged file."""
+    code = getattr(unraisable.object, "cr_code", None)
+    of_orbax = code is not None and "orbax" in pathlib.Path(code.co_filename).parts
+    if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
