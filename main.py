@@ -10,6 +10,8 @@
   python main.py --mode=reconstruct --workdir=RUN --target=IMAGE,LABELS --output=OUT.png
   python main.py --mode=transfer --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
       --output=OUT.png [--labels=1,2]
+  python main.py --mode=transfer --workdir=RUN --recipe=FILE --output=OUT.png    from the studio
+  python main.py --mode=studio --workdir=RUN                        all of this in the browser
   python main.py --mode=attention --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
       --output=OUT.png [--latent=LABEL,NUMBER]
   python main.py --mode=export --workdir=RUN --output=DIR           a release of the model
@@ -38,6 +40,7 @@ from scam_jax.commands import (
     export,
     label,
     parser,
+    studio,
     study,
     terminal,
     train,
@@ -52,7 +55,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/NAME for --config=configs/NAME.py."
 )
 _MODES = ["train", "eval", "study", "gallery", "reconstruct", "transfer", "attention", "export"]
-_MODES += ["parser", "label"]
+_MODES += ["parser", "label", "studio"]
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "The command to run.")
 _ACCEPT_CHANGES = flags.DEFINE_bool(
     "accept_changes", False, "Resume a run although its config or its data have changed."
@@ -81,6 +84,9 @@ _SUBJECT = flags.DEFINE_string(
     "parser draws.",
 )
 _TARGET = flags.DEFINE_string("target", None, "The target's (or only) image and label map.")
+_RECIPE = flags.DEFINE_string(
+    "recipe", None, "A transfer's recipe, a JSON file that the studio saves; see docs/studio.md."
+)
 _PHOTOS = flags.DEFINE_string("photos", None, "The folder of photos to draw label maps of.")
 _LABELS = flags.DEFINE_list(
     "labels",
@@ -114,10 +120,22 @@ _LICENSE = flags.DEFINE_string(
 _SPLIT = flags.DEFINE_enum(
     "split", "test", ["validation", "test"], "The split to evaluate, or to draw in the gallery."
 )
+_HOST = flags.DEFINE_string(
+    "host", "127.0.0.1", "Where the studio listens. On other addresses it asks for a token."
+)
+_PORT = flags.DEFINE_integer("port", 8000, "The studio's port.", lower_bound=0, upper_bound=65535)
+_EXAMPLES = flags.DEFINE_integer(
+    "examples", 0, "The number of examples of the test split in a release.", lower_bound=0
+)
 _COUNT = flags.DEFINE_integer("count", 12, "The number of pairs in the gallery.", lower_bound=1)
 
 
 def _use_photos(workdir: pathlib.Path, checkpoint: str | int) -> None:
+    if _MODE.value == "transfer" and _RECIPE.value:
+        recipe = arguments.recipe(_RECIPE.value, flags.FLAGS)
+        output = arguments.output(_OUTPUT.value, [str(recipe)])
+        use.from_recipe(workdir, recipe, output, checkpoint)
+        return
     target = arguments.pair("target", _TARGET.value)
     if _MODE.value == "reconstruct":
         output = arguments.output(_OUTPUT.value, target)
@@ -184,7 +202,19 @@ def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
         label.label(workdir, arguments.photos(_PHOTOS.value))
     elif mode == "export":
         output = arguments.folder(_OUTPUT.value)
-        export.export(config, workdir, output, checkpoint, _DTYPE.value, _LICENSE.value)
+        export.export(
+            config,
+            workdir,
+            output,
+            feed.prepare,
+            checkpoint,
+            _DTYPE.value,
+            _LICENSE.value,
+            _EXAMPLES.value,
+        )
+    elif mode == "studio":
+        place = _HOST.value, _PORT.value
+        studio.studio(config, workdir, feed.prepare, *place, checkpoint)
     elif mode == "gallery":
         use.gallery(config, workdir, feed.prepare, split, _COUNT.value, checkpoint)
     else:

@@ -23,7 +23,7 @@ FLOORS = (
     ("scam_jax.runs",),
     ("scam_jax.cost", "scam_jax.weights", "scam_jax.inference"),
     ("configs", "data", "scam_jax.evaluation"),
-    ("scam_jax.report", "benchmarks"),
+    ("scam_jax.report", "scam_jax.studio", "benchmarks"),
     ("scam_jax.commands",),
     ("main",),
 )

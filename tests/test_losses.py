@@ -5,12 +5,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from helpers import small
 from helpers.closeness import assert_close
 from helpers.golden import vgg_of
 
+from scam_jax import models
 from scam_jax.models.discriminators import patchgan
-from scam_jax.training import loss_weights, losses
+from scam_jax.training import loss_weights, losses, state
+from scam_jax.training.objectives import gradients_of_batch
 from scam_jax.weights import convert, torch_names
 
 
@@ -144,3 +148,33 @@ def test_oasis_losses():
     assert losses.oasis_fake([right], pixels) == pytest.approx(50)
     generated = 50 * jax.nn.one_hot(jnp.array([[[0, 0]]]), 3)
     assert losses.oasis_fake([generated], pixels) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_discriminator_is_skipped_while_all_its_weights_are_0():
+    """Before the switch it has no gradient; from the switch on, gradients are those without one."""
+    scheduled = small.shallow(schedules={"gan": {"start": 0.0, "steps": 3}})
+    always = small.shallow()
+    networks = models.build(always)
+    begun = state.create(always, networks)
+    batch = {
+        "image": jnp.ones((2, 16, 16, 3), jnp.uint8),
+        "label": jnp.zeros((2, 16, 16), jnp.uint8),
+        "key": jax.random.split(jax.random.key(0), 2),
+        "swap_key": jax.random.key(1),
+    }
+
+    def gradients(config):
+        return jax.jit(
+            lambda step: gradients_of_batch(config, networks, begun.replace(step=step), batch, None)
+        )
+
+    def norm(tree):
+        return float(optax.tree.norm(tree))
+
+    skipped = gradients(scheduled)
+    before, after, usual = skipped(2), skipped(3), gradients(always)(3)
+    assert norm(before.by_network["discriminator"]) == 0
+    assert before.metrics["discriminator"] == before.metrics["gan"] == 0
+    assert norm(before.by_network["generator"]) > 0
+    assert norm(after.by_network["discriminator"]) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after, usual)

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import small
+from PIL import Image
 
 from configs import common
 from scam_jax import TrainedModel, models
 from scam_jax.commands import export
 from scam_jax.evaluation.results import OURS, Evaluation, Figure
-from scam_jax.inference import programs, release
+from scam_jax.inference import programs, release, release_examples
 from scam_jax.runs import run_folder
 from scam_jax.training import state
 from scam_jax.training.checkpoints import Checkpoints
@@ -46,6 +47,34 @@ np.savez("images.npz", *(transfer(*(p[:count] for p in pictures)) for count in (
 )
 
 
+def _example(seed, *kinds):
+    random = np.random.default_rng(seed)
+    sizes = {"image": (16, 16, 3), "label": (16, 16)}
+    return {
+        kind: random.integers(0, 3, sizes[kind.split("_")[-1]], dtype=np.uint8) for kind in kinds
+    }
+
+
+class FEED:
+    """The data of the run: a split of pictures, or of transfers."""
+
+    @classmethod
+    def split(cls, split):
+        assert split == "test"
+        return [_example(i, "image", "label") for i in range(5)]
+
+    @classmethod
+    def transfers(cls, split):
+        return None
+
+
+class TRANSFERS(FEED):
+    @classmethod
+    def transfers(cls, split):
+        people = [f"{who}_{kind}" for who in ("subject", "target") for kind in ("image", "label")]
+        return [_example(i, *people, "transfer_image") for i in range(2)]
+
+
 def write_run(folder, config):
     run_folder.record(config, folder, label_names=NAMES, training_examples=12)
     checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
@@ -66,7 +95,7 @@ def run(tmp_path_factory):
 def export_model(config, run, folder, **options):
     """Exports without the programs, which take longest and have tests of their own."""
     with mock.patch.object(programs, "export_programs", return_value={"transfer": b"none"}):
-        export.export(config, run, folder, **options)
+        export.export(config, run, folder, open_feed=lambda *_: FEED, **options)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +265,7 @@ def test_programs_run_alone_for_batches_of_any_size(family, tmp_path):
     config = small.config("" if family == "scam" else f"model={family}")
     height, width = config.data.height, config.data.width
     write_run(tmp_path / "run", config)
-    export.export(config, tmp_path / "run", tmp_path / "release")
+    export.export(config, tmp_path / "run", tmp_path / "release", lambda *_: FEED)
     batch = pictures(3, height, width)
     batch[1][0] %= 2  # the first subject lacks label 2, which stays the target's
     np.savez(tmp_path / "release" / "pictures.npz", *batch)
@@ -277,3 +306,21 @@ def test_programs_of_celeba_s_size_are_small():
     weights = release.flatten_dict(dict(shapes), sep=".")
     exported = programs.export_programs(networks, weights, (256, 256), 19)
     assert sum(map(len, exported.values())) < 10e6
+
+
+@pytest.mark.parametrize(("feed", "count"), [(FEED, 3), (TRANSFERS, 2)])
+def test_examples_are_read_as_they_were(run, tmp_path, feed, count):
+    config = run_folder.load_config(run)
+    with mock.patch.object(programs, "export_programs", return_value={}):
+        export.export(config, run, tmp_path / "release", lambda *_: feed, examples=3)
+    expected = (feed.transfers("test") or feed.split("test"))[:count]
+    loaded = release_examples.load(tmp_path / "release", config.data)
+    assert len(loaded) == count
+    for a, b in zip(loaded, expected, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+    name = "00_labels.png" if feed is FEED else "00_target_labels.png"
+    numbers = np.asarray(Image.open(tmp_path / "release" / "examples" / name))
+    assert set(np.unique(numbers)) <= {0, 2, 7}, "the numbers of data.label_map"
+    assert f"examples/{name}" in (tmp_path / "release" / "SHA256SUMS").read_text()

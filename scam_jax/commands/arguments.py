@@ -3,6 +3,8 @@
 import pathlib
 from collections.abc import Iterable, Sequence
 
+from absl.flags import FlagValues
+
 from scam_jax import images
 from scam_jax.runs import run_folder
 
@@ -53,6 +55,21 @@ def output(value: str | None, inputs: Iterable[str | None]) -> pathlib.Path:
         if other and file.exists() and pathlib.Path(other).exists() and file.samefile(other):
             raise ValueError(f"--output={value} would replace {other}: give another file")
     return file
+
+
+def recipe(value: str, given: FlagValues) -> pathlib.Path:
+    """Converts the value of --recipe, which holds what other flags would say.
+
+    Args:
+      value: its value.
+      given: all flags.
+    """
+    for name in ("subject", "target", "labels", "absent"):
+        if given[name].present:
+            raise ValueError(
+                f"--{name} and --recipe exclude each other: a recipe has both pictures"
+            )
+    return run_folder.place("--recipe", value)
 
 
 def folder(value: str | None) -> pathlib.Path:

@@ -13,7 +13,7 @@ from scam_jax.commands.feed import OpenFeed
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import picture_pairs
 from scam_jax.examples import Picture
-from scam_jax.inference import panels, sources
+from scam_jax.inference import panels, recipe, recipe_file, sources
 from scam_jax.inference.model import Checkpoint, TrainedModel
 
 # A photo and its label map, or None to let the parser draw it.
@@ -109,6 +109,35 @@ def transfer(
         for remark in sources.remarks(taken, people[0].labels, people[1].labels, rule, names):
             logging.warning("%s", remark)
         return model.transfer(*people[0], *people[1], labels=labels, absent=absent)
+
+    _write(output, draw)
+
+
+def from_recipe(
+    workdir: pathlib.Path,
+    file: pathlib.Path,
+    output: pathlib.Path,
+    checkpoint: Checkpoint = "newest",
+) -> None:
+    """Writes the picture of a recipe, see `inference.recipe_file`.
+
+    Args:
+      workdir: the run's folder.
+      file: the recipe.
+      output: the picture to write.
+      checkpoint: see `TrainedModel.load`.
+
+    Raises:
+      FileNotFoundError: there is no trained model, or no such recipe.
+      ValueError: the recipe is not one for this model.
+    """
+    model = TrainedModel.load(workdir, checkpoint)
+
+    def draw():
+        chosen = recipe_file.read(file, model)
+        for _, remark in recipe.remarks(model, chosen):
+            logging.warning("%s", remark)
+        return recipe.make(model, chosen)
 
     _write(output, draw)
 

@@ -17,6 +17,7 @@ from scam_jax.examples import Picture
 from scam_jax.images import to_float
 from scam_jax.inference import generation, sources
 from scam_jax.inference.model import TrainedModel
+from scam_jax.models.layers.latents import Latents
 from scam_jax.models.layers.primitives import nearest_indices
 
 # Captions of a block's modulations, keyed by module name.
@@ -78,8 +79,20 @@ def generator_maps(
         other = model.encode(subject.image[None], subject.labels[None])
         chosen = model.sources_of(subject.labels[None], absent=absent)
         latents = generation.mix(model.networks, chosen, other, latents)
-    labels = target.labels[None].astype(np.int32)
-    recorded = _generator(model.networks, model.variables["generator"], labels, latents)
+    return maps_of_latents(model, target.labels, latents)
+
+
+def maps_of_latents(model: TrainedModel, labels: np.ndarray, latents: Latents) -> Maps:
+    """Returns the generator's attention maps, keyed as by `generator_maps`.
+
+    Args:
+      model: a trained model with attention.
+      labels: the label map to generate, `uint8 [H, W]` of the model's size.
+      latents: latents, for a batch of one.
+    """
+    recorded = _generator(
+        model.networks, model.variables["generator"], labels[None].astype(np.int32), latents
+    )
     maps = _by_block(recorded, rf"block_(\d+)_({'|'.join(_KINDS)})/latent_to_image")
     return {f"block {i}, {_KINDS[kind]}": weights for (i, kind), weights in maps.items()}
 
@@ -140,12 +153,17 @@ def strength(
     Returns:
       `uint8 [*size, 3]`.
     """
+    own = np.where(labels_of_map(labels, weights) == label, weights[..., latent], 0)
+    shade = np.round(255 * own / max(own.max(), 1e-30)).astype(np.uint8)
+    return _enlarged(np.repeat(shade[..., None], 3, axis=-1), size)
+
+
+def labels_of_map(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns the labels `[h, w]` of the places of a map `[h, w, K]`, from those of the image."""
     rows, columns = (
         nearest_indices(a, b) for a, b in zip(labels.shape, weights.shape, strict=False)
     )
-    own = np.where(labels[rows][:, columns] == label, weights[..., latent], 0)
-    shade = np.round(255 * own / max(own.max(), 1e-30)).astype(np.uint8)
-    return _enlarged(np.repeat(shade[..., None], 3, axis=-1), size)
+    return labels[rows][:, columns]
 
 
 def _enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ depends neither on the batch size nor on the number of devices.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -88,6 +88,41 @@ def mix(networks: Networks, sources: Array, subject: Latents, target: Latents) -
       target: the target's latents.
     """
     return networks.encoder.mix(sources, subject, target)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def blend(
+    networks: Networks, sources: Array, shares: Array, givers: Sequence[Latents], target: Latents
+) -> Latents:
+    """Blends the latents of several images. A share of 1 gives exactly what `mix` gives.
+
+    Args:
+      networks: the model's networks.
+      sources: whose latents each label takes from each giver, `[G, B, L]` or `[G, 1, L]`.
+      shares: the share of each giver in each label, `[G, L]`; the rest is the target's.
+      givers: latents of G images.
+      target: the target's latents.
+    """
+    labels = jnp.arange(shares.shape[1])
+    full, none = jax.tree.map(jnp.ones_like, target), jax.tree.map(jnp.zeros_like, target)
+    # Where in the latents each label lies, [L, ...]. Some models have latents of several labels.
+    places = jax.vmap(
+        lambda label: networks.encoder.mix(jnp.where(labels == label, labels, -1)[None], full, none)
+    )(labels)
+
+    def of_leaf(place: Array, own: Array, *given: Array) -> Array:
+        weights = [(place * share.reshape(-1, *[1] * own.ndim)).max(0) for share in shares]
+        total = sum(weights)
+        blended = (1 - jnp.minimum(total, 1)) * own
+        return blended + sum(
+            w / jnp.maximum(total, 1) * x for w, x in zip(weights, given, strict=True)
+        )
+
+    mixed = [
+        networks.encoder.mix(source, giver, target)
+        for source, giver in zip(sources, givers, strict=True)
+    ]
+    return jax.tree.map(of_leaf, places, target, *mixed)
 
 
 def reconstruct(

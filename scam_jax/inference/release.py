@@ -4,6 +4,7 @@ weights.safetensors  encoder and generator
 parser.safetensors   what draws label maps, if the run has it
 config.json          the config; under 'release', the step and the names of the labels
 label_colors.txt     the colours of label maps, if these have colours
+examples/         pictures to try it with, see `release_examples`
 programs/*.bin       encode, generate and transfer, see `programs`
 run_exported.py      transfers without this package
 MODEL_CARD.md        what the model is; also as README.md, which the Hugging Face hub shows
@@ -26,7 +27,8 @@ from safetensors import SafetensorError
 from safetensors.flax import load_file, save
 
 from scam_jax import files
-from scam_jax.inference import generation, programs
+from scam_jax.examples import Example
+from scam_jax.inference import generation, programs, release_examples
 from scam_jax.inference.parsing import PhotoParser
 from scam_jax.models import Networks
 from scam_jax.runs import run_folder
@@ -120,6 +122,7 @@ def write(
     facts: Mapping[str, Any],
     card: str,
     dtype: str = "float32",
+    examples: Sequence[Example] = (),
 ) -> None:
     """Writes a release. The folder appears when it is whole; an older release is replaced.
 
@@ -130,6 +133,7 @@ def write(
       facts: further entries of config.json about the release.
       card: the model card, Markdown.
       dtype: type of the weights, 'float32' or 'bfloat16'. Statistics stay float32.
+      examples: pictures to try the model with, see `release_examples`.
 
     Raises:
       OSError: the disk is full.
@@ -158,6 +162,7 @@ def write(
         files.write_json(beside / run_folder.CONFIG_FILE, config)
         if data.get("colors"):  # runs of older versions lack the key
             shutil.copyfile(data.colors, beside / run_folder.COLORS_FILE)
+        release_examples.write(beside, examples, data)
         script = importlib.resources.files("scam_jax.inference") / "run_exported.py"
         (beside / "run_exported.py").write_bytes(script.read_bytes())
         for name in CARDS:

@@ -137,6 +137,7 @@ def remarks(
     target_labels: np.ndarray,
     rule: AbsentRule,
     names: Sequence[str] = (),
+    giver: str = "subject",
 ) -> list[str]:
     """Returns what a transfer cannot do for lack of labels, one sentence each.
 
@@ -146,6 +147,7 @@ def remarks(
       target_labels: the target's label map, `[H, W]`.
       rule: what stands in for labels that the subject lacks.
       names: names of the labels, empty if unknown.
+      giver: what to call the subject.
     """
     count = len(taken)
     chosen = {*np.flatnonzero(taken).tolist()}
@@ -165,6 +167,6 @@ def remarks(
         return f"{'a guess' if source == label else f'its {called[source]}'} stands in"
 
     return [
-        f"the subject has no {called[label]}, which the target shows: {remedy(label)}"
+        f"the {giver} has no {called[label]}, which the target shows: {remedy(label)}"
         for label in sorted(chosen & shown - has)
     ]

@@ -20,7 +20,14 @@ from scam_jax.models.frozen.vgg19 import VGG19, widths_of
 from scam_jax.models.layers import latents as latent_codes
 from scam_jax.models.layers.primitives import LayerSpec
 from scam_jax.training import losses
-from scam_jax.training.loss_weights import ADVERSARIAL, GAN_TERMS, LOSSES, is_used, loss_weights
+from scam_jax.training.loss_weights import (
+    ADVERSARIAL,
+    GAN_TERMS,
+    LOSSES,
+    is_used,
+    loss_weights,
+    start_of,
+)
 from scam_jax.training.state import TrainState, of_side
 
 Array = jax.Array
@@ -81,7 +88,7 @@ def gradients_of_batch(
     gradients: dict[str, Any] = {}
     scale: Array | float = 1.0
     if any(is_used(config, name) for name in ADVERSARIAL):
-        adversarial = objectives.adversarial_gradients(images)
+        adversarial = objectives.adversarial_gradients_if_on(images)
         gradients["discriminator"] = adversarial.to_params
         metrics |= adversarial.metrics
         to_fake += adversarial.of_matching
@@ -114,7 +121,7 @@ class _Adversarial(NamedTuple):
     """
 
     of_gan: dict[str, Array]
-    of_matching: Array | float
+    of_matching: Array
     to_params: Any
     metrics: Values
 
@@ -193,6 +200,22 @@ class _Objectives:
 
     # Discriminator
 
+    def adversarial_gradients_if_on(self, images) -> _Adversarial:
+        """Skips the discriminator at steps at which all weights of its losses are 0.
+
+        Their gradients are then 0 in any case; their metrics are given as 0.
+        """
+        used = [name for name in ADVERSARIAL if is_used(self.config, name)]
+        if any(start_of(self.config, name) > 0 for name in used):
+            return self.adversarial_gradients(images)
+
+        def off(images):
+            shapes = jax.eval_shape(self.adversarial_gradients, images)
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        is_on = sum(self.weights[name] for name in used) > 0
+        return jax.lax.cond(is_on, self.adversarial_gradients, off, images)
+
     def adversarial_gradients(self, images) -> _Adversarial:
         params = self.state.params["discriminator"]
         values, pull, metrics = jax.vjp(self.adversarial, params, images, has_aux=True)
@@ -203,7 +226,7 @@ class _Objectives:
         else:
             names = values.keys() & {*GAN_TERMS}
             of_gan = pull({**zeros, **{name: self.weights[name] for name in names}})[1]
-        of_matching = 0.0
+        of_matching = jnp.float32(0)
         if "feature_matching" in values:
             weight = self.weights["feature_matching"]
             of_matching = pull({**zeros, "feature_matching": weight})[1]["fake"]

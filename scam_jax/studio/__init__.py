@@ -1,0 +1,1 @@
+"""The studio: transfers and edits people in the browser, on this machine."""

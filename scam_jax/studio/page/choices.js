@@ -1,0 +1,101 @@
+// What the user has chosen: pictures, who gives which label, the painted label map.
+
+export const ROLES = ["subject", "target", "third"];
+
+export class Choices extends EventTarget {
+  constructor(model) {
+    super();
+    this.model = model;
+    this.pictures = {};
+    this.blend = 1;
+    this.absent = "target";
+    this.labels = new Uint8Array(model.height * model.width);
+    this.ofTarget = this.labels;
+    this.painted = false;
+    this.byLabel = model.labels.map((_, i) => ({ from: i ? "subject" : "target", share: 1 }));
+    this.past = [];
+    this.future = [];
+  }
+
+  changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+
+  // The shares of a label as recipes have them.
+  sharesOf(label) {
+    const { from, share, loaded } = this.byLabel[label];
+    const times = share * this.blend;
+    if (from === "loaded") {
+      return Object.fromEntries(Object.entries(loaded).map(([role, x]) => [role, x * times]));
+    }
+    if (from === "mean") return this.pictures.subject ? { subject: times / 2 } : {};
+    return from === "target" || !this.pictures[from] ? {} : { [from]: times };
+  }
+
+  asked() {
+    const givers = {};
+    this.byLabel.forEach((_, label) => {
+      const shares = this.sharesOf(label);
+      if (Object.keys(shares).length) givers[label] = shares;
+    });
+    return { pictures: this.pictures, givers, absent: this.absent };
+  }
+
+  // The label map to send, or null for the target's own.
+  map() {
+    return this.painted ? this.labels : null;
+  }
+
+  setTarget(name, labels) {
+    this.pictures.target = name;
+    this.ofTarget = labels;
+    this.labels = labels.slice();
+    this.painted = false;
+    this.past = [];
+    this.future = [];
+  }
+
+  // Remembers the label map before it is painted.
+  remember() {
+    this.past.push(this.labels.slice());
+    if (this.past.length > 100) this.past.shift();
+    this.future = [];
+  }
+
+  paint(labels) {
+    this.labels = labels;
+    this.painted = labels.some((label, i) => label !== this.ofTarget[i]);
+    this.changed();
+  }
+
+  undo() {
+    if (!this.past.length) return;
+    this.future.push(this.labels);
+    this.paint(this.past.pop());
+  }
+
+  redo() {
+    if (!this.future.length) return;
+    this.past.push(this.labels);
+    this.paint(this.future.pop());
+  }
+
+  // Takes what a recipe holds.
+  load(recipe, labelsOfTarget) {
+    this.pictures = recipe.pictures;
+    this.setTarget(recipe.pictures.target, labelsOfTarget);
+    this.absent = recipe.absent;
+    this.blend = 1;
+    this.byLabel = this.model.labels.map((_, label) => {
+      const loaded = recipe.givers[label] ?? {};
+      const roles = Object.keys(loaded);
+      if (!roles.length) return { from: "target", share: 1 };
+      if (roles.length === 1 && ROLES.includes(roles[0])) {
+        return { from: roles[0], share: loaded[roles[0]] };
+      }
+      return { from: "loaded", share: 1, loaded };
+    });
+    if (recipe.labels) this.paint(Uint8Array.from(recipe.labels));
+    this.changed();
+  }
+}

@@ -1,0 +1,154 @@
+// Starts the page, and generates the picture anew whenever a choice changes.
+
+import * as api from "./api.js";
+import { Attention } from "./attention.js";
+import { Choices } from "./choices.js";
+import { Keeping } from "./keeping.js";
+import { Painter } from "./painter.js";
+import { People } from "./people.js";
+import { Regions } from "./regions.js";
+
+const element = (id) => document.getElementById(id);
+
+function banner(id, text) {
+  element(id).firstChild.textContent = text;
+  element(id).hidden = false;
+}
+
+const fail = (error) => banner("error", error.message);
+const notice = (text) => banner("notice", text);
+
+async function waitForModel() {
+  for (;;) {
+    const model = await api.about();
+    if (model.ready) return model;
+    element("progress").textContent = `${model.progress[0].toUpperCase()}${model.progress.slice(1)}…`;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+}
+
+function fit(canvas, model, longest) {
+  canvas.width = model.width;
+  canvas.height = model.height;
+  const times = longest / Math.max(model.width, model.height);
+  canvas.style.width = `${Math.round(model.width * times)}px`;
+  canvas.style.height = `${Math.round(model.height * times)}px`;
+}
+
+// Generates one picture at a time; of the changes meanwhile only the last counts.
+class Stage {
+  constructor(choices, regions) {
+    Object.assign(this, { choices, regions, busy: false, again: false });
+    this.context = element("result").getContext("2d");
+    choices.addEventListener("change", () => this.generate());
+  }
+
+  async generate() {
+    if (!this.choices.pictures.target) return;
+    if (this.busy) {
+      this.again = true;
+      return;
+    }
+    this.busy = true;
+    const spinner = setTimeout(() => (element("busy").hidden = false), 150);
+    try {
+      const asked = this.choices.asked();
+      const [told, image] = await api.generate(asked, this.choices.map());
+      this.context.drawImage(image, 0, 0);
+      element("figures").textContent = `${told.milliseconds} ms`;
+      this.regions.remark(told.remarks);
+      if (this.failed) element("error").hidden = true;
+      this.failed = false;
+      await this.showTruth(asked, told.psnr);
+    } catch (error) {
+      this.failed = true;
+      fail(error);
+    } finally {
+      clearTimeout(spinner);
+      element("busy").hidden = true;
+      this.busy = false;
+      document.body.dataset.generated = Number(document.body.dataset.generated ?? 0) + 1;
+    }
+    if (this.again) {
+      this.again = false;
+      this.generate();
+    }
+  }
+
+  async showTruth(asked, psnr) {
+    element("truth").hidden = psnr === undefined;
+    if (psnr === undefined) return;
+    element("psnr").textContent = `: PSNR ${psnr.toFixed(2)} dB`;
+    const pair = `${asked.pictures.subject} ${asked.pictures.target}`;
+    if (this.pair !== pair) {
+      const image = await api.truth(asked);
+      element("truth").firstElementChild.getContext("2d").drawImage(image, 0, 0);
+      this.pair = pair;
+    }
+  }
+}
+
+function listenToKeys(choices, painter, regions) {
+  const tools = { l: "look", b: "brush", e: "erase", f: "fill", m: "move" };
+  const buttons = { h: "mirror", s: "save", p: "play", a: "show-attention" };
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches("input[type=text], select")) return;
+    const key = event.key.toLowerCase();
+    if (event.ctrlKey || event.metaKey) {
+      if (key === "z" || key === "y") {
+        event.preventDefault();
+        choices[key === "y" || event.shiftKey ? "redo" : "undo"]();
+      }
+      return;
+    }
+    if (event.altKey) return;
+    if (tools[key]) painter.tool = tools[key];
+    else if (buttons[key]) element(buttons[key]).click();
+    else if (key === "[") painter.size.stepDown();
+    else if (key === "]") painter.size.stepUp();
+    else if (/^\d$/.test(key)) regions.select(Number(key));
+  });
+}
+
+async function start() {
+  const model = await waitForModel();
+  element("waiting").hidden = true;
+  document.querySelector("main").hidden = false;
+  element("model").textContent =
+    `${model.family}, ${model.height}×${model.width}, step ${model.step}`;
+  const longest = Math.min(512, window.innerWidth - 40);
+  const stage = document.querySelector(".canvases");
+  fit(element("result"), model, longest);
+  Object.assign(stage.style, {
+    width: element("result").style.width,
+    height: element("result").style.height,
+  });
+  element("truth").firstElementChild.width = model.width;
+  element("truth").firstElementChild.height = model.height;
+
+  const choices = new Choices(model);
+  const regions = new Regions(choices);
+  const painter = new Painter(choices, regions);
+  new Stage(choices, regions);
+  const people = new People(choices, fail, notice);
+  new Keeping(choices, fail);
+  if (model.has_attention) {
+    element("attention").hidden = false;
+    new Attention(choices, painter, fail);
+  }
+  listenToKeys(choices, painter, regions);
+  const [group] = Object.keys(model.groups);
+  if (group) {
+    choices.pictures.subject = `${group}/0`;
+    await people.choose("target", `${group}/${model.groups[group] > 1 ? 1 : 0}`);
+  }
+  document.body.dataset.ready = "";
+}
+
+for (const id of ["error", "notice"]) {
+  element(id).querySelector("button").addEventListener("click", () => (element(id).hidden = true));
+}
+start().catch((error) => {
+  element("waiting").hidden = true;
+  fail(error);
+});
