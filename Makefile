@@ -4,10 +4,11 @@ find = $(shell for p in $(1); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p &
 PYTHON ?= $(call find,python3 python3.13 python3.12 python3.11)
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
+MODEL ?= runs/demo
 RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo people reproduce baselines test test-slow test-benchmarks test-newest chaos lint full pod-check \
-	pod-check-quick
+.PHONY: demo people studio reproduce baselines test test-slow test-studio test-benchmarks test-newest \
+	chaos lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png and the release
 # runs/demo/release: 12 to 15 minutes on 2 cores.
@@ -20,6 +21,10 @@ demo: .venv/ready
 # Trains a small model on Clothing Co-Parsing, cloned beside this file, into runs/ccp_small.
 people: .venv/ready
 	$(RUN) main.py --config=configs/ccp.py:size=small
+
+# Opens a trained model in the browser: make studio MODEL=runs/demo.
+studio: .venv/ready
+	$(RUN) main.py --mode=studio --workdir=$(MODEL)
 
 # SCAM and its ablations, three seeds each, and their report: less than an hour on 2 cores.
 reproduce: .venv/ready
@@ -35,6 +40,10 @@ test: .venv/ready
 # Several processes, kills, whole runs of the program, an installation of the wheel.
 test-slow: .venv/ready
 	$(RUN) -m pytest -m slow -n 2 --dist=loadfile --no-loadscope-reorder --ignore=tests/test_benchmarks.py
+
+# The studio in Chromium, which comes from the system's packages.
+test-studio: .venv/browser
+	$(RUN) -m pytest -m browser tests/test_studio_browser.py
 
 # Every script of benchmarks/ at toy size.
 test-benchmarks: .venv/ready
@@ -83,6 +92,11 @@ endef
 .venv/ready: requirements.txt
 	$(call create,.venv)
 	$(RUN) -m pip install $(QUIET) -r requirements.txt
+	touch $@
+
+.venv/browser: .venv/ready requirements-browser.txt
+	command -v chromium || { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
+	$(RUN) -m pip install $(QUIET) -r requirements-browser.txt
 	touch $@
 
 .venv-pod/ready: requirements.txt requirements-pod.txt

@@ -196,3 +196,15 @@ def test_a_transfer_that_does_nothing_says_so(subject, target, num_labels, label
     found = sources.remarks(sources.taken(num_labels, labels), *maps, sources.KEEP_TARGET)
     assert len(found) == (message is not None)
     assert message is None or message in found[0]
+
+
+@pytest.mark.parametrize("flag", ["subject", "target", "labels", "absent"])
+def test_a_recipe_and_what_it_holds_exclude_each_other(flag):
+    values = flags.FlagValues()
+    for name in ("subject", "target", "labels", "absent"):
+        flags.DEFINE_string(name, "target", "", flag_values=values)
+    values(["main.py"])
+    assert arguments.recipe("~/r.json", values).is_absolute()
+    values(["main.py", f"--{flag}=1"])
+    with pytest.raises(ValueError, match=f"--{flag} and --recipe exclude each other"):
+        arguments.recipe("r.json", values)

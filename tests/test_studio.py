@@ -4,22 +4,29 @@ import concurrent.futures
 import io
 import json
 import re
+import signal
 import struct
+import subprocess
+import time
+import urllib.request
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
 from helpers import small
+from helpers.program import command, start
 from PIL import Image
 from starlette.testclient import TestClient
 
 from scam_jax import models
 from scam_jax.commands import studio, use
 from scam_jax.examples import Picture
-from scam_jax.inference import attention_maps, recipe, recipe_file
+from scam_jax.inference import attention_maps, programs, recipe, recipe_file, release
 from scam_jax.inference.model import TrainedModel
 from scam_jax.inference.parsing import Parsed
 from scam_jax.inference.recipe import Recipe
+from scam_jax.inference.release import Release
 from scam_jax.studio import server
 from scam_jax.studio.desk import Desk
 from scam_jax.studio.library import MOST_OWN, Library
@@ -403,3 +410,30 @@ def test_recipes_written_by_the_studio_hold_no_paths(client, desk):
     text = client.get(f"/api/saved/{saved['folder']}/recipe.json").text
     assert str(desk.folder.parent) not in text
     assert recipe_file.from_json(json.loads(text), desk.model).givers[2] == {"subject": 0.5}
+
+
+@pytest.mark.slow
+def test_the_command_serves_a_release_until_ctrl_c(tmp_path):
+    """From the shell: the address, the examples, one line at the end, nothing left behind."""
+    config = small.config()
+    networks = models.build(config)
+    trained = Release(config, state.create(config, networks).eval_variables(), 3, NAMES)
+    examples = [example(0), example(1)]
+    with mock.patch.object(programs, "export_programs", return_value={}):
+        release.write(tmp_path / "release", networks, trained, {}, "", "float32", examples)
+    before = files_below(tmp_path)
+    options = ("--mode=studio", f"--workdir={tmp_path / 'release'}", "--port=0")
+    process = start(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = process.stdout.readline()
+    assert line, process.communicate()
+    url = re.search(r"http://127.0.0.1:\d+/", line)[0]
+    while not (about := json.load(urllib.request.urlopen(f"{url}api/about")))["ready"]:
+        time.sleep(0.2)
+    assert about["groups"] == {"examples": 4}
+    assert about["step"] == 3
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert errors.strip().endswith("interrupted")
+    assert files_below(tmp_path) == before

@@ -1,0 +1,285 @@
+"""A person's whole way through the studio, in Chromium. `make test-studio` installs it."""
+
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import uvicorn
+from helpers import small
+from PIL import Image
+
+from scam_jax import models
+from scam_jax.commands import studio, use
+from scam_jax.inference.model import TrainedModel
+from scam_jax.studio import server
+from scam_jax.studio.desk import Desk
+from scam_jax.studio.library import Library
+from scam_jax.training import state
+
+pytestmark = pytest.mark.browser
+
+NAMES = ("background", "hair", "top")
+
+
+def example(seed):
+    random = np.random.default_rng(seed)
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2:6, 4:12], labels[6:14, 3 + seed : 10] = 1, 2
+    colors = random.integers(0, 256, (3, 3))
+    image = colors[labels].astype(np.uint8)
+    people = {"subject_image": image, "target_image": 255 - image}
+    return {**people, "subject_label": labels, "target_label": labels, "transfer_image": image}
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = small.shallow(model__generator__add_noise=False)
+    variables = state.create(config, models.build(config)).eval_variables()
+    return TrainedModel(config, variables, label_names=NAMES)
+
+
+@pytest.fixture
+def studio_url(model, tmp_path):
+    """A studio on a port of its own."""
+    listener = studio._listening("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    desk = Desk(model, Library({"test": [example(i) for i in range(3)]}), tmp_path / "studio")
+    app = server.create(desk, [f"127.0.0.1:{port}"])
+    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=running.run, args=([listener],))
+    thread.start()
+    yield f"http://127.0.0.1:{port}/"
+    running.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    place = shutil.which("chromium")
+    assert place, "there is no chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, studio_url):
+    """The page, ready. At its end, nothing went wrong in it and nothing left this machine."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(60_000)
+    wrong, asked = [], []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(studio_url)
+    page.wait_for_selector("body[data-ready]")
+    settled(page)
+    yield page
+    page.close()
+    assert not wrong
+    assert {url for url in asked if not url.startswith((studio_url, "blob:", "data:"))} == set()
+
+
+def settled(page):
+    """Waits until no picture has come for a while."""
+    last, since = None, time.monotonic()
+    while time.monotonic() - since < 0.6:
+        page.wait_for_timeout(100)
+        now = page.evaluate("() => document.body.dataset.generated")
+        if now != last:
+            last, since = now, time.monotonic()
+
+
+def shown(page):
+    return page.evaluate(
+        "() => { const c = document.getElementById('result');"
+        " return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"
+    )
+
+
+def pixels(page):
+    return np.array(shown(page), np.uint8).reshape(16, 16, 4)[..., :3]
+
+
+def saved(page, folder):
+    page.click("#save")
+    page.wait_for_selector("#saved li")
+    (place,) = folder.iterdir()
+    return place
+
+
+def test_a_persons_whole_way(page, model, tmp_path, monkeypatch):
+    page.click("#slots [data-role=subject]")
+    page.click("#gallery button:nth-child(3)")
+    page.click("#slots [data-role=third]")
+    page.click("#gallery button:nth-child(5)")
+    settled(page)
+    chosen = pixels(page)
+    page.select_option("tr:has-text('hair') select", "third")
+    page.fill("tr:has-text('top') input[type=range]", "50")
+    settled(page)
+    recolored = pixels(page)
+    assert np.any(recolored != chosen)
+
+    page.keyboard.press("2")  # top
+    page.keyboard.press("b")
+    box = page.locator("#overlay").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 60, steps=4)
+    page.mouse.up()
+    settled(page)
+    painted = pixels(page)
+    assert np.any(painted != recolored)
+    page.keyboard.press("Control+z")
+    settled(page)
+    np.testing.assert_array_equal(pixels(page), recolored)
+    page.keyboard.press("Control+y")
+    page.fill("#blend", "80")
+    settled(page)
+    last = pixels(page)
+
+    place = saved(page, tmp_path / "studio")
+    np.testing.assert_array_equal(np.asarray(Image.open(place / "picture.png")), last)
+    recipe = json.loads((place / "recipe.json").read_text())
+    assert recipe["givers"]["hair"] == {"third": 0.8}
+    assert recipe["givers"]["top"] == {"subject": 0.4}
+    monkeypatch.setattr(TrainedModel, "load", lambda *_: model)
+    use.from_recipe(tmp_path, place / "recipe.json", tmp_path / "out.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), last)
+
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.set_input_files("#recipe", place / "recipe.json")
+    settled(page)
+    np.testing.assert_array_equal(pixels(page), last)
+
+
+def test_the_true_result_a_loop_and_attention(page):
+    assert re.search(r"PSNR \d+\.\d\d dB", page.inner_text("#truth figcaption"))
+    page.keyboard.press("p")
+    page.wait_for_selector("#loop:not([hidden])")
+    with page.expect_download() as download:
+        page.click("[data-form=gif]")
+    assert Image.open(download.value.path()).n_frames > 2
+    page.keyboard.press("a")
+    page.wait_for_selector("#shares-said:has-text('Point'), #shares-said:has-text('%')")
+    page.hover("#overlay", position={"x": 200, "y": 120})
+    page.wait_for_selector("#shares-said:has-text('hair')")
+    page.wait_for_selector("#looks-said:has-text('subject, hair')")
+
+
+def test_painting_with_the_keyboard_alone(page):
+    page.focus("#overlay")
+    before = page.inner_text("#under")
+    page.keyboard.press("1")
+    page.keyboard.press("f")
+    page.focus("#overlay")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    settled(page)
+    assert page.is_enabled("#undo"), before
+    page.keyboard.press("m")
+    page.focus("#overlay")
+    changed = pixels(page)
+    page.keyboard.press("ArrowRight")
+    settled(page)
+    assert np.any(pixels(page) != changed)
+    page.keyboard.press("h")
+    settled(page)
+
+
+def test_photos_of_ones_own(page, tmp_path):
+    drawn = example(1)
+    Image.fromarray(drawn["subject_image"]).save(tmp_path / "me.png")
+    Image.fromarray(drawn["subject_label"]).save(tmp_path / "me_labels.png")
+    page.click("#slots [data-role=target]")
+    page.set_input_files("#files", [tmp_path / "me.png", tmp_path / "me_labels.png"])
+    page.wait_for_selector("#gallery button[data-name^=own]")
+    settled(page)
+    assert page.get_attribute("#slots [data-role=target] img", "src").startswith(
+        "/api/pictures/own"
+    )
+
+
+def test_errors_are_said_in_words(page, tmp_path):
+    Image.fromarray(example(1)["subject_image"]).save(tmp_path / "me.png")
+    page.set_input_files("#files", tmp_path / "me.png")
+    page.wait_for_selector("#error:has-text('no parser')")
+    page.click("#error button")
+    (tmp_path / "note.png").write_text("no picture")
+    Image.fromarray(example(1)["subject_label"]).save(tmp_path / "note_labels.png")
+    page.set_input_files("#files", [tmp_path / "note.png", tmp_path / "note_labels.png"])
+    page.wait_for_selector("#error:has-text('cannot read note.png (it is not a picture)')")
+    (tmp_path / "recipe.json").write_text('{"pictures": {}}')
+    page.set_input_files("#recipe", tmp_path / "recipe.json")
+    page.wait_for_selector("#error:has-text('pictures.target is missing')")
+    page.select_option("#absent", "rule")
+    page.fill("#rule", "hat<hair")
+    page.press("#rule", "Tab")
+    page.wait_for_selector("#error:has-text(\"there is no label 'hat'\")")
+    page.select_option("#absent", "guess")
+    page.wait_for_selector("#error", state="hidden")
+
+
+def test_a_phones_width(browser, studio_url):
+    page = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
+    page.goto(studio_url)
+    page.wait_for_selector("body[data-ready]")
+    settled(page)
+    wide = page.evaluate("() => document.documentElement.scrollWidth")
+    widest = page.evaluate(
+        "() => [...document.querySelectorAll('main *')]"
+        ".filter((e) => e.getBoundingClientRect().right > 361).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert wide <= 360, f"wider than the screen: {widest}"
+    order = page.evaluate(
+        "() => ['stage', 'people', 'regions', 'keep']"
+        ".map((id) => document.getElementById(id).getBoundingClientRect().top)"
+    )
+    assert order == sorted(order)
+    page.close()
+
+
+def test_a_browser_that_goes_away_costs_nothing(studio_url):
+    host, port = studio_url.removeprefix("http://").rstrip("/").split(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            head = (
+                f"POST /api/generate HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 900\r\n\r\n"
+            )
+            connection.sendall(head.encode() + b'{"pictures"')
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"GET /api/about HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_two_hundred_pictures_in_a_row_need_no_more_memory(page):
+    """Memory after 100 and after 200 requests, and threads."""
+    import resource
+    import urllib.request
+
+    url = page.url
+    body = json.dumps(
+        {"pictures": {"target": "test/1", "subject": "test/0"}, "givers": {"1": {"subject": 1.0}}}
+    ).encode()
+
+    def ask(count):
+        for _ in range(count):
+            request = urllib.request.Request(f"{url}api/generate", body + b"\n")
+            with urllib.request.urlopen(request) as answer:
+                assert answer.status == 200
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, threading.active_count()
+
+    ask(50)
+    before, after = ask(50), ask(150)
+    assert after[0] - before[0] < 10_000, "kB"
+    assert after[1] <= before[1] + 1
