@@ -206,6 +206,7 @@ def test_attention_maps(client, model):
     told, content = message(send(client, "attention", ASKED))
     people = chosen().pictures
     assert told["givers"] == [["target", 0], ["subject", 1], ["subject", 2]]
+    assert told["latents"] == [3, 2, 2]
     assert [*told["shapes"]] == ["", "target", "subject"]
     maps, start = {}, 0
     for role, shape in told["shapes"].items():

@@ -229,9 +229,14 @@ def draw(
     return {"encoder": images.grid(people), "generator": images.grid(wrapped)}
 
 
+def latents_of(model: TrainedModel, label: int) -> int:
+    """Returns the number of latents of a label."""
+    m = model.config.model
+    return m.latents_per_label if label else m.background_latents
+
+
 def _check_latent(model: TrainedModel, label: int, latent: int) -> None:
     sources.find_label(label, model.config.data.num_labels)
-    m = model.config.model
-    count = m.latents_per_label if label else m.background_latents
+    count = latents_of(model, label)
     if not 0 <= latent < count:
         raise ValueError(f"label {label} has no latent {latent}: it has 0 … {count - 1}")

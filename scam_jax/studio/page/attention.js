@@ -54,7 +54,7 @@ export class Attention {
       for (const name of names) select.add(new Option(name, name));
       select.value = names.at(-1);
     }
-    this.maps = { givers: told.givers };
+    this.maps = { givers: told.givers, latents: told.latents };
     let start = 0;
     for (const [role, shape] of Object.entries(told.shapes)) {
       const length = shape.reduce((a, b) => a * b);
@@ -76,7 +76,7 @@ export class Attention {
     const { labels, model } = this.choices;
     const label = labels[y * model.width + x];
     if (!model.labels[label]) return;
-    const weights = this.at(this.maps[""], y, x);
+    const weights = this.at(this.maps[""], y, x).subarray(0, this.maps.latents[label]);
     const latent = weights.indexOf(Math.max(...weights));
     this.painter.shade = Uint8Array.from(labels, (other, place) =>
       other === label
