@@ -46,7 +46,7 @@ from scam_jax.commands import (
     train,
     use,
 )
-from scam_jax.devices import processes
+from scam_jax.devices import compilation_cache, processes
 from scam_jax.inference import sources
 from scam_jax.runs import changes, command_line, run_folder, validation
 from scam_jax.runs.command_line import CommandLine
@@ -76,6 +76,12 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 )
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "With --coordinator: the number of this process, from 0."
+)
+_COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    None,
+    "The folder of compiled programs, which later commands load; off for none. By default "
+    "JAX_COMPILATION_CACHE_DIR, or ~/.cache/scam_jax.",
 )
 _SUBJECT = flags.DEFINE_string(
     "subject",
@@ -172,6 +178,7 @@ def _config(given: CommandLine, workdir: pathlib.Path) -> ConfigDict:
 
 def _dispatch(given: CommandLine) -> None:
     workdir = _workdir(given)
+    compilation_cache.use(_COMPILATION_CACHE.value)
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _config(given, workdir)
     with terminal.explaining_memory(config):

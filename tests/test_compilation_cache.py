@@ -1,0 +1,80 @@
+"""Compiled programs on disk: where they lie, and that a second start loads them."""
+
+import jax
+import pytest
+from helpers import small
+from helpers.program import command, start
+from PIL import Image
+
+from scam_jax import models
+from scam_jax.devices import compilation_cache
+from scam_jax.inference import programs, release
+from scam_jax.inference.release import Release
+from scam_jax.training import state
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """What the cache changes in JAX's configuration, without the change."""
+    made = {}
+    monkeypatch.setattr(jax.config, "update", made.__setitem__)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    return made
+
+
+def test_the_default_is_a_folder_of_this_host_below_the_home(updates, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("platform.node", lambda: "host7")
+    compilation_cache.use(None)
+    assert updates["jax_compilation_cache_dir"] == str(tmp_path / ".cache" / "scam_jax" / "host7")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    compilation_cache.use(None)
+    assert updates["jax_compilation_cache_dir"] == str(tmp_path / "cache" / "scam_jax" / "host7")
+
+
+def test_the_environment_and_the_flag_say_otherwise(updates, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    compilation_cache.use(None)
+    assert updates == {}
+    compilation_cache.use(str(tmp_path / "given"))
+    assert updates["jax_compilation_cache_dir"] == str(tmp_path / "given")
+    updates.clear()
+    compilation_cache.use("off")
+    assert updates == {"jax_enable_compilation_cache": False}
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(updates, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    compilation_cache.use(str(tmp_path / "file" / "cache"))
+    assert updates == {}
+    assert "compiled programs are not kept" in caplog.text
+    assert "--compilation_cache=DIR" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_second_start_loads_its_programs_and_gives_the_same_pixels(tmp_path):
+    config = small.config()
+    networks = models.build(config)
+    trained = Release(config, state.create(config, networks).eval_variables(), 3, ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "export_programs", lambda *_: {})
+        release.write(tmp_path / "release", networks, trained, {}, "")
+    for name, mode in (("a.png", "RGB"), ("b.png", "L")):
+        Image.new(mode, (16, 16), 1).save(tmp_path / name)
+    pair = f"{tmp_path / 'a.png'},{tmp_path / 'b.png'}"
+    kept, pictures = [], []
+    for i in range(2):
+        arguments = command(
+            "--mode=reconstruct",
+            f"--workdir={tmp_path / 'release'}",
+            f"--target={pair}",
+            f"--output={tmp_path / f'{i}.png'}",
+            f"--compilation_cache={tmp_path / 'programs'}",
+        )
+        assert start(arguments).wait() == 0
+        kept.append({f.name for f in (tmp_path / "programs").iterdir() if "atime" not in f.name})
+        pictures.append((tmp_path / f"{i}.png").read_bytes())
+    assert any("generate" in name for name in kept[0])
+    assert kept[0] == kept[1]
+    assert pictures[0] == pictures[1]
