@@ -283,3 +283,26 @@ def test_two_hundred_pictures_in_a_row_need_no_more_memory(page):
     before, after = ask(50), ask(150)
     assert after[0] - before[0] < 10_000, "kB"
     assert after[1] <= before[1] + 1
+
+
+def test_an_upload_that_takes_too_long_is_ended(studio_url, monkeypatch):
+    monkeypatch.setattr(server, "MOST_SECONDS", 0.5)
+    host, port = studio_url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"POST /api/load HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 900\r\n\r\n"
+        connection.sendall(head.encode() + b"{")
+        answer = connection.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"took more than 0 s" in answer
+
+
+def test_a_photo_is_pasted(page, tmp_path):
+    Image.fromarray(example(1)["subject_image"]).save(tmp_path / "me.png")
+    content = [*(tmp_path / "me.png").read_bytes()]
+    page.evaluate(
+        "(bytes) => { const data = new DataTransfer();"
+        " data.items.add(new File([Uint8Array.from(bytes)], 'me.png', { type: 'image/png' }));"
+        " document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data })); }",
+        content,
+    )
+    page.wait_for_selector("#error:has-text('no parser')")

@@ -92,15 +92,19 @@ def _message(header: Any, content: bytes) -> Response:
     return Response(line + content, media_type="application/octet-stream")
 
 
-async def _read(request: Request) -> tuple[dict[str, Any], bytes]:
-    """Returns the JSON and the bytes of a message."""
+async def _body(request: Request) -> bytes:
     try:
         with anyio.fail_after(MOST_SECONDS):
-            line, _, content = (await request.body()).partition(b"\n")
+            return await request.body()
     except TimeoutError as error:
         raise ValueError(f"the upload took more than {MOST_SECONDS:.0f} s") from error
     except ClientDisconnect as error:
         raise HTTPException(499, "the browser went away") from error
+
+
+async def _read(request: Request) -> tuple[dict[str, Any], bytes]:
+    """Returns the JSON and the bytes of a message."""
+    line, _, content = (await _body(request)).partition(b"\n")
     try:
         header = json.loads(line)
     except ValueError as error:
@@ -212,6 +216,5 @@ class _Studio:
         return JSONResponse(await self._at_desk(lambda: self.desk.save(*asked), request))
 
     async def load(self, request: Request) -> Response:
-        with anyio.fail_after(MOST_SECONDS):
-            content = await request.body()
+        content = await _body(request)
         return JSONResponse(await self._at_desk(lambda: self.desk.load(content), request))
