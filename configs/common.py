@@ -213,6 +213,8 @@ def _scam() -> ConfigDict:
     config.train.panel_every = 1000
     config.train.checkpoint_every = 1000
     config.train.keep_checkpoints = 2
+    # START:COUNT writes a trace of COUNT steps from step START on, for XProf; empty writes none.
+    config.train.profile = ""
     # Figure of the validation split by which the best checkpoint is kept beside the newest: 'psnr',
     # 'ssim', 'l1', 'lpips', 'r_fid' or 's_fid', by our protocol. Empty keeps none.
     config.train.keep_best = ""

@@ -30,6 +30,10 @@ from scam_jax.runs.validation import validate
         (dict(model__encoder__position_dim=6), r"position_dim = 6: .*divisible by 4"),
         (dict(model__generator__attention="triplex"), r"attention = 'triplex': use one of duplex"),
         (
+            dict(train__profile="5"),
+            r"train.profile = '5': use START:COUNT, such as 100:5, or nothing",
+        ),
+        (
             dict(schedules={"l1": {"start": 0.0, "steps": 3}}),
             r"losses.schedules.l1 = .*equal factors",
         ),

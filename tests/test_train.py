@@ -224,3 +224,25 @@ def test_half_a_line_of_metrics_is_taken_back(tmp_path):
     writer.close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 1, "l1": 1}, {"step": 2, "l1": 0.5}]
+
+
+def test_a_trace_of_some_steps(tmp_path):
+    config = small.shallow(train__profile="2:2", train__num_steps=4)
+    run_loop(config, tmp_path / "run", profile_folder=tmp_path / "profile")
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    events = [
+        event.name
+        for plane in jax.profiler.ProfileData.from_file(str(trace)).planes
+        for line in plane.lines
+        for event in line.events
+    ]
+    executed = [name for name in events if "ExecuteHelperOnSingleDevice" in name]
+    assert executed, "the step is in the trace"
+    run_loop(config, tmp_path / "other")
+    assert not (tmp_path / "other" / "profile").exists()
+
+
+def test_nothing_crosses_to_the_devices_unseen(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.sharding, "to_global", lambda batch, mesh: batch)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        run_loop(small.shallow(), tmp_path)

@@ -116,6 +116,7 @@ def _train(
                 advice=_advice(config),
                 seconds_at_peak=seconds_at_peak(config, mesh),
                 best=best,
+                profile_folder=workdir / run_folder.PROFILE,
                 panel=draw_panel,
                 evaluate=_figures_by(evaluator),
                 stop_requested=stop.reached,

@@ -19,6 +19,8 @@ from scam_jax.files import read_json, read_json_lines, write, write_json
 
 CONFIG_FILE, RUNS_FILE, METRICS_FILE = "config.json", "runs.jsonl", "metrics.jsonl"
 CHECKPOINTS, BEST = "checkpoints", "best"
+# Traces of training steps, see `config.train.profile`.
+PROFILE = "profile"
 # The run of a run's parser, within its folder.
 PARSER = "parser"
 SKIPPED_FILE = "skipped_files.json"

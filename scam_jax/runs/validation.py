@@ -6,6 +6,7 @@ from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, fam
 from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
 from scam_jax.runs import run_folder
+from scam_jax.training import profiling
 from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used
 from scam_jax.training.losses import GAN_LOSSES
 from scam_jax.training.state import DECAYS, RATE_SCALINGS
@@ -246,6 +247,13 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
         _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
     for key in ("b1", "b2"):
         _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
+    profile = _get(config, "train.profile")
+    _require(
+        not profile or profiling.parse(profile) is not None,
+        "train.profile",
+        profile,
+        "use START:COUNT, such as 100:5, or nothing",
+    )
     parser = config.parser
     _require(parser.features % 8 == 0, "parser.features", parser.features, "use a multiple of 8")
     rate = parser.learning_rate

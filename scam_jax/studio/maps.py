@@ -55,8 +55,7 @@ def attention(
         "shapes": {role: weights.shape for role, weights in shown.items()},
         "givers": strongest_givers(model, chosen),
         "latents": [
-            attention_maps.latents_of(model, label)
-            for label in range(model.config.data.num_labels)
+            attention_maps.latents_of(model, label) for label in range(model.config.data.num_labels)
         ],
     }
     values = [np.round(255 * np.clip(w, 0, 1)).astype(np.uint8).tobytes() for w in shown.values()]

@@ -1,6 +1,7 @@
 """The training loop. Data, writers, checkpoints and devices are passed to it."""
 
 import contextlib
+import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from scam_jax.examples import Batches
 from scam_jax.training import state
 from scam_jax.training.best_checkpoint import BestCheckpoint
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.profiling import Profile
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import CompileStep
 from scam_jax.training.writer import Writer
@@ -80,6 +82,7 @@ def train(
     advice: str = "",
     seconds_at_peak: float | None = None,
     best: BestCheckpoint | None = None,
+    profile_folder: pathlib.Path | None = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
@@ -94,6 +97,7 @@ def train(
       batches_from: maps a step to this host's batches from that step on. The loop closes them.
       checkpoints: where to save to.
       best: keeps the state with the best figure of `evaluate`, or None.
+      profile_folder: where a trace of the steps of `config.train.profile` goes.
       writer_from: maps the step that the run starts or resumes from to a writer, or to None on all
         hosts but one.
       advice: flags with which a run can go on whose metrics are not finite.
@@ -126,9 +130,14 @@ def train(
     batch = loop.next_batch()
     step_fn = compile_step(train_state, batch)
     progress = _progress(start, end)
+    profile = Profile(config.train.profile, profile_folder)
     try:
         for step in range(start + 1, end + 1):
-            train_state, metrics = step_fn(train_state, batch)
+            profile.before(step)
+            # Nothing may cross to the devices or back that this loop does not send.
+            with jax.transfer_guard("disallow"):
+                train_state, metrics = step_fn(train_state, batch)
+            profile.after(step, metrics)
             loop.pending.append((step, metrics))
             stopping = step == end or stop_requested(step)
             if not stopping:
@@ -148,6 +157,7 @@ def train(
                 break
     finally:
         progress.close()
+        profile.close()
         batches.close()
         if writer:
             writer.close()

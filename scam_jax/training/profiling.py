@@ -1,0 +1,54 @@
+"""A trace of some steps for XProf, as `config.train.profile` asks for it."""
+
+import pathlib
+import re
+from typing import Any
+
+import jax
+from absl import logging
+
+_FORM = re.compile(r"([1-9]\d*):([1-9]\d*)")
+
+
+def parse(value: str) -> tuple[int, int] | None:
+    """Parses START:COUNT, the first step of the trace and the number of its steps.
+
+    Returns:
+      Both numbers, or None if the value is empty or wrong.
+    """
+    match = _FORM.fullmatch(value)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+class Profile:
+    """Writes a trace of the steps that a config names. Every process writes what it sees."""
+
+    def __init__(self, value: str, folder: pathlib.Path | None):
+        """Sets which steps to trace.
+
+        Args:
+          value: `config.train.profile`.
+          folder: where the trace goes, or None for no trace.
+        """
+        self._steps = parse(value) if folder else None
+        self._folder = folder
+        self._is_on = False
+
+    def before(self, step: int) -> None:
+        """Begins the trace if `step` is its first one."""
+        if self._steps and step == self._steps[0]:
+            jax.profiler.start_trace(str(self._folder))
+            self._is_on = True
+
+    def after(self, step: int, result: Any) -> None:
+        """Ends the trace if `step` is its last one, once its result is there."""
+        if self._is_on and self._steps and step == sum(self._steps) - 1:
+            jax.block_until_ready(result)
+            self.close()
+
+    def close(self) -> None:
+        """Ends the trace if it goes on."""
+        if self._is_on:
+            self._is_on = False
+            jax.profiler.stop_trace()
+            logging.info("wrote a trace to %s: look at it with xprof", self._folder)
