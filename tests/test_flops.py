@@ -6,8 +6,9 @@ from helpers.loop import mesh_of
 
 from scam_jax.cost import chips, flops, utilization
 from scam_jax.devices import sharding
-from scam_jax.training import loop
+from scam_jax.training import loop, meter
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.ledger import Ledger
 from scam_jax.training.step import step_compiler
 
 CHIP = chips.Chip("a CPU", flops_per_second=1e12, bytes_per_second=1e9, memory_bytes=1e9)
@@ -85,7 +86,7 @@ def test_the_loop_reports_the_share_of_all_devices_peak(count, monkeypatch, tmp_
 def test_no_share_is_reported_of_a_peak_that_is_not_known():
     config, mesh = small.shallow(), sharding.make_mesh()
     seconds = utilization.seconds_at_peak(config, mesh)
-    progress = loop._Loop(config, mesh, None, None, None, 0, seconds, "")
+    progress = meter.Meter(config, mesh, None, None, None, Ledger(), 0, seconds, "")
     progress.since = 0.0
     assert "time/model_flops_utilization" not in progress._timings(1)
 

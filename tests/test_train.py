@@ -18,8 +18,9 @@ from PIL import Image
 from scam_jax import models
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import run_folder
-from scam_jax.training import loop, state
+from scam_jax.training import meter, state
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.ledger import Ledger
 from scam_jax.training.writer import Writer
 
 
@@ -168,7 +169,7 @@ def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
             yield {**batch, "image": image * np.nan if i == 2 else image}
 
     advice = r"metric '\w+' is nan at step 3: .*checkpoint of step 2 is intact: .*--accept_changes"
-    with pytest.raises(loop.TrainingDiverged, match=advice):
+    with pytest.raises(meter.TrainingDiverged, match=advice):
         run_loop(config, tmp_path, batches_from)
     folders = [f.name for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
     assert folders == ["2"]
@@ -210,7 +211,9 @@ def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
         time.sleep(0.05)
         yield small.batch(small.config(), 0)
 
-    progress = loop._Loop(small.config(), mesh_of(1), slow_batches(), None, None, 0, None, "")
+    progress = meter.Meter(
+        small.config(), mesh_of(1), slow_batches(), None, None, Ledger(), 0, None, ""
+    )
     progress.pending.append((1, {"l1": Metric()}))
     progress.next_batch()
     assert (progress.waited >= 0.05) == step_is_done
@@ -243,6 +246,6 @@ def test_a_trace_of_some_steps(tmp_path):
 
 
 def test_nothing_crosses_to_the_devices_unseen(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.sharding, "to_global", lambda batch, mesh: batch)
+    monkeypatch.setattr(meter.sharding, "to_global", lambda batch, mesh: batch)
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
         run_loop(small.shallow(), tmp_path)

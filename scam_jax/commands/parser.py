@@ -29,6 +29,7 @@ from scam_jax.models import parser
 from scam_jax.runs import changes, run_folder
 from scam_jax.training import loop, parser_step
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.ledger import Ledger
 from scam_jax.training.parser_step import PARSER
 from scam_jax.training.state import TrainState
 
@@ -79,6 +80,7 @@ def _train(
     stop: processes.StopRequest,
     accept_changes: bool,
 ) -> TrainState:
+    ledger = Ledger()
     run_folder.check_files(folder)
     changed = changes.check_changes(config, folder, accept_changes)
     changed |= changes.check_data(feed.training_data, folder, accept_changes)
@@ -106,6 +108,8 @@ def _train(
                 batches_from=feed.train_batches,
                 checkpoints=checkpoints,
                 writer_from=functools.partial(start.writer, folder),
+                ledger=ledger,
+                record=functools.partial(start.record_progress, folder),
                 advice=f"--config.parser.learning_rate={config.parser.learning_rate / 2:g}",
                 panel=lambda state: _panel(config, state, people),
                 evaluate=_figures(config, feed, mesh),

@@ -45,6 +45,12 @@ def record(
         )
 
 
+def record_progress(folder: pathlib.Path, step: int, seconds: Mapping[str, float]) -> None:
+    """Records which step a run has reached, in the first process, and its time by part."""
+    if jax.process_index() == 0:
+        run_folder.record_progress(folder, step, seconds)
+
+
 def writer(folder: pathlib.Path, step: int) -> Writer | None:
     """Returns a writer of the run's metrics from a step on; None in all processes but the first."""
     return Writer(folder, step) if jax.process_index() == 0 else None

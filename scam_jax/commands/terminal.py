@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from scam_jax import console
 from scam_jax.devices import processes
 from scam_jax.training.checkpoints import CheckpointError
-from scam_jax.training.loop import TrainingDiverged
+from scam_jax.training.meter import TrainingDiverged
 
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|bad_alloc")
 # What a process hears of one that is gone, over Gloo, NCCL and JAX's coordinator.

@@ -28,6 +28,7 @@ from scam_jax.runs import changes, run_folder, validation
 from scam_jax.training import loop, state
 from scam_jax.training.best_checkpoint import BestCheckpoint
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.ledger import Ledger
 from scam_jax.training.loss_weights import is_used
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import step_compiler
@@ -74,6 +75,7 @@ def _train(
     accept_changes: bool,
     init_from: pathlib.Path | None,
 ) -> None:
+    ledger = Ledger()
     run_folder.check_files(workdir)
     changed = changes.check_changes(config, workdir, accept_changes)
     saved_with = run_folder.load_config(workdir) if changed else None
@@ -116,6 +118,8 @@ def _train(
                 advice=_advice(config),
                 seconds_at_peak=seconds_at_peak(config, mesh),
                 best=best,
+                ledger=ledger,
+                record=functools.partial(start.record_progress, workdir),
                 profile_folder=workdir / run_folder.PROFILE,
                 panel=draw_panel,
                 evaluate=_figures_by(evaluator),

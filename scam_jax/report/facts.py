@@ -9,6 +9,8 @@ from typing import Any
 from scam_jax.report.document import Cell, Note, Table
 from scam_jax.report.runs import SPLITS, Model, Run, differing
 from scam_jax.report.tables import Group
+from scam_jax.runs import goodput
+from scam_jax.training.ledger import duration
 
 
 def facts_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
@@ -29,6 +31,7 @@ def facts_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
             "batch": [f"{run.config['train.batch_size']} images"],
             "commit": [start["commit"] or "unknown" for start in starts],
             "devices": [_devices(start) for start in starts],
+            "time": [_time(run)],
             "Python": [start["python"] for start in starts],
         }
         values |= {p: [start["versions"].get(p, "none") for start in starts] for p in packages}
@@ -40,6 +43,20 @@ def facts_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
     count = f"{len(pairs)} runs of {len(models)} models" if len(pairs) > 1 else "one run"
     compared = f"{count}: {', '.join(model.name for model in models)}"
     return {"compared": {compared: ""}, **facts, **({"packages": {same: ""}} if same else {})}
+
+
+def _time(run: Run) -> str:
+    """Returns how long a run took, and which share of it went to steps that count."""
+    found = goodput.of_starts(run.starts)
+    if found is None:
+        return "not recorded"
+    other = {**found.parts, "repeated steps": found.repeated, "away": found.away}
+    shown = [
+        f"{name} {seconds / found.life:.0%}"
+        for name, seconds in sorted(other.items(), key=lambda item: -item[1])
+        if seconds / found.life >= 0.005
+    ]
+    return f"{duration(found.life)}, goodput {found.share:.0%} ({', '.join(shown) or 'no more'})"
 
 
 def _evaluations(run: Run) -> Iterable[str]:

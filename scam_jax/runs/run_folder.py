@@ -8,6 +8,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -172,6 +173,7 @@ def record(
     if config.data.colors:
         write(workdir / COLORS_FILE, pathlib.Path(config.data.colors).expanduser().read_bytes())
     entry = {
+        "began": round(time.time(), 3),
         "command": sys.argv,
         "step": step,
         "changes": dict(changes or {}),
@@ -186,8 +188,24 @@ def record(
         "processes": jax.process_count(),
     }
     entries = [entry for _, entry in read_json_lines(workdir / RUNS_FILE)]
-    text = "".join(json.dumps(line) + "\n" for line in [*entries, entry])
-    write(workdir / RUNS_FILE, text)
+    _write_starts(workdir, [*entries, entry])
+
+
+def record_progress(workdir: pathlib.Path, step: int, seconds: Mapping[str, float]) -> None:
+    """Adds to the last line of runs.jsonl which step the run has reached, and its time by part.
+
+    Args:
+      workdir: the run's folder.
+      step: the step that was saved.
+      seconds: seconds by part since the start, see `training.ledger`.
+    """
+    *others, last = [entry for _, entry in read_json_lines(workdir / RUNS_FILE)]
+    rounded = {name: round(part, 3) for name, part in seconds.items()}
+    _write_starts(workdir, [*others, {**last, "reached": step, "seconds": rounded}])
+
+
+def _write_starts(workdir: pathlib.Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    write(workdir / RUNS_FILE, "".join(json.dumps(line) + "\n" for line in entries))
 
 
 def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Path) -> None:

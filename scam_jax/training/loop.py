@@ -1,11 +1,8 @@
 """The training loop. Data, writers, checkpoints and devices are passed to it."""
 
-import contextlib
 import pathlib
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -21,19 +18,12 @@ from scam_jax.examples import Batches
 from scam_jax.training import state
 from scam_jax.training.best_checkpoint import BestCheckpoint
 from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training.ledger import Ledger, told
+from scam_jax.training.meter import Meter
 from scam_jax.training.profiling import Profile
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import CompileStep
 from scam_jax.training.writer import Writer
-
-# Metrics in the progress bar, those that the step has.
-SHOWN = ("l1", "generator", "discriminator", "cross_entropy", "accuracy")
-# Steps dispatched ahead: enough to hide the host's work, few enough to bound memory.
-IN_FLIGHT = 2
-
-
-class TrainingDiverged(RuntimeError):
-    """A metric is not finite. The message names the metric, its step and the checkpoints."""
 
 
 def restore_or_create(
@@ -82,6 +72,8 @@ def train(
     advice: str = "",
     seconds_at_peak: float | None = None,
     best: BestCheckpoint | None = None,
+    ledger: Ledger | None = None,
+    record: Callable[[int, Mapping[str, float]], None] = lambda step, seconds: None,
     profile_folder: pathlib.Path | None = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
@@ -97,6 +89,8 @@ def train(
       batches_from: maps a step to this host's batches from that step on. The loop closes them.
       checkpoints: where to save to.
       best: keeps the state with the best figure of `evaluate`, or None.
+      ledger: counts where the time goes, from its making on.
+      record: called with each saved step, and the seconds by part up to then.
       profile_folder: where a trace of the steps of `config.train.profile` goes.
       writer_from: maps the step that the run starts or resumes from to a writer, or to None on all
         hosts but one.
@@ -116,19 +110,23 @@ def train(
       CheckpointError: a state could not be saved.
     """
     start, end = int(train_state.step), config.train.num_steps
+    ledger = ledger or Ledger()
     writer = writer_from(start)
     if evaluate and start and start % config.eval.every == 0 and _is_to_evaluate(start, writer):
         logging.info("step %d: evaluating, which the run before did not finish", start)
-        _evaluate(start, train_state, evaluate, best, writer)
+        with ledger.part("evaluation"):
+            _evaluate(start, train_state, evaluate, best, writer)
     if start >= end:
         logging.info("step %d of %d: nothing left to train", start, end)
         if writer:
             writer.close()
         return train_state
     batches = batches_from(start)
-    loop = _Loop(config, mesh, batches, writer, checkpoints, start, seconds_at_peak, advice)
+    loop = Meter(config, mesh, batches, writer, checkpoints, ledger, start, seconds_at_peak, advice)
     batch = loop.next_batch()
-    step_fn = compile_step(train_state, batch)
+    ledger.end_start()
+    with ledger.part("compile"):
+        step_fn = compile_step(train_state, batch)
     progress = _progress(start, end)
     profile = Profile(config.train.profile, profile_folder)
     try:
@@ -147,11 +145,14 @@ def train(
             loop.report(step, stopping, progress)
             # Saved first: nothing is lost if drawing or evaluating fails.
             if step % config.train.checkpoint_every == 0 or stopping:
-                checkpoints.save(train_state)
+                with loop.not_timed("checkpoint", train_state):
+                    checkpoints.save(train_state)
+                    record(step, ledger.seconds())
             if writer and panel and (step % config.train.panel_every == 0 or stopping):
-                writer.picture(step, "panel", panel(train_state))
+                with loop.not_timed("panel", train_state):
+                    writer.picture(step, "panel", panel(train_state))
             if evaluate and step % config.eval.every == 0:
-                with loop.not_timed(train_state):
+                with loop.not_timed("evaluation", train_state):
                     _evaluate(step, train_state, evaluate, best, writer)
             if stopping:
                 break
@@ -162,6 +163,8 @@ def train(
         if writer:
             writer.close()
         checkpoints.wait()
+    record(int(train_state.step), ledger.seconds())
+    logging.info("this took %s", told(ledger.seconds()))
     if int(train_state.step) < end:
         logging.info("stopped and saved at step %d of %d", int(train_state.step), end)
     return train_state
@@ -197,102 +200,3 @@ def _progress(start: int, end: int) -> tqdm:
         smoothing=0.05,
         disable=not sys.stderr.isatty(),
     )
-
-
-class _Loop:
-    """What the loop keeps between steps besides the state: batches, unread metrics and timings."""
-
-    def __init__(self, config, mesh, batches, writer, checkpoints, start, seconds_at_peak, advice):
-        self.config, self.mesh, self.batches = config, mesh, batches
-        self.writer, self.checkpoints = writer, checkpoints
-        self.pending: list[tuple[int, dict[str, jax.Array]]] = []
-        self.first_step = start + 1
-        self.since, self.waited, self.step_at_since = 0.0, 0.0, start
-        self.seconds_at_peak, self.advice = seconds_at_peak, advice
-
-    def next_batch(self) -> dict[str, jax.Array]:
-        unread: list[Any] = [value for _, metrics in self.pending for value in metrics.values()]
-        begun = time.perf_counter()
-        batch = sharding.to_global(next(self.batches), self.mesh)
-        # Reading costs no time while a step is still running.
-        if all(value.is_ready() for value in unread):
-            self.waited += time.perf_counter() - begun
-        return batch
-
-    def bound_steps_in_flight(self) -> None:
-        if len(self.pending) > IN_FLIGHT:
-            jax.block_until_ready(self.pending[-1 - IN_FLIGHT][1])
-
-    def report(self, step: int, stopping: bool, progress: tqdm) -> None:
-        """Checks the metrics at log steps and before checkpoints; writes them at log steps."""
-        train = self.config.train
-        if step == self.first_step:  # Its time is not typical.
-            jax.block_until_ready(self.pending[-1][1])
-            self.since, self.step_at_since, self.waited = time.perf_counter(), step, 0.0
-        logs = step % train.log_every == 0 or step == train.num_steps
-        if not (logs or stopping or step % train.checkpoint_every == 0):
-            return
-        values = self._check()
-        if logs:
-            timings = self._timings(step)
-            shown = {name: f"{values[name]:.4f}" for name in SHOWN if name in values}
-            speed = {
-                "images/s": f"{timings['time/images_per_second']:.1f}",
-                "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
-            }
-            if "time/model_flops_utilization" in timings:
-                speed["of peak FLOPs"] = f"{timings['time/model_flops_utilization']:.1%}"
-            progress.set_postfix({**speed, **shown})
-            if progress.disable:
-                report = ", ".join(f"{name} {value}" for name, value in {**shown, **speed}.items())
-                logging.info("step %d of %d: %s", step, train.num_steps, report)
-            if self.writer:
-                self.writer.scalars(step, values)
-                self.writer.timings(step, timings)
-
-    @contextlib.contextmanager
-    def not_timed(self, train_state: TrainState) -> Iterator[None]:
-        """Excludes the time of a block from the training speed."""
-        jax.block_until_ready(train_state.step)
-        begun = time.perf_counter()
-        yield
-        self.since += time.perf_counter() - begun
-
-    def _check(self) -> dict[str, float]:
-        """Returns the last step's metrics; raises if a metric of any unread step is not finite."""
-        for step, metrics in self.pending:
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            wrong = [name for name, value in values.items() if not np.isfinite(value)]
-            if wrong:
-                raise TrainingDiverged(
-                    f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}: training stopped "
-                    f"without saving this state. {self._way_out()}"
-                )
-        self.pending = []
-        return values
-
-    def _way_out(self) -> str:
-        """Says from where the run can go on, and with which changes."""
-        self.checkpoints.wait()
-        steps = self.checkpoints.steps()
-        if not steps:
-            return (
-                "There is no checkpoint yet: start again with another rate or compute type, for "
-                f"example {self.advice}"
-            )
-        return (
-            f"The checkpoint of step {steps[0]} is intact: go on from it by the same command with "
-            f"--accept_changes and, for example, {self.advice}"
-        )
-
-    def _timings(self, step: int) -> dict[str, float]:
-        now = time.perf_counter()
-        seconds, count = max(now - self.since, 1e-9), step - self.step_at_since
-        timings = {
-            "time/images_per_second": count * self.config.train.batch_size / seconds,
-            "time/share_waiting_for_data": min(self.waited / seconds, 1.0),
-        }
-        if self.seconds_at_peak is not None:
-            timings["time/model_flops_utilization"] = count * self.seconds_at_peak / seconds
-        self.since, self.waited, self.step_at_since = now, 0.0, step
-        return timings
