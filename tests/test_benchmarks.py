@@ -13,6 +13,7 @@ SHARED = {"alternatives", "inputs", "timing"}
 # The start of each script's table.
 TABLES = {
     "attention": "| map | | plain, ms | dense, ms | tiles, ms |",
+    "compile": "| config | trace, s | compile, s | program, MB | instructions |",
     "convolution": "| gradient-normalised PatchGAN, B=16, 64×64 | XLA ms | ours ms |",
     "label_maps": "| map | ours, s | laid out, s | ratio |",
     "load": "| loading a run | s | time / whole state | GB at the peak |",
