@@ -6,9 +6,12 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 INTERRUPTED = 130
+# Seconds after which a dropped Ctrl-C is raised again.
+_MOMENT = 0.05
 
 
 def path(text: str) -> pathlib.Path:
@@ -42,8 +45,24 @@ def end_on_interrupt() -> None:
 
 
 def raise_on_interrupt() -> None:
-    """Lets Ctrl-C raise KeyboardInterrupt, as usual, once the program handles it."""
+    """Lets Ctrl-C raise KeyboardInterrupt, as usual, once the program handles it.
+
+    Python drops one that is raised within a finalizer or a callback of the garbage collector, such
+    as JAX's. It is raised again a moment later.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    others = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            main = threading.main_thread().ident
+            again = threading.Timer(_MOMENT, signal.pthread_kill, (main, signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            others(unraisable)
+
+    sys.unraisablehook = hook
 
 
 @contextlib.contextmanager

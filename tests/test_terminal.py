@@ -171,3 +171,29 @@ def test_reads_that_orbax_abandons_are_not_shown_but_other_errors_are(monkeypatc
         coroutine.send(None)
         del coroutine
         assert ("read of an array" in capsys.readouterr().err) is is_shown
+
+
+def test_ctrl_c_within_a_finalizer_is_not_lost():
+    program = """
+import os, signal, time
+from scam_jax import console
+
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+with console.ended_by_one_line("program"):
+    Interrupted()
+    time.sleep(20)
+    print("went on")
+"""
+    begun = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert time.monotonic() - begun < 15
+    assert ended.returncode == 130
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == ["program: interrupted"]
