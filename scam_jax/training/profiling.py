@@ -37,7 +37,10 @@ class Profile:
     def before(self, step: int) -> None:
         """Begins the trace if `step` is its first one."""
         if self._steps and step == self._steps[0]:
-            jax.profiler.start_trace(str(self._folder))
+            options = jax.profiler.ProfileOptions()
+            # Tracing Python too can crash a process that has other threads, as Orbax's.
+            options.python_tracer_level = 0
+            jax.profiler.start_trace(str(self._folder), profiler_options=options)
             self._is_on = True
 
     def after(self, step: int, result: Any) -> None:
