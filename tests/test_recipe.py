@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import small
+from helpers import named_model, small
+from helpers.named_model import NAMES
 from PIL import Image
 
 from scam_jax import images, models
@@ -17,14 +18,10 @@ from scam_jax.inference.model import TrainedModel
 from scam_jax.inference.recipe import Recipe
 from scam_jax.training import state
 
-NAMES = ("background", "hair", "top")
-
 
 @pytest.fixture(scope="module")
 def model():
-    config = small.shallow(model__generator__add_noise=False)
-    variables = state.create(config, models.build(config)).eval_variables()
-    return TrainedModel(config, variables, label_names=NAMES)
+    return named_model.build()
 
 
 def picture(seed, labels=3):

@@ -14,7 +14,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from helpers import small
+from helpers import named_model, small
+from helpers.named_model import NAMES
 from helpers.program import command, start
 from PIL import Image
 from starlette.testclient import TestClient
@@ -32,7 +33,6 @@ from scam_jax.studio.desk import Desk
 from scam_jax.studio.library import MOST_OWN, Library
 from scam_jax.training import state
 
-NAMES = ("background", "hair", "top")
 HOST = "127.0.0.1:8000"
 
 
@@ -52,9 +52,7 @@ def plain(seed):
 
 @pytest.fixture(scope="module")
 def model():
-    config = small.shallow(model__generator__add_noise=False)
-    variables = state.create(config, models.build(config)).eval_variables()
-    return TrainedModel(config, variables, label_names=NAMES)
+    return named_model.build()
 
 
 @pytest.fixture

@@ -10,20 +10,16 @@ import time
 import numpy as np
 import pytest
 import uvicorn
-from helpers import small
+from helpers import named_model
 from PIL import Image
 
-from scam_jax import models
 from scam_jax.commands import studio, use
 from scam_jax.inference.model import TrainedModel
 from scam_jax.studio import server
 from scam_jax.studio.desk import Desk
 from scam_jax.studio.library import Library
-from scam_jax.training import state
 
 pytestmark = pytest.mark.browser
-
-NAMES = ("background", "hair", "top")
 
 
 def example(seed):
@@ -38,9 +34,7 @@ def example(seed):
 
 @pytest.fixture(scope="module")
 def model():
-    config = small.shallow(model__generator__add_noise=False)
-    variables = state.create(config, models.build(config)).eval_variables()
-    return TrainedModel(config, variables, label_names=NAMES)
+    return named_model.build()
 
 
 @pytest.fixture

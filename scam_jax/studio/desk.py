@@ -68,12 +68,12 @@ class Desk:
         """Compiles the programs of a transfer; `tell` hears of each."""
         blank = np.zeros((*self.size, 3), np.uint8)
         picture = Picture(blank, np.zeros(self.size, np.uint8))
-        tell("the encoder (1 of 3)")
+        tell("the encoder (1 of 4)")
         encoded = recipe.encoded(self.model, picture)
-        tell("the generator (2 of 3)")
+        tell("the generator (2 of 4)")
         np.asarray(self.model.generate(picture.labels[None], encoded))
-        for number, names in enumerate((("subject",), ("subject", "third")), 1):
-            tell(f"blending ({number} of 2, 3 of 3)")
+        for number, names in enumerate((("subject",), ("subject", "third")), 3):
+            tell(f"blends of {len(names) + 1} people ({number} of 4)")
             people = {TARGET: picture, **dict.fromkeys(names, picture)}
             givers = {0: dict.fromkeys(names, 1 / len(names))}
             recipe.latents(self.model, Recipe(people, givers), self._encode)
@@ -130,8 +130,7 @@ class Desk:
         begun = time.perf_counter()
         chosen = self.recipe_of(asked, labels)
         image = recipe.make(self.model, chosen, self._encode)
-        names = asked["pictures"]
-        truth = self.library.truth(names.get("subject", ""), names[TARGET])
+        truth = self._truth(asked)
         said: dict[str, Any] = {
             "remarks": recipe.remarks(self.model, chosen),
             "milliseconds": round(1000 * (time.perf_counter() - begun)),
@@ -143,11 +142,14 @@ class Desk:
 
     def truth(self, asked: Mapping[str, Any]) -> np.ndarray:
         """Returns the true result of a transfer; raises ValueError if it is unknown."""
-        names = asked["pictures"]
-        truth = self.library.truth(names.get("subject", ""), names[TARGET])
+        truth = self._truth(asked)
         if truth is None:
             raise ValueError("the true result of this transfer is not known")
         return truth
+
+    def _truth(self, asked: Mapping[str, Any]) -> np.ndarray | None:
+        names = asked["pictures"]
+        return self.library.truth(names.get("subject", ""), names[TARGET])
 
     def loop(
         self, asked: Mapping[str, Any], labels: np.ndarray | None, count: int, form: str

@@ -39,11 +39,11 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(headers, scope)
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        refusal = self._refusal(headers, scope["path"], given)
         if refusal:
             await PlainTextResponse(refusal, 403)(scope, receive, _with_headers(send))
             return
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if self.token and self._is_token(given):
             answer = RedirectResponse(scope["path"])
             answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
@@ -51,19 +51,18 @@ class Guard:
             return
         await self.app(scope, receive, _with_headers(send))
 
-    def _refusal(self, headers: Headers, scope: Scope) -> str | None:
+    def _refusal(self, headers: Headers, path: str, given: str) -> str | None:
         host = headers.get("host", "")
         if self.token is None and host not in self.hosts:
             return f"this studio is at {', '.join(self.hosts)} alone"
         if "origin" in headers and headers["origin"] != f"http://{host}":
             return "this studio takes no requests of other pages"
-        if headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/":
+        if headers.get("sec-fetch-site") == "cross-site" and path != "/":
             return "this studio takes no requests of other pages"
         if self.token is None:
             return None
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if self._is_token(query) or (cookie and self._is_token(cookie.value)):
+        if self._is_token(given) or (cookie and self._is_token(cookie.value)):
             return None
         return "this studio needs its token: open the address that the terminal shows"
 
