@@ -1,24 +1,36 @@
-"""The studio over HTTP, without a browser: what it answers, and what it refuses."""
+"""The studio over HTTP, without a browser: what it answers."""
 
 import concurrent.futures
 import io
 import json
 import re
 import signal
-import struct
 import subprocess
 import time
 import urllib.request
-import zlib
 from unittest import mock
 
 import numpy as np
 import pytest
-from helpers import named_model, small
+from helpers import small
 from helpers.named_model import NAMES
 from helpers.program import command, start
+from helpers.studio import (  # noqa: F401 fixtures
+    ASKED,
+    chosen,
+    client,
+    desk,
+    example,
+    files_below,
+    message,
+    model,
+    pixels,
+    plain,
+    png,
+    send,
+    upload,
+)
 from PIL import Image
-from starlette.testclient import TestClient
 
 from scam_jax import models
 from scam_jax.commands import studio, use
@@ -26,92 +38,9 @@ from scam_jax.examples import Picture
 from scam_jax.inference import attention_maps, programs, recipe, recipe_file, release
 from scam_jax.inference.model import TrainedModel
 from scam_jax.inference.parsing import Parsed
-from scam_jax.inference.recipe import Recipe
 from scam_jax.inference.release import Release
-from scam_jax.studio import server
-from scam_jax.studio.desk import Desk
 from scam_jax.studio.library import MOST_OWN, Library
 from scam_jax.training import state
-
-HOST = "127.0.0.1:8000"
-
-
-def example(seed):
-    random = np.random.default_rng(seed)
-    drawn = {"transfer_image": random.integers(0, 256, (16, 16, 3), dtype=np.uint8)}
-    for who in ("subject", "target"):
-        drawn[f"{who}_image"] = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        drawn[f"{who}_label"] = random.integers(0, 3, (16, 16), dtype=np.uint8)
-    return drawn
-
-
-def plain(seed):
-    drawn = example(seed)
-    return {"image": drawn["subject_image"], "label": drawn["subject_label"]}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return named_model.build()
-
-
-@pytest.fixture
-def desk(model, tmp_path):
-    groups = {"test": [example(0), example(1)], "validation": [plain(2)], "empty": []}
-    return Desk(model, Library(groups), tmp_path / "studio")
-
-
-@pytest.fixture
-def client(desk, monkeypatch):
-    monkeypatch.setattr(desk, "warm_up", lambda tell: tell("nothing"))
-    with TestClient(server.create(desk, [HOST]), base_url=f"http://{HOST}") as client:
-        while not client.get("/api/about").json()["ready"]:
-            pass
-        yield client
-
-
-ASKED = {
-    "pictures": {"target": "test/1", "subject": "test/0"},
-    "givers": {"1": {"subject": 1.0}, "2": {"subject": 0.5}},
-    "absent": "target",
-}
-
-
-def send(client, path, header, content=b"", **options):
-    body = json.dumps(header).encode() + b"\n" + content
-    return client.post(f"/api/{path}", content=body, **options)
-
-
-def message(answer):
-    assert answer.status_code == 200, answer.text
-    line, _, content = answer.content.partition(b"\n")
-    return json.loads(line), content
-
-
-def pixels(content):
-    return np.asarray(Image.open(io.BytesIO(content)))
-
-
-def chosen(labels=None):
-    first = example(0)
-    people = {
-        who: Picture(first[f"{who}_image"], first[f"{who}_label"]) for who in ("subject", "target")
-    }
-    return Recipe(people, {1: {"subject": 1.0}, 2: {"subject": 0.5}}, labels)
-
-
-def png(array):
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def upload(client, photo, labels=b"", name="a.png"):
-    return send(client, "upload", {"name": name, "photo": len(photo)}, photo + labels)
-
-
-def files_below(folder):
-    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
 
 
 def test_the_page_says_what_the_model_is(client):
@@ -246,134 +175,6 @@ def test_a_photo_without_a_label_map_gets_one_of_the_parser(client, desk, monkey
     assert answer["parsed"]
     labels = client.get(f"/api/pictures/{answer['name']}.labels").content
     np.testing.assert_array_equal(np.frombuffer(labels, np.uint8).reshape(16, 16), parsed)
-
-
-def bomb(side):
-    """A PNG of 60 bytes that claims to have side² pixels."""
-
-    def chunk(kind, content):
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(b""))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
-
-
-PHOTO, LABELS = png(plain(0)["image"]), png(plain(0)["label"])
-
-
-@pytest.mark.parametrize(
-    ("photo", "labels", "message"),
-    [
-        (PHOTO, b"", "this model has no parser to draw a label map: drop the photo together"),
-        (PHOTO[:60], LABELS, r"cannot read a.png \(.*\): replace or remove it"),
-        (b"", LABELS, r"cannot read a.png \(it is empty\)"),
-        (b"<html>", LABELS, r"cannot read a.png \(it is not a picture\)"),
-        (bomb(10_000), LABELS, "more than 67 million pixels"),
-        (PHOTO, LABELS[:50], "cannot read label map"),
-        (PHOTO, png(np.full((16, 16), 7, np.uint8)), "label map label map .*7"),
-        (PHOTO, PHOTO, "label map"),
-    ],
-)
-def test_bad_uploads_are_refused_in_one_line(client, desk, photo, labels, message):
-    answer = upload(client, photo, labels)
-    assert answer.status_code == 400
-    said = answer.json()["error"]
-    assert "\n" not in said
-    assert str(desk.folder) not in said
-    assert re.search(message, said), said
-    assert files_below(desk.folder) == []
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["../../etc/passwd", "C:\\windows\\x.png", "/etc/passwd", "..", "", "a\x00b\n.png", "x" * 500],
-)
-def test_names_of_uploads_lead_nowhere(client, desk, tmp_path, name):
-    before = files_below(tmp_path)
-    answer = upload(client, PHOTO, LABELS, name=name)
-    assert answer.status_code == 200, answer.text
-    assert files_below(tmp_path) == before
-
-
-def test_too_large_an_upload_is_refused(client, monkeypatch):
-    answer = upload(client, bytes(server.MOST_BYTES))
-    assert answer.status_code == 413
-    assert "larger than 64 MB" in client.get("/page/api.js").text
-
-
-@pytest.mark.parametrize(
-    ("changes", "labels", "message"),
-    [
-        ({"pictures": {"target": "test/9"}}, b"", "there is no picture 'test/9'"),
-        ({"pictures": {"target": "../config"}}, b"", "there is no picture"),
-        ({"pictures": {"target": "own/abc"}}, b"", "there is no picture"),
-        ({"pictures": {}}, b"", "pictures.target is missing"),
-        ({"pictures": ["test/0"]}, b"", "pictures: names by role are needed"),
-        ({"givers": {"9": {"subject": 1}}}, b"", "there is no label 9"),
-        ({"givers": {"1": {"third": 1}}}, b"", "'third' is no giver"),
-        ({}, b"12", "a label map of 16×16 bytes is needed, not 2"),
-        ({}, bytes([9]) * 256, "labels has the label 9: need 0 … 2"),
-    ],
-)
-def test_what_cannot_be_generated_is_said(client, changes, labels, message):
-    answer = send(client, "generate", {**ASKED, **changes}, labels)
-    assert answer.status_code == 400
-    assert message in answer.json()["error"]
-
-
-@pytest.mark.parametrize("content", [b"", b"nothing", b"[]\n", b"{\n", b"\xff\xfe\n"])
-def test_requests_of_others_are_malformed(client, content):
-    for path in ("generate", "save", "loop", "attention", "upload", "truth", "load"):
-        answer = client.post(f"/api/{path}", content=content)
-        assert answer.status_code == 400, path
-        assert "\n" not in answer.json()["error"]
-
-
-@pytest.mark.parametrize("path", ["../config.json", "x/../../config.json", "%2e%2e/config.json"])
-def test_saved_files_are_the_only_ones(client, desk, path):
-    send(client, "save", ASKED)
-    (desk.folder.parent / "config.json").write_text("secret")
-    assert client.get(f"/api/saved/{path}").status_code in (400, 404)
-    assert client.get("/page/../desk.py").status_code == 404
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"host": "evil.example"},
-        {"host": "evil.example:8000"},
-        {"origin": "http://evil.example"},
-        {"origin": "null"},
-        {"origin": "http://127.0.0.1:9999"},
-        {"sec-fetch-site": "cross-site"},
-    ],
-)
-def test_other_pages_are_refused(client, headers):
-    assert client.get("/api/about", headers=headers).status_code == 403
-    assert send(client, "generate", ASKED, headers=headers).status_code == 403
-
-
-def test_a_page_of_its_own_origin_is_served(client):
-    headers = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}
-    assert send(client, "generate", ASKED, headers=headers).status_code == 200
-
-
-def test_elsewhere_a_token_is_needed(desk):
-    app = server.create(desk, [HOST], token="secret")
-
-    def client():
-        return TestClient(app, base_url="http://studio.example:8000", follow_redirects=False)
-
-    for path in ("/", "/api/about", "/?token=wrong", "/?token="):
-        assert client().get(path).status_code == 403
-    known = client()
-    answer = known.get("/?token=secret")
-    assert answer.headers["location"] == "/", "the token leaves the address bar"
-    assert "HttpOnly" in answer.headers["set-cookie"]
-    assert known.get("/").status_code == 200
-    assert known.get("/", headers={"origin": "http://evil.example"}).status_code == 403
 
 
 def test_two_people_at_once(client, model):
