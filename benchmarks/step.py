@@ -31,6 +31,7 @@ WAYS = {
     "ours": (alternatives.ours, {}),
     "rematerialized": (alternatives.ours, {"train.rematerialize": True}),
     "dense attention": (alternatives.dense_regions, {}),
+    "tiled attention": (alternatives.tiled_regions, {}),
     "plain attention": (alternatives.plain_attention, {}),
     "XLA's convolution gradients": (alternatives.xla_convolution, {}),
 }

@@ -23,6 +23,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each is timed.")
 WAYS = {
     "ours": alternatives.ours,
     "dense attention": alternatives.dense_regions,
+    "tiled attention": alternatives.tiled_regions,
     "plain attention": alternatives.plain_attention,
 }
 

@@ -173,6 +173,8 @@ def _scam() -> ConfigDict:
     config.losses.lazy_r1_step = 16
 
     config.optimizer = ConfigDict()
+    # 'adamw', as published, or 'muon', which learns more per step.
+    config.optimizer.kind = "adamw"
     config.optimizer.generator_learning_rate = 1e-4
     config.optimizer.discriminator_learning_rate = 4e-4
     # How the rates grow with batch_size / reference_batch_size: in proportion ('linear'), with the

@@ -12,7 +12,7 @@ from helpers.closeness import assert_trees_close
 
 from scam_jax import models
 from scam_jax.runs import validation
-from scam_jax.training import objectives, state
+from scam_jax.training import objectives, optimizers, state
 from scam_jax.training.step import gradients_of_step, train_step, update_state
 
 VARIATIONAL = dict(model__encoder__use_vae=True, losses__kl=0.01)
@@ -78,7 +78,7 @@ def test_rates_scale_with_the_batch(scaling, times):
         optimizer__generator_learning_rate=0.01,
         optimizer__discriminator_learning_rate=0.02,
     )
-    assert state.learning_rates(config) == pytest.approx(
+    assert optimizers.learning_rates(config) == pytest.approx(
         {"generator": 0.01 * times, "discriminator": 0.02 * times}
     )
 
@@ -116,14 +116,14 @@ def test_rates_decay_after_the_warm_up(decay, shares):
         optimizer__generator_learning_rate=0.01,
         train__num_steps=10,
     )
-    rate = state.learning_rates(config)["generator"]
+    rate = optimizers.learning_rates(config)["generator"]
     found = [float(rate(step)) for step in (0, 1, 2, 6, 10)]
     np.testing.assert_allclose(found, [0.01 * share for share in shares], rtol=1e-5)
 
 
 def test_rates_decay_without_a_warm_up():
     config = small.config(optimizer__decay="cosine", train__num_steps=10)
-    rate = state.learning_rates(config)["discriminator"]
+    rate = optimizers.learning_rates(config)["discriminator"]
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [4e-4, 2e-4, 0], atol=1e-9)
 
 

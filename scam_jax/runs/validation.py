@@ -6,10 +6,9 @@ from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, fam
 from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
 from scam_jax.runs import run_folder
-from scam_jax.training import profiling
+from scam_jax.training import optimizers, profiling
 from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used
 from scam_jax.training.losses import GAN_LOSSES
-from scam_jax.training.state import DECAYS, RATE_SCALINGS
 
 DTYPES = ("float32", "bfloat16")
 # Figures that `train.keep_best` may name: the metric, and whether a higher value is better.
@@ -30,8 +29,9 @@ _CHOICES = {
     "model.dtype": DTYPES,
     **{f"model.{name}.dtype": ("", *DTYPES) for name in ("encoder", "generator", "discriminator")},
     "losses.perceptual_dtype": ("", *DTYPES),
-    "optimizer.rate_scaling": tuple(RATE_SCALINGS),
-    "optimizer.decay": tuple(DECAYS),
+    "optimizer.rate_scaling": tuple(optimizers.RATE_SCALINGS),
+    "optimizer.decay": tuple(optimizers.DECAYS),
+    "optimizer.kind": tuple(optimizers.KINDS),
     "model.encoder.latents": ("learned", "fixed_random", "random"),
     "model.generator.attention": ("duplex", "simplex"),
     "model.generator.architecture": ("skip", "resnet"),

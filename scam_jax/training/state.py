@@ -5,12 +5,12 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
 
 from scam_jax.models import Networks
 from scam_jax.models.layers import latents
 from scam_jax.models.layers.initialization import initialize
+from scam_jax.training import optimizers
 
 Tree = Any
 # The two sides of GAN training and the networks that each side trains. The generator side is named
@@ -41,65 +41,6 @@ class TrainState(flax.struct.PyTreeNode):
         return {name: {"params": params[name], **self.extra[name]} for name in SIDES["generator"]}
 
 
-# Learning-rate multiplier as a function of batch size / reference batch size.
-RATE_SCALINGS = {
-    "none": lambda times: 1.0,
-    "sqrt": lambda times: times**0.5,
-    "linear": lambda times: times,
-}
-
-
-# How the rate falls after the warm-up, as a function of rate, number of steps and last share.
-DECAYS = {
-    "constant": lambda rate, steps, last: optax.constant_schedule(rate),
-    "linear": lambda rate, steps, last: optax.linear_schedule(rate, last * rate, steps),
-    "cosine": optax.cosine_decay_schedule,
-}
-
-
-def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
-    """Returns each side's learning rate, scaled to the batch size.
-
-    Linear scaling and warm-up follow Goyal et al. (2017, section 2). Square-root scaling keeps the
-    noise of Adam's updates unchanged (Malladi et al. 2022).
-
-    Args:
-      config: the whole config.
-
-    Returns:
-      Rates keyed by side: schedules if they warm up or decay, else numbers.
-    """
-    c = config.optimizer
-    times = RATE_SCALINGS[c.rate_scaling](config.train.batch_size / c.reference_batch_size)
-    rates = {
-        "generator": times * c.generator_learning_rate,
-        "discriminator": times * c.discriminator_learning_rate,
-    }
-    if not c.warmup_steps and c.decay == "constant":
-        return rates
-    left = max(config.train.num_steps - c.warmup_steps, 1)
-
-    def schedule(rate):
-        after = DECAYS[c.decay](rate, left, c.last_rate)
-        if not c.warmup_steps:
-            return after
-        # The rate of the first step is not 0, because that step would change nothing.
-        rise = optax.linear_schedule(rate / c.warmup_steps, rate, c.warmup_steps - 1)
-        return optax.join_schedules([rise, after], [c.warmup_steps])
-
-    return {side: schedule(rate) for side, rate in rates.items()}
-
-
-def optimizers(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
-    """Returns each side's optimizer: AdamW, with decoupled weight decay on every parameter."""
-    c = config.optimizer
-    rates = learning_rates(config)
-    return {
-        side: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay)
-        for side, rate in rates.items()
-    }
-
-
 def of_side(networks: dict[str, Tree], side: str) -> dict[str, Tree]:
     """Returns the entries of `{network: tree}` whose networks a side trains."""
     return {name: networks[name] for name in SIDES[side]}
@@ -127,7 +68,9 @@ def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState
     extra = {
         name: {c: v for c, v in tree.items() if c != "params"} for name, tree in variables.items()
     }
-    opt_state = {side: opt.init(of_side(params, side)) for side, opt in optimizers(config).items()}
+    opt_state = {
+        side: opt.init(of_side(params, side)) for side, opt in optimizers.of_sides(config).items()
+    }
     ema = jax.tree.map(jnp.copy, of_side(params, "generator")) if config.train.ema_decay else None
     return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, ema)
 
@@ -142,18 +85,18 @@ def adapted(config: ConfigDict, saved: TrainState) -> TrainState:
     """Returns a saved state in the form that a config's training needs.
 
     Warm-up and averaging may have been turned on or off since. The moments of the optimizers are
-    kept. New averages start from the current parameters.
+    kept, see `optimizers.adapted`. New averages start from the current parameters.
 
     Args:
       config: the whole config.
       saved: the state, made with a config of the same networks.
     """
-    opt_state = {}
-    for side, optimizer in optimizers(config).items():
-        fresh, old = optimizer.init(of_side(saved.params, side)), saved.opt_state[side]
-        kept = {name: optax.tree.get(old[0], name) for name in ("count", "mu", "nu")}
-        # Several parts may count the steps, and a buffer in two places cannot be donated.
-        opt_state[side] = jax.tree.map(jnp.copy, optax.tree.set(fresh, **kept))
+    opt_state = {
+        side: optimizers.adapted(
+            optimizer, of_side(saved.params, side), saved.opt_state[side], saved.step
+        )
+        for side, optimizer in optimizers.of_sides(config).items()
+    }
     ema = None
     if config.train.ema_decay:
         ema = saved.ema or jax.tree.map(jnp.copy, of_side(saved.params, "generator"))

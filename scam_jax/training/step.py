@@ -19,10 +19,10 @@ from ml_collections import ConfigDict
 from scam_jax.devices import sharding
 from scam_jax.models import Networks, build
 from scam_jax.models.layers import spectral_norm
-from scam_jax.training import sharpness
+from scam_jax.training import optimizers, sharpness
 from scam_jax.training.loss_weights import is_used, loss_weights
 from scam_jax.training.objectives import NetworkGradients, gradients_of_batch
-from scam_jax.training.state import SIDES, TrainState, of_side, optimizers
+from scam_jax.training.state import SIDES, TrainState, of_side
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -204,7 +204,7 @@ def update_state(
       The state after the step.
     """
     params, opt_state = dict(state.params), dict(state.opt_state)
-    for side, optimizer in optimizers(config).items():
+    for side, optimizer in optimizers.of_sides(config).items():
         if side in gradients:
             old, clipped = of_side(state.params, side), gradients[side]
             if config.optimizer.clip_norm:
