@@ -91,6 +91,17 @@ def utilization(seconds: float) -> str:
     return f"\nModel FLOPs utilization: {share:.1%}"
 
 
+def print_kernels(kernels: list[timing.Kernel], program: str) -> None:
+    """Prints a table of kernels, and the shapes of each one's slowest instruction."""
+    lines = {line.split(" = ")[0].strip(" %"): line for line in program.splitlines()}
+    print("\n| kernel | ms | share | calls | slowest instruction |\n|---|---|---|---|---|")
+    for name, milliseconds, share, calls, instruction in kernels:
+        print(f"| {name} | {milliseconds:.2f} | {share:.1%} | {calls} | {instruction} |")
+    print()
+    for kernel in kernels[:5]:
+        print(lines.get(kernel.instruction, kernel.instruction).strip())
+
+
 def main(argv: list[str]) -> None:
     options = f"--batch={_BATCH.value} --dtype={_DTYPE.value}"
     print(timing.heading(f"python -m benchmarks.step {options}"))
@@ -114,9 +125,7 @@ def main(argv: list[str]) -> None:
     if _TRACE.value:
         with jax.profiler.trace(_TRACE.value):
             jax.block_until_ready(runs[first]())
-        print("\n| kernel | ms | share |\n|---|---|---|")
-        for name, milliseconds, share in timing.top_kernels(_TRACE.value):
-            print(f"| {name} | {milliseconds:.2f} | {share:.1%} |")
+        print_kernels(timing.top_kernels(_TRACE.value), runs[first].compiled.as_text() or "")
 
 
 if __name__ == "__main__":

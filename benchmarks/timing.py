@@ -9,6 +9,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import flax
 import jax
@@ -31,12 +32,31 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def top_kernels(trace: str, count: int = 10) -> list[tuple[str, float, float]]:
-    """Name, milliseconds and share of all of the kernels that took longest, in the newest trace."""
+class Kernel(NamedTuple):
+    """A kernel in a trace.
+
+    Attributes:
+      name: its name.
+      milliseconds: of all its calls.
+      share: of the milliseconds of all kernels.
+      calls: number of calls.
+      instruction: the HLO instruction that takes longest in it, empty if unknown.
+    """
+
+    name: str
+    milliseconds: float
+    share: float
+    calls: int
+    instruction: str
+
+
+def top_kernels(trace: str, count: int = 10) -> list[Kernel]:
+    """The kernels that took longest, in the newest trace of a folder."""
     file = max(pathlib.Path(trace).rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
     planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
     on_devices = [plane for plane in planes if plane.name.startswith("/device:")]
-    milliseconds: collections.Counter[str] = collections.Counter()
+    calls: collections.Counter[str] = collections.Counter()
+    milliseconds: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for plane in on_devices or planes:
         for line in plane.lines:
             if line.name in ("Steps", "XLA Modules", "Framework Ops"):
@@ -44,9 +64,22 @@ def top_kernels(trace: str, count: int = 10) -> list[tuple[str, float, float]]:
             for event in line.events:
                 # a CPU's kernels are among other events, whose names are not XLA's
                 if plane in on_devices or re.fullmatch(r"[a-z_]+[a-z_.\d-]*", event.name):
-                    milliseconds[event.name] += event.duration_ns / 1e6
-    total = sum(milliseconds.values())
-    return [(name, ms, ms / total) for name, ms in milliseconds.most_common(count)]
+                    instruction = str(dict(event.stats).get("hlo_op", ""))
+                    milliseconds[event.name][instruction] += event.duration_ns / 1e6
+                    calls[event.name] += 1
+    totals = collections.Counter(
+        {name: sum(parts.values()) for name, parts in milliseconds.items()}
+    )
+    return [
+        Kernel(
+            name,
+            ms,
+            ms / sum(totals.values()),
+            calls[name],
+            milliseconds[name].most_common(1)[0][0],
+        )
+        for name, ms in totals.most_common(count)
+    ]
 
 
 def heading(command: str) -> str:
