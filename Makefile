@@ -4,10 +4,10 @@ find = $(shell for p in $(1); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p &
 PYTHON ?= $(call find,python3 python3.13 python3.12 python3.11)
 RUN := .venv/bin/python
 RUN_POD := .venv-pod/bin/python
-MODEL ?= runs/demo
+MODEL ?= models/people64
 RUN_NEWEST := .venv-newest/bin/python
 
-.PHONY: demo people studio reproduce baselines test test-slow test-studio test-benchmarks test-newest \
+.PHONY: demo transfer people studio reproduce baselines test test-slow test-studio test-benchmarks test-newest \
 	chaos lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png and the release
@@ -18,11 +18,17 @@ demo: .venv/ready
 	$(RUN) main.py --mode=gallery --workdir=runs/demo
 	$(RUN) main.py --mode=export --workdir=runs/demo --output=runs/demo/release --license=apache-2.0
 
+# Puts one drawn person into another's scene with the model in models/people64: a minute.
+transfer: .venv/ready
+	$(RUN) main.py --mode=transfer --workdir=models/people64 --output=runs/transfer.png \
+		--subject=models/people64/examples/00_subject.png,models/people64/examples/00_subject_labels.png \
+		--target=models/people64/examples/00_target.png,models/people64/examples/00_target_labels.png
+
 # Trains a small model on Clothing Co-Parsing, cloned beside this file, into runs/ccp_small.
 people: .venv/ready
 	$(RUN) main.py --config=configs/ccp.py:size=small
 
-# Opens a trained model in the browser: make studio MODEL=runs/demo.
+# Opens a trained model in the browser, that of models/people64 or make studio MODEL=runs/demo.
 studio: .venv/ready
 	$(RUN) main.py --mode=studio --workdir=$(MODEL)
 

@@ -62,18 +62,28 @@ _MOMENTUM = 0.9
 _LEAST_CHANNELS = 8
 
 
-def _adamw(c: ConfigDict, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    return optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay)
+def muon(
+    rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Returns Muon (Jordan et al. 2024).
 
+    Every kernel moves along an orthogonal matrix, whose entries have the rate as their root mean
+    square (Liu et al. 2025, section 2.2). All other parameters, and kernels of fewer than 8
+    channels, have AdamW with Nesterov's momentum at the same rate.
 
-def _muon(c: ConfigDict, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    Args:
+      rate: the learning rate.
+      b1: decay of AdamW's momentum.
+      b2: decay of AdamW's squares.
+      weight_decay: decoupled weight decay of every parameter.
+    """
     return optax.contrib.muon(
         rate,
         beta=_MOMENTUM,
-        weight_decay=c.weight_decay,
-        adam_b1=c.b1,
-        adam_b2=c.b2,
-        adam_weight_decay=c.weight_decay,
+        weight_decay=weight_decay,
+        adam_b1=b1,
+        adam_b2=b2,
+        adam_weight_decay=weight_decay,
         muon_weight_dimension_numbers=_matrices,
         consistent_rms=1.0,
     )
@@ -93,17 +103,15 @@ def _matrices(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
-# Both have decoupled weight decay on every parameter.
-KINDS = {"adamw": _adamw, "muon": _muon}
+# Optimizers as functions of `config.optimizer` and the rate.
+KINDS = {
+    "adamw": lambda c, rate: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay),
+    "muon": lambda c, rate: muon(rate, c.b1, c.b2, c.weight_decay),
+}
 
 
 def of_sides(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
-    """Returns each side's optimizer: AdamW, as published, or Muon.
-
-    Muon (Jordan et al. 2024) moves every kernel along an orthogonal matrix, whose entries have the
-    learning rate as their root mean square (Liu et al. 2025, section 2.2). All other parameters,
-    and kernels of fewer than 8 channels, have AdamW with Nesterov's momentum at the same rate.
-    """
+    """Returns each side's optimizer: AdamW, as published, or Muon."""
     kind = KINDS[config.optimizer.kind]
     return {side: kind(config.optimizer, rate) for side, rate in learning_rates(config).items()}
 

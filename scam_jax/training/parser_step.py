@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from scam_jax.devices import sharding
 from scam_jax.images import to_float
 from scam_jax.models import parser
+from scam_jax.training import optimizers
 from scam_jax.training.state import TrainState
 from scam_jax.training.step import Batch, CompileStep, Metrics, Step, compiled
 
@@ -43,11 +44,11 @@ def parser_config(config: ConfigDict) -> ConfigDict:
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Returns Adam; its rate rises, and falls to 0 with a cosine (Loshchilov and Hutter 2017)."""
+    """Returns Muon; its rate rises, and falls to 0 with a cosine (Loshchilov and Hutter 2017)."""
     c = config.parser
     rise = max(round(_WARMUP * c.num_steps), 1)
     rate = optax.warmup_cosine_decay_schedule(0, c.learning_rate, rise, max(c.num_steps, rise + 1))
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+    return optax.chain(optax.clip_by_global_norm(1.0), optimizers.muon(rate))
 
 
 def create(config: ConfigDict) -> TrainState:
