@@ -9,7 +9,7 @@ with any other config as well.
 
 from ml_collections import ConfigDict
 
-from configs import synthetic
+from configs import common, synthetic
 
 
 def get_config(choices: str = "") -> ConfigDict:
@@ -22,6 +22,10 @@ def get_config(choices: str = "") -> ConfigDict:
     # Reconstruction only: a discriminator does not help in such a short run.
     config.losses.gan = 0.0
     del config.losses.schedules.gan
+    # The published optimizer, and less momentum: with b1 = 0.9 models get stuck at the mean image.
+    published = common.base(choices).optimizer
+    for key in ("kind", "warmup_steps", "clip_norm", "decay", "last_rate"):
+        config.optimizer[key] = published[key]
     config.train.num_steps = 1500
     config.train.panel_every = 1500
     config.train.checkpoint_every = 500
