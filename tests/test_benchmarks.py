@@ -19,6 +19,7 @@ TABLES = {
     "load": "| loading a run | s | time / whole state | GB at the peak |",
     "loader": "| source | augmentation | workers | images/s |",
     "models": "| model | encoder, M | generator, M | forward, GFLOP per image |",
+    "optimizers": "| update of the demo | s to compile | instructions | ms |",
     "precision": "| reconstruction, PSNR in dB | float32 | bfloat16 | difference |",
     "release": "| transfer, s | load | first call | warm call | warm / run |",
     "step": "| step | s | images/s | of ours |",

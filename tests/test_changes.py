@@ -164,7 +164,7 @@ def test_a_state_is_adapted_to_averages_and_warm_up(before, now):
     assert_trees_close(adapted.params, kept.params)
     assert int(adapted.step) == 7
     for side in state.SIDES:
-        mine, theirs = adapted.opt_state[side][0], kept.opt_state[side][0]
+        (_, (mine, *_)), (_, (theirs, *_)) = adapted.opt_state[side], kept.opt_state[side]
         assert int(mine.count) == 1
         assert_trees_close(mine.mu, theirs.mu)
         assert_trees_close(mine.nu, theirs.nu)

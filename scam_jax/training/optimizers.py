@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -60,12 +61,72 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
 _MOMENTUM = 0.9
 # Kernels with fewer channels on one side are too thin to gain from Muon.
 _LEAST_CHANNELS = 8
+# Kernels up to this size are updated together with others of their shape.
+_SMALL = 2**16
+_KERNEL = "kernel_"
+
+
+def _groups(tree: Any) -> dict[str, list[int]]:
+    """Returns which leaves of a tree are updated together, as their places, by group."""
+    groups: dict[str, list[int]] = {}
+    for i, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(tree)[0]):
+        name = "others"
+        if path[-1].key == "kernel" and min(leaf.shape[-2:]) >= _LEAST_CHANNELS:
+            name = _KERNEL + "x".join(map(str, leaf.shape))
+            name += "" if leaf.size <= _SMALL else f"_{i}"
+        groups.setdefault(name, []).append(i)
+    return groups
+
+
+def _pack(tree: Any) -> dict[str, jax.Array]:
+    """Stacks kernels of one shape, and joins all other leaves to one vector."""
+    leaves = jax.tree.leaves(tree)
+    arrays = {
+        name: jnp.stack([leaves[i] for i in members])
+        if name.startswith(_KERNEL)
+        else jnp.concatenate([jnp.ravel(leaves[i]) for i in members])
+        for name, members in _groups(tree).items()
+    }
+    # Fused with what follows, joining would ask for each element which of the leaves has it.
+    return jax.lax.optimization_barrier(arrays)
+
+
+def _unpack(packed: dict[str, jax.Array], like: Any) -> Any:
+    """Returns the tree that was packed; `like` has its structure and shapes."""
+    leaves, structure = jax.tree.flatten(like)
+    for name, members in _groups(like).items():
+        if name.startswith(_KERNEL):
+            parts = list(packed[name])
+        else:
+            ends = np.cumsum([leaves[i].size for i in members])
+            parts = jnp.split(packed[name], ends[:-1])
+        for i, part in zip(members, parts, strict=True):
+            leaves[i] = part.reshape(leaves[i].shape)
+    return structure.unflatten(leaves)
+
+
+def packed(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns an optimizer that updates many parameters by few operations.
+
+    A network has hundreds of small parameters, and each operation costs the same time to compile
+    and to start whatever its size. The state of the optimizer is of the packed parameters.
+
+    Args:
+      optimizer: an optimizer of packed parameters: `{group: array}`. The kernels of a shape are
+        stacked along axis 0, and their group starts with `kernel_`. Group `others` is a vector.
+    """
+
+    def update(gradients, state, params):
+        updates, state = optimizer.update(_pack(gradients), state, _pack(params))
+        return _unpack(updates, params), state
+
+    return optax.GradientTransformation(lambda params: optimizer.init(_pack(params)), update)
 
 
 def muon(
     rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Returns Muon (Jordan et al. 2024).
+    """Returns Muon (Jordan et al. 2024) for packed parameters.
 
     Every kernel moves along an orthogonal matrix, whose entries have the rate as their root mean
     square (Liu et al. 2025, section 2.2). All other parameters, and kernels of fewer than 8
@@ -89,21 +150,22 @@ def muon(
     )
 
 
-def _matrices(params: Any) -> Any:
-    """Returns which axes of each kernel are the input and the output of a matrix."""
+def _matrices(params: dict[str, Any]) -> dict[str, optax.contrib.MuonDimensionNumbers | None]:
+    """Returns which axes of packed kernels are the input and the output of a matrix."""
 
-    def axes(path, leaf) -> optax.contrib.MuonDimensionNumbers | None:
-        rank = leaf.ndim
-        if path[-1].key != "kernel" or rank < 2 or min(leaf.shape[-2:]) < _LEAST_CHANNELS:
+    def axes(group: str) -> optax.contrib.MuonDimensionNumbers | None:
+        if not group.startswith(_KERNEL):
             return None
-        # A kernel of rank 3 is a stack of matrices, one of rank 4 that of a convolution.
-        inputs = (1,) if rank == 3 else tuple(range(rank - 1))
-        return optax.contrib.MuonDimensionNumbers(inputs, (rank - 1,))
+        last = group.count("x") + 1
+        # Axis 0 is the stack. A kernel of rank 3 is itself a stack of matrices, one of rank 4 that
+        # of a convolution.
+        inputs = (2,) if last == 3 else tuple(range(1, last))
+        return optax.contrib.MuonDimensionNumbers(inputs, (last,))
 
-    return jax.tree_util.tree_map_with_path(axes, params)
+    return {group: axes(group) for group in params}
 
 
-# Optimizers as functions of `config.optimizer` and the rate.
+# Optimizers of packed parameters, as functions of `config.optimizer` and the rate.
 KINDS = {
     "adamw": lambda c, rate: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay),
     "muon": lambda c, rate: muon(rate, c.b1, c.b2, c.weight_decay),
@@ -111,9 +173,13 @@ KINDS = {
 
 
 def of_sides(config: ConfigDict) -> dict[str, optax.GradientTransformation]:
-    """Returns each side's optimizer: AdamW, as published, or Muon."""
-    kind = KINDS[config.optimizer.kind]
-    return {side: kind(config.optimizer, rate) for side, rate in learning_rates(config).items()}
+    """Returns each side's optimizer: AdamW, as published, or Muon; of clipped gradients."""
+    c = config.optimizer
+    clip = optax.clip_by_global_norm(c.clip_norm) if c.clip_norm else optax.identity()
+    return {
+        side: packed(optax.chain(clip, KINDS[c.kind](c, rate)))
+        for side, rate in learning_rates(config).items()
+    }
 
 
 def adapted(optimizer: optax.GradientTransformation, params: Any, saved: Any, step: Any) -> Any:

@@ -48,7 +48,7 @@ def optimizer(config: ConfigDict) -> optax.GradientTransformation:
     c = config.parser
     rise = max(round(_WARMUP * c.num_steps), 1)
     rate = optax.warmup_cosine_decay_schedule(0, c.learning_rate, rise, max(c.num_steps, rise + 1))
-    return optax.chain(optax.clip_by_global_norm(1.0), optimizers.muon(rate))
+    return optimizers.packed(optax.chain(optax.clip_by_global_norm(1.0), optimizers.muon(rate)))
 
 
 def create(config: ConfigDict) -> TrainState:

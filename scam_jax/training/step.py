@@ -197,8 +197,7 @@ def update_state(
     Args:
       config: the whole config.
       state: the state before the step.
-      gradients: `{side: {network: tree}}`. A side without gradients is not updated. Those of a
-        side are scaled down if their common norm is above `config.optimizer.clip_norm`.
+      gradients: `{side: {network: tree}}`. A side without gradients is not updated.
 
     Returns:
       The state after the step.
@@ -206,11 +205,8 @@ def update_state(
     params, opt_state = dict(state.params), dict(state.opt_state)
     for side, optimizer in optimizers.of_sides(config).items():
         if side in gradients:
-            old, clipped = of_side(state.params, side), gradients[side]
-            if config.optimizer.clip_norm:
-                clip = optax.clip_by_global_norm(config.optimizer.clip_norm)
-                clipped, _ = clip.update(clipped, optax.EmptyState())
-            updates, opt_state[side] = optimizer.update(clipped, opt_state[side], old)
+            old = of_side(state.params, side)
+            updates, opt_state[side] = optimizer.update(gradients[side], opt_state[side], old)
             params |= optax.apply_updates(old, updates)
     ema = state.ema
     if ema is not None:
