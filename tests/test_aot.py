@@ -10,6 +10,7 @@ from helpers import small
 from scam_jax import models
 from scam_jax.cost import aot, aot_report, chips
 from scam_jax.cost.aot_report import Cost, Report, Traffic
+from scam_jax.cost.memory_traffic import Place
 from scam_jax.devices import sharding
 from scam_jax.training import state
 
@@ -36,6 +37,7 @@ def report(**changes) -> Report:
         flops=197e12,
         bytes_accessed=819e8,
         traffic={"all-reduce": Traffic(3, 400_000_000)},
+        places={Place("SCAMGenerator", "block_1_mod_1", "backward", "copy"): 800_000_000},
     )
     chip = chips.CHIPS["TPU v5e"]
     return Report(config, "v5e:4x4", chip, 16, 90.0, cost=Cost(**{**vars(cost), **changes}))
@@ -115,6 +117,10 @@ def test_reports_as_text():
         "| v5e:4x4 | 256 | 16 | no | 8.0 of 16 | 12.312 | 5.12 | compute | 16.0 | 3, 400.0 |\n"
     )
     assert "at best 1000.0 ms per step, 16.0 images/s per chip" in aot_report.details(report())
+    copies = "| 50.0 | SCAMGenerator | block_1_mod_1 | backward | copy |"
+    assert copies in aot_report.details(report())
+        report()
+    )
     assert "- **does not fit: needs 20 of 16 GiB**" in aot_report.details(too_big())
 
 

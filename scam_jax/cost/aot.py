@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from scam_jax import models
-from scam_jax.cost import aot_report, chips
+from scam_jax.cost import aot_report, chips, memory_traffic
 from scam_jax.cost.flops import argument_shapes
 from scam_jax.devices import sharding
 from scam_jax.runs import validation
@@ -159,6 +159,7 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
         flops=cost["flops"] * parts,
         bytes_accessed=cost["bytes accessed"] * parts,
         traffic=aot_report.traffic_of(text),
+        places=memory_traffic.bytes_by_place(text),
     )
 
 

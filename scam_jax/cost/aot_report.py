@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from scam_jax import models
+from scam_jax.cost import memory_traffic
 from scam_jax.cost.chips import Chip
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -19,7 +20,6 @@ _INSTRUCTION = re.compile(
     rf"(?P<kind>{'|'.join(COLLECTIVES)})(?P<start>-start)?\(",
     re.MULTILINE,
 )
-_ARRAY = re.compile(r"\b(?P<type>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<sizes>[\d,]*)\]")
 
 
 class Traffic(NamedTuple):
@@ -52,6 +52,7 @@ class Cost:
       flops: floating-point operations, including recomputation that saves memory.
       bytes_accessed: bytes that all operations read and write, including on-chip memory.
       traffic: collectives, keyed by kind.
+      places: bytes of the entry computation's instructions, by place, the largest first.
     """
 
     peak_bytes: int
@@ -60,6 +61,7 @@ class Cost:
     flops: float
     bytes_accessed: float
     traffic: dict[str, Traffic]
+    places: dict[memory_traffic.Place, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def traffic_of(compiled_text: str) -> dict[str, Traffic]:
             # The shape is (operands, results, …), while all-reduce-start has only the results.
             shape = _parts(shape)[1]
         count, size = traffic.get(match["kind"], Traffic(0, 0))
-        traffic[match["kind"]] = Traffic(count + 1, size + _bytes(shape))
+        traffic[match["kind"]] = Traffic(count + 1, size + memory_traffic.size_in_bytes(shape))
     return traffic
 
 
@@ -123,17 +125,6 @@ def _parts(shape: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
-
-
-def _bytes(shape: str) -> int:
-    """Returns the total size of all arrays in a shape."""
-    total = 0
-    for match in _ARRAY.finditer(shape):
-        elements = 1
-        for size in filter(None, match["sizes"].split(",")):
-            elements *= int(size)
-        total += elements * int(match["bits"] or 8) // 8
-    return total
 
 
 def roofline(flops: float, bytes_accessed: float, chip: Chip) -> Roofline:
@@ -228,7 +219,10 @@ def details(report: Report) -> str:
     if report.cost is not None:
         lines += _cost_lines(report.cost, report.chip, report.batch_a_chip)
     lines += [f"**{problem}**" for problem in problems(report)]
-    return f"### {report.topology}\n\n" + "".join(f"- {line}\n" for line in lines)
+    text = f"### {report.topology}\n\n" + "".join(f"- {line}\n" for line in lines)
+    if report.cost is None:
+        return text
+    return f"{text}\n{memory_traffic.table(report.cost.places, report.batch_a_chip)}"
 
 
 def _cost_lines(cost: Cost, chip: Chip, images: int) -> list[str]:

@@ -81,14 +81,17 @@ def _groups(tree: Any) -> dict[str, list[int]]:
 def _pack(tree: Any) -> dict[str, jax.Array]:
     """Stacks kernels of one shape, and joins all other leaves to one vector."""
     leaves = jax.tree.leaves(tree)
-    arrays = {
-        name: jnp.stack([leaves[i] for i in members])
-        if name.startswith(_KERNEL)
-        else jnp.concatenate([jnp.ravel(leaves[i]) for i in members])
-        for name, members in _groups(tree).items()
-    }
-    # Fused with what follows, joining would ask for each element which of the leaves has it.
-    return jax.lax.optimization_barrier(arrays)
+
+    def joined(group: str, members: list[int]) -> jax.Array:
+        parts = [leaves[i] for i in members]
+        is_kernel = group.startswith(_KERNEL)
+        if len(parts) == 1:
+            return parts[0][None] if is_kernel else parts[0].ravel()
+        array = jnp.stack(parts) if is_kernel else jnp.concatenate([x.ravel() for x in parts])
+        # Fused with what follows, it would ask for each element which of the leaves has it.
+        return jax.lax.optimization_barrier(array)
+
+    return {group: joined(group, members) for group, members in _groups(tree).items()}
 
 
 def _unpack(packed: dict[str, jax.Array], like: Any) -> Any:

@@ -1,0 +1,80 @@
+"""Where the bytes of compiled code are counted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from scam_jax.cost import memory_traffic
+from scam_jax.cost.memory_traffic import Place
+
+# Two blocks of a network, their backward pass, a copy, an optimizer's slice of a packed vector.
+CODE = """HloModule jit_step, is_scheduled=true
+
+%fused_conv (p0: bf16[16,8,8,4]) -> bf16[16,8,8,4] {
+  %p0 = bf16[16,8,8,4]{3,2,1,0} parameter(0)
+  %k = bf16[1,1,4,4]{3,2,1,0} constant({...})
+  ROOT %c = bf16[16,8,8,4]{3,2,1,0} convolution(%p0, %k), window={size=1x1}, dim_labels=b01f_01io->b01f
+}
+
+%sliced (q0: f32[1000], q1: f32[10]) -> f32[10] {
+  %q0 = f32[1000]{0} parameter(0)
+  %q1 = f32[10]{0} parameter(1)
+  %part = f32[10]{0} slice(%q0), slice={[0:10]}
+  ROOT %sum = f32[10]{0} add(%part, %q1)
+}
+
+ENTRY %main (a: bf16[16,8,8,4], b: f32[1000], c: f32[10]) -> (bf16[16,8,8,4], f32[10]) {
+  %a = bf16[16,8,8,4]{3,2,1,0} parameter(0)
+  %b = f32[1000]{0} parameter(1)
+  %c = f32[10]{0} parameter(2)
+  %f = bf16[16,8,8,4]{3,2,1,0} fusion(%a), kind=kOutput, calls=%fused_conv, metadata={op_name="jit(step)/shmap_body/jvp(Net)/Net._block/block_1/conv"}
+  %t = bf16[16,8,8,4]{3,2,1,0:T(8,128)} copy(%f), metadata={op_name="jit(step)/shmap_body/transpose(jvp(Net))/block_2.look_up/mul"}
+  %u = f32[10]{0} fusion(%b, %c), kind=kLoop, calls=%sliced, metadata={op_name="jit(step)/add"}
+  ROOT %r = (bf16[16,8,8,4]{3,2,1,0:T(8,128)}, f32[10]{0}) tuple(%t, %u)
+}
+"""  # noqa: E501 as the compiler writes it
+MAP = 16 * 8 * 8 * 4 * 2
+
+
+def test_bytes_are_counted_where_they_are_moved():
+    assert memory_traffic.bytes_by_place(CODE) == {
+        Place("Net", "block_1", "forward", "convolution"): 2 * MAP,
+        Place("Net", "block_2", "backward", "copy"): 2 * MAP,
+        Place("", "add", "forward", "other"): 3 * 10 * 4,
+    }
+
+
+def test_table():
+    text = memory_traffic.table(memory_traffic.bytes_by_place(CODE), images=16, count=2)
+    assert text.splitlines()[2:4] == [
+        "| 0.0 | Net | block_1 | forward | convolution |",
+        "| 0.0 | Net | block_2 | backward | copy |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [("bf16[16,64]{1,0:T(8,128)}", 2048), ("(f32[2], pred[3])", 11), ("s32[]", 4), ("token[]", 0)],
+)
+def test_sizes_of_shapes(shape, size):
+    assert memory_traffic.size_in_bytes(shape) == size
+
+
+def test_of_a_network_that_is_compiled_here():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(64, name="second")(nn.tanh(nn.Dense(64, name="first")(x)))
+
+    def loss(params, x):
+        return jnp.square(Net().apply(params, x)).sum()
+
+    x = np.ones((128, 64), np.float32)
+    params = Net().init(jax.random.key(0), x)
+    compiled = jax.jit(jax.grad(loss)).lower(params, x).compile()
+    places = memory_traffic.bytes_by_place(compiled.as_text() or "")
+    found = {(place.module, place.part, place.direction) for place in places}
+    assert {("Net", "first", "forward"), ("Net", "second", "backward")} <= found
+    assert sum(places.values()) >= 128 * 64 * 4 * 4
