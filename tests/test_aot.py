@@ -119,8 +119,6 @@ def test_reports_as_text():
     assert "at best 1000.0 ms per step, 16.0 images/s per chip" in aot_report.details(report())
     copies = "| 50.0 | SCAMGenerator | block_1_mod_1 | backward | copy |"
     assert copies in aot_report.details(report())
-        report()
-    )
     assert "- **does not fit: needs 20 of 16 GiB**" in aot_report.details(too_big())
 
 

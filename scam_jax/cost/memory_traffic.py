@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 # They move no bytes, or name the bytes of other instructions.
-_FREE = frozenset(
-    ("parameter", "constant", "bitcast", "tuple", "get-tuple-element", "opt-barrier", "iota")
-    + ("after-all", "partition-id", "while", "conditional", "call", "copy-done", "all-reduce-done")
+_FREE = re.compile(
+    "parameter|constant|bitcast|tuple|get-tuple-element|opt-barrier|iota|after-all|partition-id|"
+    "while|conditional|call|copy-done|all-reduce-done"
 )
 _SLICES = frozenset({"slice", "dynamic-slice", "gather"})
 _INSTRUCTION = re.compile(
@@ -69,7 +69,7 @@ def bytes_by_place(compiled_text: str) -> dict[Place, int]:
         if match is None:
             continue
         sizes[match["name"]] = size_in_bytes(match["shape"])
-        if match["code"] in _FREE:
+        if _FREE.fullmatch(match["code"]):
             continue
         called = _CALLED.search(line)
         inside = computations.get(called[1], []) if called else []
