@@ -23,7 +23,7 @@ from scam_jax.training.step import update_state
 _ROUNDS = flags.DEFINE_integer("rounds", 30, "How often each is timed.")
 
 # The kind, and a context to build the update in.
-WAYS = {
+WAYS: dict[str, tuple[str, contextlib.AbstractContextManager]] = {
     "AdamW": ("adamw", contextlib.nullcontext()),
     "Muon": ("muon", contextlib.nullcontext()),
     "Muon, kernels one by one": ("muon", mock.patch.object(optimizers, "_SMALL", 0)),

@@ -96,7 +96,7 @@ def _pack(tree: Any) -> dict[str, jax.Array]:
 
 def _unpack(packed: dict[str, jax.Array], like: Any) -> Any:
     """Returns the tree that was packed; `like` has its structure and shapes."""
-    leaves, structure = jax.tree.flatten(like)
+    leaves = jax.tree.leaves(like)
     for name, members in _groups(like).items():
         if name.startswith(_KERNEL):
             parts = list(packed[name])
@@ -105,7 +105,7 @@ def _unpack(packed: dict[str, jax.Array], like: Any) -> Any:
             parts = jnp.split(packed[name], ends[:-1])
         for i, part in zip(members, parts, strict=True):
             leaves[i] = part.reshape(leaves[i].shape)
-    return structure.unflatten(leaves)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def packed(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
