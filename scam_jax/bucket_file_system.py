@@ -1,0 +1,91 @@
+"""Buckets as gcsfs reads them, with patience while they are away, and with clear errors.
+
+Orbax, TFDS and this project all read buckets by this class, except for arrays and records, which
+libraries in C++ read. These try again by themselves.
+"""
+
+import functools
+import logging as python_logging
+import time
+from typing import Any
+
+import fsspec
+from absl import logging
+from gcsfs import retry
+from gcsfs.core import GCSFileSystem
+
+# How long a bucket may be away before a command ends.
+PATIENCE = 300.0
+
+
+class PatientFileSystem(GCSFileSystem):
+    """Asks again for `PATIENCE` seconds while the server does not answer."""
+
+    protocol = ("gs", "gcs")
+
+    async def _request(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+        began = time.monotonic()
+        while True:
+            try:
+                return await super()._request(method, path, *args, **kwargs)
+            except Exception as error:
+                if (refusal := _refusal(error, self._format_path(path, args))) is not None:
+                    raise refusal from error
+                if not _is_away(error):
+                    raise
+                waited = time.monotonic() - began
+                if waited > PATIENCE:
+                    raise ConnectionError(
+                        f"Google Cloud Storage has not answered for {waited:.0f} seconds "
+                        f"({_said(error)}): what is saved is safe; the same command goes on"
+                    ) from error
+                logging.warning(
+                    "Google Cloud Storage does not answer (%s): trying again for %.0f seconds",
+                    _said(error),
+                    PATIENCE - waited,
+                )
+
+    async def _isdir(self, path: str) -> bool:
+        # That of gcsfs says no as well if the server does not answer.
+        try:
+            return (await self._info(path))["type"] == "directory"
+        except FileNotFoundError:
+            return False
+
+
+def _is_away(error: Exception) -> bool:
+    of_time = isinstance(error, TimeoutError) or getattr(error, "retryable", False)
+    return bool(of_time or retry.is_retriable(error))
+
+
+def _refusal(error: Exception, address: str) -> PermissionError | None:
+    """Returns the error of a request without the rights for it, or None for other errors."""
+    is_refused = isinstance(error, retry.HttpError) and str(error.code) in ("401", "403")
+    is_refused |= isinstance(error, OSError) and str(error).startswith("Forbidden")
+    is_refused |= type(error).__module__.startswith("google.auth") and not _is_away(error)
+    if not is_refused:
+        return None
+    bucket = address.partition("/b/")[2].partition("/")[0]
+    return PermissionError(
+        f"no permission for gs://{bucket} ({_said(error)}): log in by `gcloud auth "
+        "application-default login`, or give this machine's account the role "
+        "roles/storage.objectUser of the bucket"
+    )
+
+
+def _said(error: Exception) -> str:
+    text = error.message if isinstance(error, retry.HttpError) else str(error)
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+@functools.cache
+def connected() -> PatientFileSystem:
+    """Returns the file system of all buckets, and makes it that of epath's `gs://` too."""
+    # It logs with a traceback what it then raises.
+    python_logging.getLogger("gcsfs").setLevel(python_logging.CRITICAL)
+    for name in PatientFileSystem.protocol:
+        fsspec.register_implementation(name, PatientFileSystem, clobber=True)
+        # Orbax writes to buckets past gcsfs, which would keep old lists of objects for ever.
+        fsspec.config.conf[name] = {"use_listings_cache": False}
+    return fsspec.filesystem("gcs", finalize_on_close=True)
