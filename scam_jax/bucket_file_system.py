@@ -16,6 +16,7 @@ from gcsfs.core import GCSFileSystem
 
 # How long a bucket may be away before a command ends.
 PATIENCE = 300.0
+_SECONDS_BETWEEN_LINES = 30
 
 
 class PatientFileSystem(GCSFileSystem):
@@ -39,8 +40,10 @@ class PatientFileSystem(GCSFileSystem):
                         f"Google Cloud Storage has not answered for {waited:.0f} seconds "
                         f"({_said(error)}): what is saved is safe; the same command goes on"
                     ) from error
-                logging.warning(
+                logging.log_every_n_seconds(
+                    logging.WARNING,
                     "Google Cloud Storage does not answer (%s): trying again for %.0f seconds",
+                    _SECONDS_BETWEEN_LINES,
                     _said(error),
                     PATIENCE - waited,
                 )
