@@ -4,6 +4,7 @@ Orbax, TFDS and this project all read buckets by this class, except for arrays a
 libraries in C++ read. These try again by themselves.
 """
 
+import asyncio
 import functools
 import logging as python_logging
 import time
@@ -14,39 +15,53 @@ from absl import logging
 from gcsfs import retry
 from gcsfs.core import GCSFileSystem
 
-# How long a bucket may be away before a command ends.
+# How long the service may be away before a command ends.
 PATIENCE = 300.0
+_LONGEST_PAUSE = 16.0
 _SECONDS_BETWEEN_LINES = 30
 
 
 class PatientFileSystem(GCSFileSystem):
-    """Asks again for `PATIENCE` seconds while the server does not answer."""
+    """Asks again until the service has been away for `PATIENCE` seconds."""
 
     protocol = ("gs", "gcs")
+    _away_since: float | None = None
 
     async def _request(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
-        began = time.monotonic()
+        pause = 1.0
         while True:
             try:
-                return await super()._request(method, path, *args, **kwargs)
+                # The function below the retries of gcsfs, which give up after half a minute.
+                answer = await super()._request.__wrapped__(self, method, path, *args, **kwargs)
             except Exception as error:
-                if (refusal := _refusal(error, self._format_path(path, args))) is not None:
-                    raise refusal from error
                 if not _is_away(error):
+                    if (refusal := _refusal(error, self._format_path(path, args))) is not None:
+                        raise refusal from error
                     raise
-                waited = time.monotonic() - began
-                if waited > PATIENCE:
-                    raise ConnectionError(
-                        f"Google Cloud Storage has not answered for {waited:.0f} seconds "
-                        f"({_said(error)}): what is saved is safe; the same command goes on"
-                    ) from error
-                logging.log_every_n_seconds(
-                    logging.WARNING,
-                    "Google Cloud Storage does not answer (%s): trying again for %.0f seconds",
-                    _SECONDS_BETWEEN_LINES,
-                    _said(error),
-                    PATIENCE - waited,
-                )
+                self._count_on(error)
+            else:
+                self._away_since = None
+                return answer
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _count_on(self, error: Exception) -> None:
+        """Counts for how long no request has been answered; raises when it is too long."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        waited = now - self._away_since
+        if waited > PATIENCE:
+            raise ConnectionError(
+                f"Google Cloud Storage has not answered for {waited:.0f} seconds "
+                f"({_said(error)}): what is saved is safe; the same command goes on"
+            ) from error
+        logging.log_every_n_seconds(
+            logging.WARNING,
+            "Google Cloud Storage does not answer (%s): trying again for %.0f seconds",
+            _SECONDS_BETWEEN_LINES,
+            *(_said(error), PATIENCE - waited),
+        )
 
     async def _isdir(self, path: str) -> bool:
         # That of gcsfs says no as well if the server does not answer.
@@ -65,7 +80,7 @@ def _refusal(error: Exception, address: str) -> PermissionError | None:
     """Returns the error of a request without the rights for it, or None for other errors."""
     is_refused = isinstance(error, retry.HttpError) and str(error.code) in ("401", "403")
     is_refused |= isinstance(error, OSError) and str(error).startswith("Forbidden")
-    is_refused |= type(error).__module__.startswith("google.auth") and not _is_away(error)
+    is_refused |= type(error).__module__.startswith("google.auth")
     if not is_refused:
         return None
     bucket = address.partition("/b/")[2].partition("/")[0]

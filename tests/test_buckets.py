@@ -172,6 +172,22 @@ def test_who_has_lost_the_lock_ends(place, monkeypatch):
     assert codes[0] == 1
 
 
+@pytest.mark.usefixtures("quick_beats")
+def test_a_trainer_ends_when_its_bucket_stays_away(place, monkeypatch):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with lock.locked(place), monkeypatch.context() as patch:
+
+        def away(_):
+            raise ConnectionError("not answered for 301 seconds")
+
+        patch.setattr(buckets, "generation", away)
+        deadline = time.monotonic() + 10
+        while not codes and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert codes[0] == 1
+
+
 def test_no_such_bucket(server):
     with pytest.raises(ValueError, match=r"--workdir=gs://nobody/run: there is no bucket nobody.*"):
         run_folder.place_or_bucket("--workdir", "gs://nobody/run")
@@ -242,12 +258,8 @@ def test_a_server_that_is_away_for_a_while(answering):
 
 def test_a_server_that_stays_away(answering, monkeypatch):
     answering(503)
-    monkeypatch.setattr(bucket_file_system, "PATIENCE", 0.0)
-
-    async def at_once(_):
-        pass
-
-    monkeypatch.setattr("gcsfs.retry.asyncio.sleep", at_once)
+    monkeypatch.setattr(bucket_file_system, "PATIENCE", 1.0)
+    monkeypatch.setattr(bucket_file_system.connected(), "_away_since", None)
     with pytest.raises(ConnectionError, match=r"not answered for \d+ seconds.*same command goes"):
         Checkpoints(buckets.path("gs://people/run")).steps()
 

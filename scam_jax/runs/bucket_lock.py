@@ -107,14 +107,21 @@ class _Beating:
                 self._generation = buckets.rewrite(self._file, self._content, self._generation)
             except (FileExistsError, FileNotFoundError):
                 self._give_way()
+            except ConnectionError as error:
+                # Threads that save would go on asking for a quarter of an hour.
+                _end_at_once(str(error))
             except OSError as error:  # Training ends by itself if it cannot write either.
                 logging.warning("%s cannot be written: %s", self._file, error)
 
     def _give_way(self) -> None:
-        """Ends the process at once: saving would damage what the other process writes."""
-        logging.error(
-            "%s is not of this process any more: another one trains the run, and this one ends",
-            self._file,
+        # Saving would damage what the other process writes.
+        _end_at_once(
+            f"{self._file} is not of this process any more: another one trains the run, and this "
+            "one ends"
         )
-        sys.stderr.flush()
-        os._exit(1)
+
+
+def _end_at_once(reason: str) -> None:
+    logging.error("%s", reason)
+    sys.stderr.flush()
+    os._exit(1)
