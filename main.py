@@ -26,11 +26,11 @@ if __name__ == "__main__":
 
     console.end_on_interrupt()  # the imports below take seconds
 
-import pathlib
 import sys
 
 import jax
 from absl import app, flags
+from etils import epath
 from ml_collections import ConfigDict
 
 from data import feed
@@ -136,7 +136,7 @@ _EXAMPLES = flags.DEFINE_integer(
 _COUNT = flags.DEFINE_integer("count", 12, "The number of pairs in the gallery.", lower_bound=1)
 
 
-def _use_photos(workdir: pathlib.Path, checkpoint: str | int) -> None:
+def _use_photos(workdir: epath.Path, checkpoint: str | int) -> None:
     if _MODE.value == "transfer" and _RECIPE.value:
         recipe = arguments.recipe(_RECIPE.value, flags.FLAGS)
         output = arguments.output(_OUTPUT.value, [str(recipe)])
@@ -156,15 +156,15 @@ def _use_photos(workdir: pathlib.Path, checkpoint: str | int) -> None:
         use.attention(workdir, subject, target, output, latent, checkpoint)
 
 
-def _workdir(given: CommandLine) -> pathlib.Path:
+def _workdir(given: CommandLine) -> epath.Path:
     if _WORKDIR.value:
-        return run_folder.place("--workdir", _WORKDIR.value)
+        return run_folder.place_or_bucket("--workdir", _WORKDIR.value)
     if given.file is None:
         raise ValueError("--workdir=RUN is needed, or --config=configs/NAME.py")
-    return run_folder.default(given.file)
+    return epath.Path(run_folder.default(given.file))
 
 
-def _config(given: CommandLine, workdir: pathlib.Path) -> ConfigDict:
+def _config(given: CommandLine, workdir: epath.Path) -> ConfigDict:
     """Returns the config after checking it: of the file, or of the run if no file is given."""
     trains = _MODE.value in ("train", "study")
     if trains and given.file is None:
@@ -185,18 +185,20 @@ def _dispatch(given: CommandLine) -> None:
         _run_mode(config, workdir)
 
 
-def _run_mode(config: ConfigDict, workdir: pathlib.Path) -> None:
+def _run_mode(config: ConfigDict, workdir: epath.Path) -> None:
     mode, split = _MODE.value, _SPLIT.value
     checkpoint = arguments.checkpoint(_CHECKPOINT.value)
     if mode == "train":
-        init_from = _INIT_FROM.value and run_folder.place("--init_from", _INIT_FROM.value)
+        init_from = None
+        if _INIT_FROM.value:
+            init_from = run_folder.place_or_bucket("--init_from", _INIT_FROM.value)
         train.train(
             config,
             workdir,
             feed.prepare,
             processes.StopRequest(),
             accept_changes=_ACCEPT_CHANGES.value,
-            init_from=init_from or None,
+            init_from=init_from,
         )
     elif mode == "study":
         study.run_study(config, workdir, feed.prepare)

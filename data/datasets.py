@@ -11,6 +11,7 @@ from data import augment, kinds
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
 from data.sources import Augmented, Mapped, Subset
+from scam_jax import buckets
 from scam_jax.examples import Example, Picture, Source
 from scam_jax.inference import label_map as labels
 from scam_jax.inference.fitting import FITTING, fit
@@ -52,6 +53,12 @@ def check(config: Config) -> None:
         raise ValueError(
             f"config.data.skip_bad_files = True: only folders can be used without their bad files; "
             f"{config.name} is either complete or not prepared"
+        )
+    if config.name == "folder" and buckets.is_in_bucket(config.directory):
+        raise ValueError(
+            f"config.data.directory = {config.directory}: photos in folders are read from a file "
+            "system, not from a bucket: copy them to every host: gcloud storage cp -r "
+            f"{config.directory.rstrip('/')} photos, and give --config.data.directory=photos"
         )
     if not config.directory:
         raise ValueError("config.data.directory is empty: say where the data is or should be put")

@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 import hashlib
-import pathlib
 from collections.abc import Iterator
 
 import jax
 import ml_collections
+from etils import epath
 
 from data import datasets, pipeline
 from data.kinds import KINDS, Skipped
@@ -16,7 +16,7 @@ from scam_jax.examples import Batches, Example, Source
 from scam_jax.runs import run_folder
 
 
-def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Feed":
+def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> "Feed":
     """Prepares the data set of a run in one process, and opens it in every process.
 
     If the run skips bad files, they are searched for at each start until the first checkpoint, or

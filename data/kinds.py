@@ -20,6 +20,7 @@ from data.folder import FolderSource
 from data.sources import Mapped
 from data.synthetic import scenes
 from data.synthetic.synthetic_people import SyntheticPeople
+from scam_jax import buckets
 from scam_jax.examples import Example, Source
 from scam_jax.inference import photos
 from scam_jax.inference.label_colors import LabelColors
@@ -28,6 +29,10 @@ from scam_jax.inference.label_map import CCP, LabelMap
 Config: TypeAlias = ml_collections.ConfigDict
 # The faults of skipped pairs, keyed by split and then by the name of the pair.
 Skipped = Mapping[str, Mapping[str, str]]
+
+
+# The file that TFDS writes into each prepared data set.
+_INFO = "dataset_info.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +112,21 @@ def report_sizes(source: FolderSource, split: str) -> None:
 
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.DatasetBuilder:
-    """Prepares a data set with its builder, from the user's download if it needs one."""
+    """Prepares a data set with its builder, from the user's download if it needs one.
+
+    Raises:
+      ValueError: it is to be in a bucket, and is not prepared there. Records cannot be written to a
+        bucket.
+    """
+    if buckets.is_in_bucket(config.directory):
+        if not (builder.data_path / _INFO).exists():
+            raise ValueError(
+                f"config.data.directory = {config.directory}: there is no {config.name} of this "
+                "size, and it cannot be prepared in a bucket: prepare it in a folder with "
+                "--config.data.directory=datasets, then copy it: gcloud storage cp -r datasets/"
+                f"{builder.name} {config.directory.rstrip('/')}/"
+            )
+        return builder
     if not builder.data_path.exists():
         for leftover in builder.data_path.parent.glob("incomplete.*"):
             logging.warning("%s is left of a killed preparation: you can remove it", leftover)
@@ -118,27 +137,31 @@ def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.Da
     return builder
 
 
+def _directory(config: Config) -> epath.Path:
+    return buckets.path(config.directory)
+
+
 def _synthetic_people(config: Config) -> SyntheticPeople:
     sizes = {(c.height, c.width): c.name for c in SyntheticPeople.BUILDER_CONFIGS}
     size = (config.height, config.width)
     if size not in sizes:
         known = ", ".join(f"{height}×{width}" for height, width in sizes)
         raise ValueError(f"synthetic_people is drawn at {known}, not at {size[0]}×{size[1]}")
-    return _prepared(SyntheticPeople(config=sizes[size], data_dir=config.directory), config)
+    return _prepared(SyntheticPeople(config=sizes[size], data_dir=_directory(config)), config)
 
 
 def _celeba_mask_hq(config: Config, labels: str) -> CelebaMaskHq:
     builder_config = celeba_mask_hq.config_for(config.height, config.width, labels)
-    return _prepared(CelebaMaskHq(config=builder_config, data_dir=config.directory), config)
+    return _prepared(CelebaMaskHq(config=builder_config, data_dir=_directory(config)), config)
 
 
 def _ade20k(config: Config) -> Ade20k:
-    return _prepared(Ade20k(data_dir=config.directory), config)
+    return _prepared(Ade20k(data_dir=_directory(config)), config)
 
 
 def _ccp(config: Config) -> Ccp:
     builder_config = ccp.config_for(config.height, config.width)
-    return _prepared(Ccp(config=builder_config, data_dir=config.directory), config)
+    return _prepared(Ccp(config=builder_config, data_dir=_directory(config)), config)
 
 
 def _pair(record: Mapping[str, Any], labels: LabelMap) -> Example:

@@ -1,10 +1,11 @@
 """Reads and writes the small files of runs, so that each is whole or not there.
 
 A file is written beside its place, under a name of its own process, and then renamed. A reader
-never sees a part of it, however many processes write.
+never sees a part of it, however many processes write. In a bucket it is sent as a whole.
 """
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -13,9 +14,13 @@ import socket
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from etils import epath
+
+from scam_jax import buckets
+
 
 @contextlib.contextmanager
-def replaced(file: pathlib.Path) -> Iterator[BinaryIO]:
+def replaced(file: epath.Path) -> Iterator[BinaryIO]:
     """Opens a stream whose content becomes the file when the block ends without an error.
 
     The file's folder is created if needed.
@@ -26,6 +31,11 @@ def replaced(file: pathlib.Path) -> Iterator[BinaryIO]:
     Raises:
       OSError: the disk is full, or the folder is not writable. The older file is kept.
     """
+    if buckets.is_in_bucket(file):
+        content = io.BytesIO()
+        yield content
+        buckets.path(file).write_bytes(content.getvalue())
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
@@ -38,18 +48,18 @@ def replaced(file: pathlib.Path) -> Iterator[BinaryIO]:
         beside.unlink(missing_ok=True)
 
 
-def write(file: pathlib.Path, content: str | bytes) -> None:
+def write(file: epath.Path, content: str | bytes) -> None:
     """Writes text as UTF-8, or bytes, to a file; see `replaced`."""
     with replaced(file) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(file: pathlib.Path, values: Any) -> None:
+def write_json(file: epath.Path, values: Any) -> None:
     """Writes values as an indented JSON file; see `write`."""
     write(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(file: pathlib.Path, remedy: str = "mend the file") -> dict[str, Any]:
+def read_json(file: epath.Path, remedy: str = "mend the file") -> dict[str, Any]:
     """Reads a JSON file that holds an object.
 
     Args:
@@ -60,11 +70,11 @@ def read_json(file: pathlib.Path, remedy: str = "mend the file") -> dict[str, An
       FileNotFoundError: there is no such file.
       ValueError: the file is damaged; the message names its line.
     """
-    return _parse(file.read_text(encoding="utf-8", errors="replace"), file, 1, remedy)
+    return _parse(_text(file), file, 1, remedy)
 
 
 def read_json_lines(
-    file: pathlib.Path, remedy: str = "remove this line"
+    file: epath.Path, remedy: str = "remove this line"
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the place and the object of each line of a JSON Lines file, which need not exist.
 
@@ -73,18 +83,24 @@ def read_json_lines(
     Raises:
       ValueError: a line is damaged; the message names it.
     """
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    text = _text(file) if file.is_file() else ""
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
         yield f"{file}, line {number}", _parse(line, file, number, remedy)
 
 
-def remove_leftovers(folder: pathlib.Path) -> None:
+def _text(file: epath.Path) -> str:
+    return file.read_bytes().decode("utf-8", errors="replace")
+
+
+def remove_leftovers(folder: epath.Path) -> None:
     """Removes what killed processes of this host left of files that they were writing.
 
     Args:
       folder: the folder; those within it are searched too.
     """
-    for file in folder.rglob(f".*.{socket.gethostname()}.*.tmp"):
+    if buckets.is_in_bucket(folder):
+        return
+    for file in pathlib.Path(folder).rglob(f".*.{socket.gethostname()}.*.tmp"):
         process = file.name.split(".")[-2]
         if process.isdigit() and not _is_alive(int(process)):
             file.unlink(missing_ok=True)
@@ -100,7 +116,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _parse(text: str, file: pathlib.Path, first_line: int, remedy: str) -> dict[str, Any]:
+def _parse(text: str, file: epath.Path, first_line: int, remedy: str) -> dict[str, Any]:
     if not text.strip():
         raise ValueError(f"{file} is empty; {remedy}")
     try:
@@ -113,7 +129,7 @@ def _parse(text: str, file: pathlib.Path, first_line: int, remedy: str) -> dict[
     return parsed
 
 
-def check_writable(name: str, folder: pathlib.Path) -> None:
+def check_writable(name: str, folder: epath.Path) -> None:
     """Checks that files can be written to a folder, before the work whose results they hold.
 
     Args:
@@ -133,7 +149,7 @@ def check_writable(name: str, folder: pathlib.Path) -> None:
         ) from error
 
 
-def check_room(name: str, folder: pathlib.Path, needed: int) -> None:
+def check_room(name: str, folder: epath.Path, needed: int) -> None:
     """Checks that a file system has room.
 
     Args:
@@ -144,7 +160,9 @@ def check_room(name: str, folder: pathlib.Path, needed: int) -> None:
     Raises:
       ValueError: there is less.
     """
-    folder = folder.absolute()
+    if buckets.is_in_bucket(folder):  # A bucket is never full.
+        return
+    folder = buckets.absolute(folder)
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

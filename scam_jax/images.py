@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 from scam_jax import files
@@ -112,7 +113,7 @@ def stacked(parts: Sequence[np.ndarray], gap: int = 10) -> np.ndarray:
     return picture
 
 
-def save(path: pathlib.Path, image: np.ndarray, enlarge: int = 1) -> None:
+def save(path: epath.Path, image: np.ndarray, enlarge: int = 1) -> None:
     """Writes an image and creates the file's folder if needed.
 
     Args:

@@ -17,6 +17,8 @@ FLOORS = (
         "scam_jax.images",
         "scam_jax.examples",
         "scam_jax.files",
+        "scam_jax.buckets",
+        "scam_jax.bucket_file_system",
         "scam_jax.console",
     ),
     ("scam_jax.training",),

@@ -197,7 +197,7 @@ def test_no_flags_and_right_ones():
 def test_the_program_refuses_before_it_begins(tmp_path):
     for arguments, message in (
         (["--coordinator=node0:1234"], "--num_processes and --process_id missing"),
-        (["--workdir=gs://bucket/run"], "--workdir=gs://bucket/run: a place in a file system"),
+        (["--workdir=s3://bucket/run"], "--workdir=s3://bucket/run: a place in a file system"),
     ):
         refused = run(command("--mode=eval", f"--workdir={tmp_path}", *arguments), check=False)
         assert refused.returncode == 1

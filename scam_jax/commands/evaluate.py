@@ -4,6 +4,7 @@ import math
 import pathlib
 
 import jax
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -59,7 +60,7 @@ def make_evaluator(
 
 def evaluate(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     open_feed: OpenFeed,
     split: str,
     checkpoint: Checkpoint = "newest",

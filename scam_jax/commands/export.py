@@ -5,6 +5,7 @@ import pathlib
 import jax
 import jinja2
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax import models
@@ -23,7 +24,7 @@ _FACTS = ("training_examples", "commit", "versions")
 
 def export(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     output: pathlib.Path,
     open_feed: OpenFeed,
     checkpoint: Checkpoint = "newest",
@@ -70,7 +71,7 @@ def _examples(feed: Feed, count: int) -> list[Example]:
     return [source[i] for i in range(min(count, len(source)))]
 
 
-def _card(trained: Release, workdir: pathlib.Path, facts: dict) -> str:
+def _card(trained: Release, workdir: epath.Path, facts: dict) -> str:
     evaluations = []
     for split in ("test", "validation"):
         if not (folder := run_folder.evaluation(workdir, split)).is_dir():

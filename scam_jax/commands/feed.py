@@ -1,9 +1,9 @@
 """The interface through which commands read a run's data; main.py passes the implementation."""
 
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax.examples import Batches, Example, Source
@@ -59,4 +59,4 @@ class Feed(Protocol):
 
 
 # Maps a config and the run's folder to the run's data, and prepares the data if needed.
-OpenFeed = Callable[[ConfigDict, pathlib.Path], Feed]
+OpenFeed = Callable[[ConfigDict, epath.Path], Feed]

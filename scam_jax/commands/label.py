@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -32,7 +33,7 @@ class _Drawn(NamedTuple):
     pair: np.ndarray
 
 
-def label(workdir: pathlib.Path, folder: pathlib.Path) -> None:
+def label(workdir: epath.Path, folder: pathlib.Path) -> None:
     """Writes FOLDER/labels/NAME.png for every photo of a folder, and pages to look at.
 
     FOLDER/labels_to_check has photos beside their label maps, the least confident first, and

@@ -5,13 +5,13 @@ The parser is a run of its own in RUN/parser, with config, checkpoints and metri
 
 import functools
 import math
-import pathlib
 import sys
 from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -38,7 +38,7 @@ PANEL_IMAGES = 6
 
 def train(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     open_feed: OpenFeed,
     stop: processes.StopRequest,
     accept_changes: bool = False,
@@ -75,7 +75,7 @@ def train(
 
 def _train(
     config: ConfigDict,
-    folder: pathlib.Path,
+    folder: epath.Path,
     feed: Feed,
     stop: processes.StopRequest,
     accept_changes: bool,
@@ -148,7 +148,7 @@ def _evaluator(config: ConfigDict, feed: Feed, mesh: Mesh, split: str) -> Parser
 
 
 def _judge(
-    config: ConfigDict, folder: pathlib.Path, feed: Feed, split: str, trained: TrainState
+    config: ConfigDict, folder: epath.Path, feed: Feed, split: str, trained: TrainState
 ) -> None:
     """Prints and writes the figures of a split, if it has images."""
     try:

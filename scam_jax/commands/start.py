@@ -1,11 +1,11 @@
 """What each training begins with: one trainer a run, a record of the start, a writer of metrics."""
 
 import contextlib
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax.commands.feed import Feed
@@ -15,7 +15,7 @@ from scam_jax.training.writer import Writer
 
 
 @contextlib.contextmanager
-def only_trainer(folder: pathlib.Path) -> Iterator[None]:
+def only_trainer(folder: epath.Path) -> Iterator[None]:
     """Holds a run's lock in the first process, and removes what killed processes left there.
 
     Raises:
@@ -30,7 +30,7 @@ def only_trainer(folder: pathlib.Path) -> Iterator[None]:
 
 
 def record(
-    config: ConfigDict, folder: pathlib.Path, feed: Feed, step: int, changes: Mapping[str, Any]
+    config: ConfigDict, folder: epath.Path, feed: Feed, step: int, changes: Mapping[str, Any]
 ) -> None:
     """Records a start in the run's folder, in the first process; see `run_folder.record`."""
     if jax.process_index() == 0:
@@ -45,12 +45,12 @@ def record(
         )
 
 
-def record_progress(folder: pathlib.Path, step: int, seconds: Mapping[str, float]) -> None:
+def record_progress(folder: epath.Path, step: int, seconds: Mapping[str, float]) -> None:
     """Records which step a run has reached, in the first process, and its time by part."""
     if jax.process_index() == 0:
         run_folder.record_progress(folder, step, seconds)
 
 
-def writer(folder: pathlib.Path, step: int) -> Writer | None:
+def writer(folder: epath.Path, step: int) -> Writer | None:
     """Returns a writer of the run's metrics from a step on; None in all processes but the first."""
     return Writer(folder, step) if jax.process_index() == 0 else None

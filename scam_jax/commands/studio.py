@@ -6,8 +6,10 @@ import secrets
 import socket
 
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
+from scam_jax import buckets
 from scam_jax.commands.feed import OpenFeed
 from scam_jax.examples import Source
 from scam_jax.inference import release, release_examples
@@ -19,7 +21,7 @@ _ON_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 def studio(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     open_feed: OpenFeed,
     host: str,
     port: int,
@@ -29,7 +31,8 @@ def studio(
 
     Args:
       config: the whole config.
-      workdir: the run or release. What the user saves lies in its folder `studio`.
+      workdir: the run or release. What the user saves lies in its folder `studio`; if it is in
+        a bucket, in a folder of its name in `runs`.
       open_feed: opens the run's data.
       host: the address to listen on. On any but this machine's own, browsers need a token.
       port: the port.
@@ -54,7 +57,7 @@ def studio(
         port = listener.getsockname()[1]
         hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
         token = None if host in _ON_THIS_MACHINE else secrets.token_urlsafe(16)
-        app = server.create(desk.Desk(model, pictures, workdir / FOLDER), hosts, token)
+        app = server.create(desk.Desk(model, pictures, _saved(workdir)), hosts, token)
         shown = f"[{host}]" if ":" in host else host
         print(
             f"the studio is at http://{shown}:{port}/{f'?token={token}' if token else ''}\n"
@@ -67,6 +70,15 @@ def studio(
         uvicorn.Server(settings).run([listener])
 
 
+def _saved(workdir: epath.Path) -> pathlib.Path:
+    """Returns the folder for what the user saves, which is always in the file system."""
+    if not buckets.is_in_bucket(workdir):
+        return pathlib.Path(workdir / FOLDER)
+    folder = pathlib.Path("runs", workdir.name, FOLDER)
+    logging.info("%s is in a bucket: what you save goes to %s", workdir, folder)
+    return folder
+
+
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -76,7 +88,7 @@ def _listening(host: str, port: int) -> socket.socket:
         raise OSError(f"--host={host} --port={port}: {said}: give another") from error
 
 
-def _pictures(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) -> dict[str, Source]:
+def _pictures(config: ConfigDict, workdir: epath.Path, open_feed: OpenFeed) -> dict[str, Source]:
     """Returns the pictures to choose from: those of a release, or the run's splits."""
     if release.is_release(workdir):
         return {"examples": release_examples.load(workdir, config.data)}

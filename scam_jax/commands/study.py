@@ -1,9 +1,8 @@
 """Trains and evaluates variants of a config: `python main.py --mode=study --config=…`."""
 
-import pathlib
-
 import jax
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax.commands.evaluate import evaluate
@@ -14,7 +13,7 @@ from scam_jax.evaluation.results import FILE, Evaluation
 from scam_jax.runs import run_folder, study
 
 
-def run_study(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) -> None:
+def run_study(config: ConfigDict, workdir: epath.Path, open_feed: OpenFeed) -> None:
     """Trains and evaluates every variant with every seed, and writes a report of all runs.
 
     Finished runs are neither trained nor evaluated again.
@@ -41,6 +40,6 @@ def run_study(config: ConfigDict, workdir: pathlib.Path, open_feed: OpenFeed) ->
         print(f"wrote {report.write([workdir], workdir / 'report')}")
 
 
-def _is_evaluated(folder: pathlib.Path, step: int) -> bool:
+def _is_evaluated(folder: epath.Path, step: int) -> bool:
     """Returns whether `folder` has figures of `step`. A study may be repeated with more steps."""
     return (folder / FILE).is_file() and Evaluation.load(folder).step == step

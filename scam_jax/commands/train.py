@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 from absl import logging
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -39,12 +40,12 @@ PANEL_IMAGES = 6
 
 def train(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     open_feed: OpenFeed,
     stop: processes.StopRequest,
     *,
     accept_changes: bool = False,
-    init_from: pathlib.Path | None = None,
+    init_from: epath.Path | None = None,
 ) -> None:
     """Trains a model, starting from the newest sound checkpoint in `workdir` if there is one.
 
@@ -69,11 +70,11 @@ def train(
 
 def _train(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     open_feed: OpenFeed,
     stop: processes.StopRequest,
     accept_changes: bool,
-    init_from: pathlib.Path | None,
+    init_from: epath.Path | None,
 ) -> None:
     ledger = Ledger()
     run_folder.check_files(workdir)
@@ -144,7 +145,7 @@ def _advice(config: ConfigDict) -> str:
     return advice + (" or --config.model.dtype=float32" if config.model.dtype != "float32" else "")
 
 
-def _check_places(config: ConfigDict, workdir: pathlib.Path, checkpoints: Checkpoints) -> None:
+def _check_places(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoints) -> None:
     """Checks before training what training will write: folders, and room for the checkpoints."""
     if jax.process_index():
         return
@@ -188,7 +189,7 @@ def _figures_by(
 
 
 def _best(
-    config: ConfigDict, workdir: pathlib.Path, evaluator: Evaluator | None
+    config: ConfigDict, workdir: epath.Path, evaluator: Evaluator | None
 ) -> BestCheckpoint | None:
     """Returns what keeps the best checkpoint, or None if `config.train.keep_best` is empty.
 

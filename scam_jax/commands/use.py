@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax import images
@@ -22,7 +23,7 @@ Files = tuple[str, str | None]
 
 def gallery(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     open_feed: OpenFeed,
     split: str,
     count: int,
@@ -56,7 +57,7 @@ def gallery(
 
 
 def reconstruct(
-    workdir: pathlib.Path, target: Files, output: pathlib.Path, checkpoint: Checkpoint = "newest"
+    workdir: epath.Path, target: Files, output: pathlib.Path, checkpoint: Checkpoint = "newest"
 ) -> None:
     """Writes the reconstruction of a photo.
 
@@ -75,7 +76,7 @@ def reconstruct(
 
 
 def transfer(
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     subject: Files,
     target: Files,
     output: pathlib.Path,
@@ -114,7 +115,7 @@ def transfer(
 
 
 def from_recipe(
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     file: pathlib.Path,
     output: pathlib.Path,
     checkpoint: Checkpoint = "newest",
@@ -143,7 +144,7 @@ def from_recipe(
 
 
 def attention(
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     subject: Files,
     target: Files,
     output: pathlib.Path,
@@ -180,7 +181,7 @@ def _read(model: TrainedModel, given: Files) -> Picture:
     return model.read(photo, labels)
 
 
-def _write(path: pathlib.Path, draw: Callable[[], np.ndarray], enlarge: int = 1) -> None:
+def _write(path: epath.Path, draw: Callable[[], np.ndarray], enlarge: int = 1) -> None:
     """Lets one process draw and write a picture. Every process must call this, model loaded."""
     if jax.process_index() == 0:
         images.save(path, draw(), enlarge)

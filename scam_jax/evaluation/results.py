@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-import pathlib
 import statistics
 from collections.abc import Sequence
+
+from etils import epath
 
 from scam_jax.files import read_json, write, write_json
 
@@ -90,13 +91,13 @@ class Evaluation:
         """Returns the figures of the whole split, keyed 'eval/PROTOCOL/METRIC'."""
         return {f"eval/{f.protocol}/{f.metric}": f.mean for f in self.figures if not f.part}
 
-    def save(self, folder: pathlib.Path) -> None:
+    def save(self, folder: epath.Path) -> None:
         """Writes `folder/figures.json` and `folder/figures.md`."""
         write_json(folder / FILE, dataclasses.asdict(self))
         write(folder / "figures.md", self.markdown())
 
     @classmethod
-    def load(cls, folder: pathlib.Path) -> "Evaluation":
+    def load(cls, folder: epath.Path) -> "Evaluation":
         """Reads the evaluation that `save` wrote.
 
         Raises:

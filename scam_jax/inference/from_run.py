@@ -1,6 +1,6 @@
 """Loads a trained model, and its parser, from the checkpoints of a run."""
 
-import pathlib
+from etils import epath
 
 from scam_jax import models
 from scam_jax.inference.parsing import PhotoParser
@@ -10,7 +10,7 @@ from scam_jax.training import parser_step, state
 from scam_jax.training.checkpoints import Checkpoints
 
 
-def load(folder: pathlib.Path, checkpoint: str | int) -> Release:
+def load(folder: epath.Path, checkpoint: str | int) -> Release:
     """Returns what a release of a run would hold.
 
     Args:
@@ -34,7 +34,7 @@ def load(folder: pathlib.Path, checkpoint: str | int) -> Release:
     return Release(config, restored.eval_variables(), int(restored.step), names)
 
 
-def load_parser(folder: pathlib.Path) -> PhotoParser | None:
+def load_parser(folder: epath.Path) -> PhotoParser | None:
     """Returns a run's parser, None if it has none yet.
 
     Args:

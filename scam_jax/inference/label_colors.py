@@ -9,12 +9,12 @@ so on. A line holds a colour, as #rrggbb or as three numbers 0 … 255, and then
 
 import dataclasses
 import functools
-import pathlib
 import re
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from scam_jax import buckets
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.label_map import LabelMap
 
@@ -175,10 +175,9 @@ class LabelColors:
 
 
 def _lines(file: str) -> list[str]:
-    path = pathlib.Path(file).expanduser()
     try:
         # A byte order mark, which some editors write, is no part of the first colour.
-        text = path.read_text(encoding="utf-8-sig", errors="backslashreplace")
+        text = buckets.path(file).read_bytes().decode("utf-8-sig", errors="backslashreplace")
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ValueError(

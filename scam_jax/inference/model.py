@@ -11,15 +11,15 @@ Images are `uint8 [H, W, 3]` and label maps `uint8 [H, W]`, as NumPy arrays.
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
-from scam_jax import images, models
+from scam_jax import buckets, images, models
 from scam_jax.examples import Picture
 from scam_jax.inference import fitting, generation, photos, release, sources
 from scam_jax.inference.generation import Variables
@@ -46,7 +46,7 @@ class TrainedModel:
     variables: Variables
     step: int = 0
     label_names: Sequence[str] = ()
-    folder: pathlib.Path | None = None
+    folder: epath.Path | None = None
 
     @classmethod
     def load(cls, workdir: str | os.PathLike, checkpoint: Checkpoint = "newest") -> "TrainedModel":
@@ -63,7 +63,7 @@ class TrainedModel:
           ValueError: a file of the release is damaged; names it.
           CheckpointError: there are checkpoints, but none can be read.
         """
-        folder = pathlib.Path(workdir).expanduser()
+        folder = buckets.path(workdir)
         if release.is_release(folder):
             if checkpoint != "newest":
                 raise ValueError(f"{folder} is a release: it has no checkpoint {checkpoint!r}")
@@ -298,7 +298,7 @@ class TrainedModel:
         return fitting.fit_given(name, picture, self.config.data)
 
 
-def parser_of(folder: pathlib.Path) -> PhotoParser | None:
+def parser_of(folder: epath.Path) -> PhotoParser | None:
     """Returns the parser of a run or release, or None; raises as `TrainedModel.parser` does."""
     if release.is_release(folder):
         return release.load_parser(folder)

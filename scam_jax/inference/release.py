@@ -21,12 +21,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from etils import epath
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from safetensors import SafetensorError
+from safetensors.flax import load as load_bytes
 from safetensors.flax import load_file, save
 
-from scam_jax import files
+from scam_jax import buckets, files
 from scam_jax.examples import Example
 from scam_jax.inference import generation, programs, release_examples
 from scam_jax.inference.parsing import PhotoParser
@@ -59,12 +61,12 @@ class Release(NamedTuple):
     parser: PhotoParser | None = None
 
 
-def is_release(folder: pathlib.Path) -> bool:
+def is_release(folder: epath.Path) -> bool:
     """Returns whether a folder is meant to be a release, sound or not."""
     return (folder / WEIGHTS).is_file() or (folder / SUMS).is_file()
 
 
-def load(folder: pathlib.Path) -> Release:
+def load(folder: epath.Path) -> Release:
     """Reads a release, without its parser.
 
     Raises:
@@ -83,7 +85,7 @@ def load(folder: pathlib.Path) -> Release:
     return Release(config, variables, about["step"], about["label_names"])
 
 
-def load_parser(folder: pathlib.Path) -> PhotoParser | None:
+def load_parser(folder: epath.Path) -> PhotoParser | None:
     """Reads the parser of a release, None if it has none; raises the same errors as `load`."""
     about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY)[run_folder.RELEASE]
     if not about.get("parser"):
@@ -94,7 +96,7 @@ def load_parser(folder: pathlib.Path) -> PhotoParser | None:
     return PhotoParser(config, programs.variables_of(_load(folder / PARSER)))
 
 
-def _check(folder: pathlib.Path, *names: str) -> None:
+def _check(folder: epath.Path, *names: str) -> None:
     """Checks that files are those that were released."""
     sums = _sums(folder)
     for name in names:
@@ -108,9 +110,9 @@ def _check(folder: pathlib.Path, *names: str) -> None:
             )
 
 
-def _load(file: pathlib.Path) -> dict[str, Any]:
+def _load(file: epath.Path) -> dict[str, Any]:
     try:
-        return load_file(file)
+        return load_bytes(file.read_bytes()) if buckets.is_in_bucket(file) else load_file(file)
     except SafetensorError as error:
         raise ValueError(f"{file}: {error}: {_REMEDY}") from error
 
@@ -161,7 +163,8 @@ def write(
         config = {**_portable(release.config), run_folder.RELEASE: {**about, **facts}}
         files.write_json(beside / run_folder.CONFIG_FILE, config)
         if data.get("colors"):  # runs of older versions lack the key
-            shutil.copyfile(data.colors, beside / run_folder.COLORS_FILE)
+            colors = buckets.path(data.colors).read_bytes()
+            files.write(beside / run_folder.COLORS_FILE, colors)
         release_examples.write(beside, examples, data)
         script = importlib.resources.files("scam_jax.inference") / "run_exported.py"
         (beside / "run_exported.py").write_bytes(script.read_bytes())
@@ -211,15 +214,15 @@ def _write_sums(folder: pathlib.Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
-def _sums(folder: pathlib.Path) -> dict[str, str]:
+def _sums(folder: epath.Path) -> dict[str, str]:
     """Returns the SHA-256 of the files by their names."""
     file = folder / SUMS
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, so the release cannot be checked: {_REMEDY}")
-    lines = file.read_text(errors="replace").splitlines()
+    lines = file.read_bytes().decode(errors="replace").splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def _digest(file: pathlib.Path) -> str:
+def _digest(file: epath.Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 
 from absl import app
 from absl.flags import argparse_flags
+from etils import epath
 
 from scam_jax import console
 from scam_jax.report import published, write
+from scam_jax.runs import run_folder
+
+
+def _run(text: str) -> epath.Path:
+    try:
+        return run_folder.place_or_bucket("RUN", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -18,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         conflict_handler="resolve",  # Other modules may define flags of the same names.
     )
     parser.add_argument(
-        "runs", nargs="+", type=console.path, metavar="RUN", help="a run, or a folder of runs"
+        "runs", nargs="+", type=_run, metavar="RUN", help="a run, or a folder of runs"
     )
     parser.add_argument(
         "--output", type=console.path, default="report", metavar="DIR", help="default: %(default)s"

@@ -1,9 +1,10 @@
 """The sections of a report, and the texts that explain them."""
 
 import datetime
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
+
+from etils import epath
 
 from scam_jax.evaluation.results import AUTHORS, OURS
 from scam_jax.report import document, facts, pictures, published, runs, tables
@@ -49,8 +50,8 @@ _PICTURES = "One training seed per model, the same images for all models."
 
 
 def write(
-    folders: Sequence[pathlib.Path], output: pathlib.Path, of_folders: str | None = None
-) -> pathlib.Path:
+    folders: Sequence[epath.Path], output: epath.Path, of_folders: str | None = None
+) -> epath.Path:
     """Writes a report of runs.
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jinja2
+from etils import epath
 from markupsafe import Markup, escape
 
 from scam_jax import files
@@ -86,11 +87,11 @@ def file_name(*parts: object) -> str:
 
 
 def write(
-    folder: pathlib.Path,
+    folder: epath.Path,
     title: str,
     facts: Mapping[str, Mapping[str, str]],
     sections: Sequence[Section],
-) -> pathlib.Path:
+) -> epath.Path:
     """Writes report.html, report.md and pictures/; returns the path of report.html.
 
     `facts` has, by name, each value with the runs that share it.

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import pathlib
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from etils import epath
 from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -147,7 +147,8 @@ def panels(groups: Sequence[Group]) -> list[Gallery]:
                 if file.is_file():
                     caption = f"{model.name}, seed {run.seed}"
                     name = file_name(kind, len(galleries), len(pictures), caption)
-                    png, is_small = file.read_bytes(), _is_small(file)
+                    png = file.read_bytes()
+                    is_small = _is_small(file, png)
                     pictures.append(Picture(name, png, f"{title}, {caption}", caption, is_small))
                     break
         if pictures:
@@ -156,9 +157,9 @@ def panels(groups: Sequence[Group]) -> list[Gallery]:
     return galleries
 
 
-def _is_small(file: pathlib.Path) -> bool:
+def _is_small(file: epath.Path, content: bytes) -> bool:
     try:
-        with Image.open(file) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             return picture.width < _SMALL_WIDTH
     except OSError as error:
         raise ValueError(

@@ -1,17 +1,17 @@
 """Reads runs from their folders and groups them into models: one model per config."""
 
 import collections
-import glob
 import itertools
 import json
 import math
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from etils import epath
 from flax import traverse_util
 
+from scam_jax import buckets
 from scam_jax.evaluation.results import FILE, Evaluation
 from scam_jax.files import read_json, read_json_lines
 from scam_jax.runs import run_folder
@@ -41,7 +41,7 @@ class Run(NamedTuple):
       evaluations: by split.
     """
 
-    folder: pathlib.Path
+    folder: epath.Path
     name: str
     seed: int
     config: Mapping[str, Any]
@@ -73,7 +73,7 @@ class Model(NamedTuple):
         return [run for run in self.runs if split in run.evaluations]
 
 
-def read(folders: Sequence[pathlib.Path]) -> list[Model]:
+def read(folders: Sequence[epath.Path]) -> list[Model]:
     """Reads all runs in and below folders.
 
     Args:
@@ -88,18 +88,17 @@ def read(folders: Sequence[pathlib.Path]) -> list[Model]:
         not a config (the message names the first differing key), or two runs share name, config
         and seed.
     """
-    found: dict[pathlib.Path, pathlib.Path] = {}
+    found: dict[epath.Path, epath.Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: there is no such folder; give folders of runs")
-        files = glob.glob(f"**/{run_folder.CONFIG_FILE}", root_dir=folder, recursive=True)
+        files = buckets.files_below(folder, run_folder.CONFIG_FILE)
         if not files:
             raise FileNotFoundError(
                 f"{folder} is no run and holds none: there is no {run_folder.CONFIG_FILE} in it or "
                 "below; give a folder that main.py trained in"
             )
-        places = [(folder / file).parent for file in sorted(files)]
-        found |= {place.resolve(): place for place in places}
+        found |= {buckets.resolved(file.parent): file.parent for file in files}
     # What lies within a run, such as its release or its parser, is no run of its own.
     inner = {path for path in found if any(parent in found for parent in path.parents)}
     runs = [_read_run(folder) for path, folder in found.items() if path not in inner]
@@ -107,8 +106,8 @@ def read(folders: Sequence[pathlib.Path]) -> list[Model]:
     return _models(runs)
 
 
-def _read_run(folder: pathlib.Path) -> Run:
-    path = folder.resolve()
+def _read_run(folder: epath.Path) -> Run:
+    path = buckets.resolved(folder)
     name = path.parent.name if re.fullmatch(r"seed_\d+", path.name) else path.name
     file = folder / run_folder.CONFIG_FILE
     config = traverse_util.flatten_dict(read_json(file), sep=".")

@@ -4,13 +4,14 @@ The weights depend on some values, which stay as they are. Others change what tr
 now on, and need --accept_changes. The rest may change freely.
 """
 
-import pathlib
 from typing import Any
 
 from absl import logging
+from etils import epath
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from scam_jax import buckets
 from scam_jax.runs import run_folder
 
 # A change from one value to another.
@@ -41,7 +42,7 @@ _FREE = ("data.directory", "data.manual_dir", "data.num_workers", "data.skip_bad
 _RECORDED = ("train.num_steps", "data.directory", "data.skip_bad_files")
 
 
-def check_weights_fit(config: ConfigDict, workdir: pathlib.Path) -> None:
+def check_weights_fit(config: ConfigDict, workdir: epath.Path) -> None:
     """Checks that a config describes the weights in `workdir`, if there are any.
 
     Raises:
@@ -55,9 +56,7 @@ def check_weights_fit(config: ConfigDict, workdir: pathlib.Path) -> None:
             )
 
 
-def check_changes(
-    config: ConfigDict, workdir: pathlib.Path, are_accepted: bool
-) -> dict[str, Change]:
+def check_changes(config: ConfigDict, workdir: epath.Path, are_accepted: bool) -> dict[str, Change]:
     """Checks that a run may go on with a config.
 
     Args:
@@ -93,7 +92,7 @@ def check_changes(
     return {key: change for key, change in changes.items() if key in needing or key in _RECORDED}
 
 
-def check_data(training_data: str, workdir: pathlib.Path, are_accepted: bool) -> dict[str, Change]:
+def check_data(training_data: str, workdir: epath.Path, are_accepted: bool) -> dict[str, Change]:
     """Checks that a run goes on with the training data that it has been trained with.
 
     Args:
@@ -119,7 +118,7 @@ def check_data(training_data: str, workdir: pathlib.Path, are_accepted: bool) ->
     return {"training data": (before, training_data)}
 
 
-def _changes(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Change]:
+def _changes(config: ConfigDict, workdir: epath.Path) -> dict[str, Change]:
     """Returns all differences from the config that the run was last trained with."""
     if not run_folder.is_begun(workdir):
         return {}
@@ -144,7 +143,7 @@ def _is_same_list(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool
     """Returns whether the list of label colours is the same, in the run's copy or elsewhere."""
     if key != "data.colors" or not (before.get(key) and now.get(key)):
         return False
-    texts = [pathlib.Path(config[key]).expanduser().read_bytes() for config in (before, now)]
+    texts = [buckets.path(config[key]).read_bytes() for config in (before, now)]
     return texts[0] == texts[1]
 
 

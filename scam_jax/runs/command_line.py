@@ -67,8 +67,10 @@ def _take_config(argv: Sequence[str]) -> CommandLine:
     config = None
     if file is not None:
         config = load(file)
-    elif workdir and (run_folder.place("--workdir", workdir) / run_folder.CONFIG_FILE).is_file():
-        config = run_folder.load_config(run_folder.place("--workdir", workdir))
+    elif workdir:
+        folder = run_folder.place_or_bucket("--workdir", workdir)
+        if (folder / run_folder.CONFIG_FILE).is_file():
+            config = run_folder.load_config(folder)
     overrides = [match[0] for match in map(_OVERRIDE.match, others) if match]
     if config is None and overrides:
         raise ValueError(f"{overrides[0]}: give --config=FILE or --workdir=RUN, whose key it is")

@@ -10,31 +10,40 @@ import socket
 from collections.abc import Iterator
 
 from absl import logging
+from etils import epath
+
+from scam_jax import buckets
+from scam_jax.runs import bucket_lock
 
 FILE = "trainer.lock"
 
 
 @contextlib.contextmanager
-def locked(workdir: pathlib.Path) -> Iterator[None]:
+def locked(workdir: epath.Path) -> Iterator[None]:
     """Holds the lock of a run's folder, which is created if needed.
 
     The system releases the lock when the process ends, however it ends. A file that a killed
-    process left behind therefore blocks nobody.
+    process left behind therefore blocks nobody. For a bucket see `bucket_lock`.
 
     Raises:
       ValueError: another process trains the run; the message names it.
     """
+    holder = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    content = json.dumps(holder).encode()
+    if buckets.is_in_bucket(workdir):
+        with bucket_lock.locked(workdir / FILE, content):
+            yield
+        return
     workdir.mkdir(parents=True, exist_ok=True)
-    file = workdir / FILE
+    file = pathlib.Path(workdir / FILE)
     descriptor = _acquired(file)
     try:
-        holder = {
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        }
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.pwrite(descriptor, content, 0)
         yield
     finally:
         file.unlink(missing_ok=True)
@@ -49,10 +58,7 @@ def _acquired(file: pathlib.Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise ValueError(
-                f"{file.parent} is being trained by another process ({_holder(file)}): wait for "
-                "it, stop it, or give another --workdir"
-            ) from None
+            raise bucket_lock.held(file) from None
         except OSError as error:
             logging.warning("%s cannot be locked (%s): start no second training", file, error)
             return descriptor
@@ -60,11 +66,3 @@ def _acquired(file: pathlib.Path) -> int:
         if file.exists() and os.path.samestat(os.fstat(descriptor), file.stat()):
             return descriptor
         os.close(descriptor)
-
-
-def _holder(file: pathlib.Path) -> str:
-    try:
-        holder = json.loads(file.read_text())
-        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        return "which has just started"

@@ -14,9 +14,12 @@ from typing import Any
 
 import jax
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
+from scam_jax import buckets
 from scam_jax.files import read_json, read_json_lines, write, write_json
+from scam_jax.training.committed import committed_steps
 
 CONFIG_FILE, RUNS_FILE, METRICS_FILE = "config.json", "runs.jsonl", "metrics.jsonl"
 CHECKPOINTS, BEST = "checkpoints", "best"
@@ -47,6 +50,8 @@ PLACES = {
     "weights_directory": "weights",
     "eval.statistics_directory": "statistics",
 }
+# Those that may be in a bucket. The list of colours is, if the run is.
+_IN_BUCKETS = ("data.directory", "data.colors")
 # What the config of a release says of the release.
 RELEASE = "release"
 # The run's own copy of the list that `config.data.colors` names.
@@ -83,6 +88,22 @@ def place(name: str, value: str) -> pathlib.Path:
     return pathlib.Path(value).expanduser()
 
 
+def place_or_bucket(name: str, value: str) -> epath.Path:
+    """Converts the value of a setting to a path in a file system or in a bucket.
+
+    Args:
+      name: name of the setting, for the error.
+      value: its value.
+
+    Raises:
+      ValueError: it is a URL of another kind; or there is no such bucket, or no right to read it.
+    """
+    if not buckets.is_in_bucket(value):
+        return epath.Path(place(name, value))
+    buckets.check(name, value)
+    return buckets.path(value)
+
+
 def expand_places(config: ConfigDict) -> None:
     """Checks all paths of a config and expands `~` in them; raises the same errors as `place`."""
     for key in PLACES:
@@ -91,7 +112,8 @@ def expand_places(config: ConfigDict) -> None:
         except AttributeError as error:
             raise of_another_version(key) from error
         if value:
-            config.update_from_flattened_dict({key: str(place(f"config.{key}", value))})
+            checked = (place_or_bucket if key in _IN_BUCKETS else place)(f"config.{key}", value)
+            config.update_from_flattened_dict({key: str(checked)})
 
 
 def of_another_version(key: str) -> ValueError:
@@ -102,7 +124,7 @@ def of_another_version(key: str) -> ValueError:
     )
 
 
-def load_config(workdir: pathlib.Path) -> ConfigDict:
+def load_config(workdir: epath.Path) -> ConfigDict:
     """Returns the config that a run, or the run of a release, was last trained with.
 
     Raises:
@@ -121,24 +143,23 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
     return config
 
 
-def evaluation(workdir: pathlib.Path, split: str) -> pathlib.Path:
+def evaluation(workdir: epath.Path, split: str) -> epath.Path:
     """Returns the folder of a split's figures and pictures."""
     return workdir / f"evaluation_{split}"
 
 
-def check_files(workdir: pathlib.Path) -> None:
+def check_files(workdir: epath.Path) -> None:
     """Reads the files that training goes on with; raises ValueError if one is damaged."""
     for name in (RUNS_FILE, METRICS_FILE):
         collections.deque(read_json_lines(workdir / name), maxlen=0)
 
 
-def is_begun(workdir: pathlib.Path) -> bool:
+def is_begun(workdir: epath.Path) -> bool:
     """Returns whether the run has weights. Until then its config may change freely."""
-    checkpoints = workdir / CHECKPOINTS
-    return checkpoints.is_dir() and any(f.name.isdigit() for f in checkpoints.iterdir())
+    return bool(committed_steps(workdir / CHECKPOINTS))
 
 
-def last_start(workdir: pathlib.Path) -> dict[str, Any]:
+def last_start(workdir: epath.Path) -> dict[str, Any]:
     """Returns the entry of runs.jsonl about the run's last start, empty if there is none.
 
     Raises:
@@ -150,7 +171,7 @@ def last_start(workdir: pathlib.Path) -> dict[str, Any]:
 
 def record(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     *,
     step: int = 0,
     training_examples: int | None = None,
@@ -171,7 +192,7 @@ def record(
     """
     write_json(workdir / CONFIG_FILE, config.to_dict())
     if config.data.colors:
-        write(workdir / COLORS_FILE, pathlib.Path(config.data.colors).expanduser().read_bytes())
+        write(workdir / COLORS_FILE, buckets.path(config.data.colors).read_bytes())
     entry = {
         "began": round(time.time(), 3),
         "command": sys.argv,
@@ -191,7 +212,7 @@ def record(
     _write_starts(workdir, [*entries, entry])
 
 
-def record_progress(workdir: pathlib.Path, step: int, seconds: Mapping[str, float]) -> None:
+def record_progress(workdir: epath.Path, step: int, seconds: Mapping[str, float]) -> None:
     """Adds to the last line of runs.jsonl which step the run has reached, and its time by part.
 
     Args:
@@ -204,11 +225,11 @@ def record_progress(workdir: pathlib.Path, step: int, seconds: Mapping[str, floa
     _write_starts(workdir, [*others, {**last, "reached": step, "seconds": rounded}])
 
 
-def _write_starts(workdir: pathlib.Path, entries: Sequence[Mapping[str, Any]]) -> None:
+def _write_starts(workdir: epath.Path, entries: Sequence[Mapping[str, Any]]) -> None:
     write(workdir / RUNS_FILE, "".join(json.dumps(line) + "\n" for line in entries))
 
 
-def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Path) -> None:
+def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: epath.Path) -> None:
     """Writes the list of files that a run skips; the run uses this list from then on.
 
     Args:
@@ -218,7 +239,7 @@ def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: pathlib.Pa
     write_json(workdir / SKIPPED_FILE, skipped)
 
 
-def load_skipped(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
+def load_skipped(workdir: epath.Path) -> dict[str, dict[str, str]]:
     """Reads the list of `record_skipped`, empty if there is none; warns about skipped pairs."""
     file = workdir / SKIPPED_FILE
     remedy = "remove it: the next start searches for bad files anew"

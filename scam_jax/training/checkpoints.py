@@ -6,7 +6,6 @@ A checkpoint counts as sound if it can be read and every array has the checksum 
 import contextlib
 import functools
 import itertools
-import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,8 +16,10 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from scam_jax import buckets
 from scam_jax.devices import agreement, sharding
 from scam_jax.training.checksums import checksums
+from scam_jax.training.committed import committed_steps
 from scam_jax.training.state import TrainState, of_side
 
 # Orbax's name for the only item of a checkpoint.
@@ -47,14 +48,14 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """Saves states to `directory/STEP` in the background, and restores the newest sound one."""
 
-    def __init__(self, directory: pathlib.Path, keep: int = 2):
+    def __init__(self, directory: epath.Path, keep: int = 2):
         """Neither reads nor writes anything yet.
 
         Args:
           directory: folder of the checkpoints, created by the first `save`.
           keep: number of newest checkpoints to keep; older ones are deleted.
         """
-        self.directory = directory.absolute()
+        self.directory = buckets.absolute(directory)
         self._keep = keep
         self._handler = ocp.PyTreeCheckpointHandler()
 
@@ -65,11 +66,8 @@ class Checkpoints:
         return _Manager(self.directory, options=options)
 
     def steps(self) -> list[int]:
-        """Returns the steps of all checkpoints, sound or not, from the newest on."""
-        if not self.directory.is_dir():
-            return []
-        steps = (int(f.name) for f in self.directory.iterdir() if f.name.isdigit())
-        return sorted(steps, reverse=True)
+        """Returns the steps of all whole checkpoints, sound or not, from the newest on."""
+        return committed_steps(self.directory)
 
     def save(self, state: TrainState, figures: Mapping[str, float] | None = None) -> None:
         """Starts saving in the background. The caller may donate the state afterwards.
@@ -95,8 +93,7 @@ class Checkpoints:
             return {}
 
     def _metadata(self, step: int) -> dict[str, Any]:
-        folder = epath.Path(self.directory / str(step) / _ITEM)
-        return self._handler.metadata(folder).custom_metadata
+        return self._handler.metadata(self.directory / str(step) / _ITEM).custom_metadata
 
     def resume(self, shapes: TrainState, where: jax.sharding.Sharding) -> TrainState | None:
         """Restores the newest sound checkpoint, and sets newer ones aside.
@@ -191,8 +188,7 @@ class Checkpoints:
             item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
         )
         saved = self._metadata(step)[_CHECKSUMS]
-        folder = epath.Path(self.directory / str(step) / _ITEM)
-        restored = self._handler.restore(folder, args=arguments)
+        restored = self._handler.restore(self.directory / str(step) / _ITEM, args=arguments)
         for name, found in checksums(restored).items():
             if saved[name] != found:
                 raise _Damaged(f"the array {name} is not the one that was saved")
@@ -260,7 +256,7 @@ class Checkpoints:
             ) from error
 
 
-def _fault(place: pathlib.Path, error: Exception) -> str:
+def _fault(place: epath.Path, error: Exception) -> str:
     return f"{place}: {type(error).__name__}: {_reason(error)}"
 
 

@@ -1,6 +1,5 @@
 """The training loop. Data, writers, checkpoints and devices are passed to it."""
 
-import pathlib
 import sys
 from collections.abc import Callable, Mapping
 
@@ -8,6 +7,7 @@ import jax
 import numpy as np
 from absl import logging
 from clu import parameter_overview
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -74,7 +74,7 @@ def train(
     best: BestCheckpoint | None = None,
     ledger: Ledger | None = None,
     record: Callable[[int, Mapping[str, float]], None] = lambda step, seconds: None,
-    profile_folder: pathlib.Path | None = None,
+    profile_folder: epath.Path | None = None,
     panel: Callable[[TrainState], np.ndarray] | None = None,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,

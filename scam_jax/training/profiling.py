@@ -2,10 +2,14 @@
 
 import pathlib
 import re
+import tempfile
 from typing import Any
 
 import jax
 from absl import logging
+from etils import epath
+
+from scam_jax import buckets
 
 _FORM = re.compile(r"([1-9]\d*):([1-9]\d*)")
 
@@ -23,7 +27,7 @@ def parse(value: str) -> tuple[int, int] | None:
 class Profile:
     """Writes a trace of the steps that a config names. Every process writes what it sees."""
 
-    def __init__(self, value: str, folder: pathlib.Path | None):
+    def __init__(self, value: str, folder: epath.Path | None):
         """Sets which steps to trace.
 
         Args:
@@ -32,6 +36,7 @@ class Profile:
         """
         self._steps = parse(value) if folder else None
         self._folder = folder
+        self._here: tempfile.TemporaryDirectory | None = None
         self._is_on = False
 
     def before(self, step: int) -> None:
@@ -40,7 +45,11 @@ class Profile:
             options = jax.profiler.ProfileOptions()
             # Tracing Python too can crash a process that has other threads, as Orbax's.
             options.python_tracer_level = 0
-            jax.profiler.start_trace(str(self._folder), profiler_options=options)
+            # JAX itself cannot write to a bucket.
+            if self._folder and buckets.is_in_bucket(self._folder):
+                self._here = tempfile.TemporaryDirectory()
+            place = self._here.name if self._here else str(self._folder)
+            jax.profiler.start_trace(place, profiler_options=options)
             self._is_on = True
 
     def after(self, step: int, result: Any) -> None:
@@ -54,4 +63,7 @@ class Profile:
         if self._is_on:
             self._is_on = False
             jax.profiler.stop_trace()
+            if self._here and self._folder:
+                with self._here as here:
+                    buckets.send(pathlib.Path(here), self._folder)
             logging.info("wrote a trace to %s: look at it with xprof", self._folder)

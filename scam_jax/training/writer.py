@@ -1,10 +1,10 @@
 """Writes a run's metrics and pictures: to TensorBoard, and scalars to metrics.jsonl as well."""
 
 import json
-import pathlib
 from collections.abc import Mapping
 
 import numpy as np
+from etils import epath
 
 from scam_jax.files import read_json_lines, write
 from scam_jax.training.event_file import EventFile
@@ -17,7 +17,7 @@ class Writer:
     TensorBoard only.
     """
 
-    def __init__(self, directory: pathlib.Path, start_step: int = 0):
+    def __init__(self, directory: epath.Path, start_step: int = 0):
         """Opens the files, and removes what was written after `start_step`.
 
         Args:

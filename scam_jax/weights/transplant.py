@@ -4,7 +4,6 @@ Weights that belong to a label go to the same label of the new run. Labels are m
 by the numbers of their label maps. A label without a match keeps its fresh weights.
 """
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from etils import epath
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
@@ -29,7 +29,7 @@ Matches = Sequence[int | None]
 
 
 def initial_state(
-    config: ConfigDict, networks: models.Networks, source: pathlib.Path, names: Sequence[str]
+    config: ConfigDict, networks: models.Networks, source: epath.Path, names: Sequence[str]
 ) -> TrainState:
     """Returns the first state of a run, with the weights of another run or of a release.
 
@@ -64,7 +64,7 @@ def initial_state(
     return fresh.replace(**tree, ema=None if fresh.ema is None else ema)
 
 
-def _of_run(source: pathlib.Path, config: ConfigDict) -> tuple[Any, int, Sequence[str]]:
+def _of_run(source: epath.Path, config: ConfigDict) -> tuple[Any, int, Sequence[str]]:
     """Returns the weights `{'params', 'extra'}` by network, their step, and the label names."""
     shapes = state.abstract(config, models.build(config))
     old = Checkpoints(source / run_folder.CHECKPOINTS).restore(shapes)
@@ -76,7 +76,7 @@ def _of_run(source: pathlib.Path, config: ConfigDict) -> tuple[Any, int, Sequenc
     return {"params": {**old.params, **trained}, "extra": old.extra}, int(old.step), names
 
 
-def _of_release(source: pathlib.Path, _: ConfigDict) -> tuple[Any, int, Sequence[str]]:
+def _of_release(source: epath.Path, _: ConfigDict) -> tuple[Any, int, Sequence[str]]:
     released = release.load(source)
     params = {name: tree["params"] for name, tree in released.variables.items()}
     extra = {
@@ -86,7 +86,7 @@ def _of_release(source: pathlib.Path, _: ConfigDict) -> tuple[Any, int, Sequence
     return {"params": params, "extra": extra}, released.step, released.label_names
 
 
-def _check_same_networks(config: ConfigDict, old: ConfigDict, source: pathlib.Path) -> None:
+def _check_same_networks(config: ConfigDict, old: ConfigDict, source: epath.Path) -> None:
     new_values, old_values = (flatten_dict(c.model.to_dict(), sep=".") for c in (config, old))
     for key in sorted(new_values.keys() | old_values.keys()):
         new, before = new_values.get(key), old_values.get(key)
@@ -125,7 +125,7 @@ def match(
     return found
 
 
-def _tell(matches: Matches, names: Sequence[str], source: pathlib.Path, step: int) -> None:
+def _tell(matches: Matches, names: Sequence[str], source: epath.Path, step: int) -> None:
     named = [*names] or [f"label {label}" for label in range(len(matches))]
     fresh = [name for name, old in zip(named, matches, strict=True) if old is None]
     logging.info(
