@@ -1,0 +1,36 @@
+"""Transfers subjects with an exported model. It needs jax, flatbuffers, numpy and safetensors.
+
+  python run_exported.py SUBJECT.npy SUBJECT_LABELS.npy TARGET.npy TARGET_LABELS.npy OUTPUT.npy
+
+Images are uint8 [height, width, 3] of the model's size, label maps uint8 [height, width].
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from jax import export
+from safetensors.flax import load_file
+
+
+def load(folder=pathlib.Path(__file__).parent):
+    """Returns a function that transfers batches: images uint8 [B, H, W, 3], maps [B, H, W]."""
+    weights = load_file(folder / "weights.safetensors")
+    program = export.deserialize((folder / "programs" / "transfer.bin").read_bytes())
+    call, count = jax.jit(program.call), program.in_avals[-2].shape[1]
+
+    def transfer(subject, subject_labels, target, target_labels, labels=range(1, count)):
+        # Whose latents each label takes: the subject's if it has any, or -1, the target's.
+        has = np.stack([np.isin(np.arange(count), map_) for map_ in subject_labels])
+        sources = np.where(has & np.isin(np.arange(count), labels), np.arange(count), -1)
+        seeds = np.zeros(len(target), np.int32)  # of the noise
+        given = subject, subject_labels, target, target_labels, np.int32(sources), seeds
+        return np.asarray(call(weights, *given))
+
+    return transfer
+
+
+if __name__ == "__main__":
+    *inputs, output = sys.argv[1:]
+    np.save(output, load()(*(np.load(file)[None] for file in inputs))[0])
