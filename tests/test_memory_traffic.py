@@ -29,7 +29,7 @@ ENTRY %main (a: bf16[16,8,8,4], b: f32[1000], c: f32[10]) -> (bf16[16,8,8,4], f3
   %a = bf16[16,8,8,4]{3,2,1,0} parameter(0)
   %b = f32[1000]{0} parameter(1)
   %c = f32[10]{0} parameter(2)
-  %f = bf16[16,8,8,4]{3,2,1,0} fusion(%a), kind=kOutput, calls=%fused_conv, metadata={op_name="jit(step)/shmap_body/jvp(Net)/Net._block/block_1/conv"}
+  %f = bf16[16,8,8,4]{3,2,1,0} fusion(%a), kind=kOutput, calls=%fused_conv, metadata={op_name="jit(step)/shard_map/jvp(Net)/Net._block/block_1/conv"}
   %t = bf16[16,8,8,4]{3,2,1,0:T(8,128)} copy(%f), metadata={op_name="jit(step)/shmap_body/transpose(jvp(Net))/block_2.look_up/mul"}
   %u = f32[10]{0} fusion(%b, %c), kind=kLoop, calls=%sliced, metadata={op_name="jit(step)/add"}
   ROOT %r = (bf16[16,8,8,4]{3,2,1,0:T(8,128)}, f32[10]{0}) tuple(%t, %u)

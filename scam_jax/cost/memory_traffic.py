@@ -17,7 +17,7 @@ _INSTRUCTION = re.compile(
 _ARRAY = re.compile(r"\b(?P<type>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<sizes>[\d,]*)\]")
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _CALLED = re.compile(r"calls=%?([\w.\-]+)")
-_PLACE = re.compile(r'op_name="jit\(\w+\)/(?:shmap_body/)?(?P<path>[^"]*)"')
+_PLACE = re.compile(r'op_name="jit\(\w+\)/(?:(?:shmap_body|shard_map)/)?(?P<path>[^"]*)"')
 _MODULE = re.compile(r"jvp\((\w+)\)")
 
 
@@ -112,7 +112,7 @@ def _place(line: str, match: re.Match, inside: list[str]) -> Place:
     path = (found := _PLACE.search(line)) and found["path"].split("/")
     kind = _kind(match, inside)
     if not path:
-        return Place("", "", "forward", kind)
+        return Place("", match["code"], "forward", kind)
     direction = "backward" if path[0].startswith("transpose(") else "forward"
     module = _MODULE.search(path[0])
     if module is None:
