@@ -10,6 +10,7 @@ _FREE = re.compile(
     "parameter|constant|bitcast|tuple|get-tuple-element|opt-barrier|iota|after-all|partition-id|"
     "while|conditional|call|copy-done|all-reduce-done"
 )
+_ENTRY = "ENTRY"
 _SLICES = frozenset({"slice", "dynamic-slice", "gather"})
 _INSTRUCTION = re.compile(
     r"^\s*(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<shape>\(.*?\)|\S+) (?P<code>[\w\-]+)\((?P<rest>.*)$"
@@ -51,8 +52,8 @@ def size_in_bytes(shape: str) -> int:
 def bytes_by_place(compiled_text: str) -> dict[Place, int]:
     """Counts the bytes that the entry computation's instructions read and write.
 
-    Instructions within loops and branches are not counted. Of an operand that a fusion only slices,
-    the slices count.
+    Instructions within loops and branches are not counted. The operands of a fusion count whole,
+    but for those that it only slices.
 
     Args:
       compiled_text: the code, `compiled.as_text()`.
@@ -77,9 +78,6 @@ def bytes_by_place(compiled_text: str) -> dict[Place, int]:
         read = sum(_read(sizes.get(name, 0), i, inside) for i, name in enumerate(operands))
         counted[_place(line, match, inside)] += read + sizes[match["name"]]
     return dict(counted.most_common())
-
-
-_ENTRY = "ENTRY"
 
 
 def _computations(compiled_text: str) -> Mapping[str, list[str]]:
@@ -145,5 +143,6 @@ def table(places: Mapping[Place, int], images: int, count: int = 25) -> str:
     copies = sum(size for place, size in places.items() if place.kind == "copy")
     return (
         f"{text}\nCounted: {total / images / 1e9:.2f} GB per image, "
-        f"{copies / images / 1e6:.1f} MB of them copies.\n"
+        f"{copies / images / 1e6:.1f} MB of them copies. Operands of fusions count whole, so that "
+        "this may be above the compiler's total, most of all for updates of small kernels.\n"
     )
