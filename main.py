@@ -22,9 +22,10 @@ Flags such as --config.train.batch_size=64 override values of the config.
 """
 
 if __name__ == "__main__":
-    from scam_jax import console
+    from scam_jax import console, host_memory
 
     console.end_on_interrupt()  # the imports below take seconds
+    host_memory.keep_freed()  # before JAX starts its threads
 
 import sys
 

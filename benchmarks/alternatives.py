@@ -6,7 +6,7 @@ from unittest import mock
 import jax
 
 from scam_jax.models.layers import convolution
-from scam_jax.models.scam import attention, regions
+from scam_jax.models.scam import attention, region_products
 
 
 def plain_attention():
@@ -39,7 +39,7 @@ def tiled_regions():
 
 
 def _with_dispatch(dispatch):
-    return mock.patch.object(regions, "_dispatch", dispatch)
+    return mock.patch.object(region_products, "_dispatch", dispatch)
 
 
 def xla_conv2d(

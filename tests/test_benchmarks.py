@@ -15,6 +15,7 @@ TABLES = {
     "attention": "| map | | plain, ms | dense, ms | tiles, ms |",
     "compile": "| config | trace, s | compile, s | program, MB | instructions |",
     "convolution": "| gradient-normalised PatchGAN, B=16, 64×64 | XLA ms | ours ms |",
+    "host": "| freed memory, steps | ms | time / first |",
     "label_maps": "| map | ours, s | laid out, s | ratio |",
     "load": "| loading a run | s | time / whole state | GB at the peak |",
     "loader": "| source | augmentation | workers | images/s |",

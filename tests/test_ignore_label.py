@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers import small, small_folder
+from helpers import formulas, small, small_folder
 from helpers.closeness import assert_close
 from helpers.evaluation import FewNumbers, evaluation_of, examples
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ from scam_jax.evaluation.data import paint_mean_colours
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.model import TrainedModel
-from scam_jax.models.scam import regions
+from scam_jax.models.scam import region_products, regions
 from scam_jax.training import losses, state
 from scam_jax.training.objectives import gradients_of_batch
 
@@ -142,17 +142,23 @@ def test_regions_without_left_out_pixels(num_labels, pixels):
     labels = random.integers(0, num_labels + 1, (2, pixels))
     found = regions.find_regions(labels, num_labels, ignores=True)
     assert (found.tiles is None) == (pixels == 50)
-    x, weights = random.standard_normal((2, pixels, 5)), random.standard_normal((2, pixels, 3))
-    table = random.standard_normal((2, num_labels, 3, 5))
-    one_hot = np.eye(num_labels + 1)[labels][..., :-1]
+    x = random.standard_normal((2, pixels, 5)).astype(np.float32)
+    table = random.standard_normal((2, num_labels, 3, 5)).astype(np.float32)
+    one_hot = np.eye(num_labels + 1, dtype=np.float32)[labels][..., :-1]
     own = np.einsum("bpl,blkc->bpkc", one_hot, table)
-    x, weights, table = (array.astype(np.float32) for array in (x, weights, table))
-    assert_close(regions.scores(found, x, table), np.einsum("bpc,bpkc->bpk", x, own), 1e-5)
-    assert_close(regions.mix(found, weights, table), np.einsum("bpk,bpkc->bpc", weights, own), 1e-5)
+
+    def run(formula):
+        return region_products.run(found, formula, x, table)
+
+    weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
+    assert_close(run(formulas.scores), weights, 1e-5)
+    assert_close(run(formulas.mix), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
     expected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
-    assert_close(regions.collect(found, weights, x), expected, of_largest=1e-5)
+    assert_close(run(formulas.collect), expected, of_largest=1e-5)
+    totals = np.einsum("bpl,bpk->blk", one_hot, weights)
+    assert_close(run(formulas.total), totals, of_largest=1e-5)
     tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
-    np.testing.assert_array_equal(regions.highest(found, weights), tops)
+    np.testing.assert_allclose(run(formulas.highest), tops, atol=1e-5)
 
 
 @pytest.mark.slow

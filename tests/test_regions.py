@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import formulas
 from helpers.closeness import assert_close, assert_trees_close
 
-from scam_jax.models.scam import attention, regions
+from scam_jax.models.scam import attention, region_products, regions
 from scam_jax.models.scam.latent_layout import LatentLayout
 
 BATCH, CHANNELS, SLOTS = 2, 5, 3
@@ -34,46 +35,46 @@ def test_products_by_label(place):
     labels = label_maps(num_labels, pixels)
     found = regions.find_regions(labels, num_labels)
     assert (found.tiles is not None) == (place == "tiles")
-    x, weights = normal(BATCH, pixels, CHANNELS), normal(BATCH, pixels, SLOTS, seed=1)
+    x = normal(BATCH, pixels, CHANNELS)
     table = normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2)
     own = np.stack([t[label] for t, label in zip(table, labels, strict=True)])  # [B, P, K, C]
     one_hot = np.eye(num_labels, dtype=np.float32)[labels]
-    expected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
-    tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
 
-    assert_close(regions.scores(found, x, table), np.einsum("bpc,bpkc->bpk", x, own), 1e-5)
-    assert_close(regions.mix(found, weights, table), np.einsum("bpk,bpkc->bpc", weights, own), 1e-5)
-    assert_close(regions.collect(found, weights, x), expected, of_largest=1e-5)
-    assert_close(regions.spread(found, table[..., 0]), own[..., 0], 1e-6)
-    assert_close(regions.total(found, weights), expected_total(one_hot, weights), of_largest=1e-5)
-    np.testing.assert_array_equal(regions.highest(found, weights), tops)
+    def run(formula):
+        return region_products.run(found, formula, x, table)
+
+    weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
+    assert_close(run(formulas.scores), weights, 1e-5)
+    assert_close(run(formulas.mix), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
+    collected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
+    assert_close(run(formulas.collect), collected, of_largest=1e-5)
+    assert_close(run(formulas.spread), own[..., 0], 1e-6)
+    totals = np.einsum("bpl,bpk->blk", one_hot, weights)
+    assert_close(run(formulas.total), totals, of_largest=1e-5)
+    tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
+    np.testing.assert_allclose(run(formulas.highest), tops, atol=1e-5)
     assert np.isneginf(tops[0, 1]).all()
 
 
-def expected_total(one_hot, weights):
-    return np.einsum("bpl,bpk->blk", one_hot, weights)
-
-
-@pytest.mark.parametrize("name", ["scores", "mix", "collect"])
-def test_tiles_have_the_gradients_of_the_dense_product(name):
+@pytest.mark.parametrize(
+    "formula", [formulas.scores, formulas.mix, formulas.collect, formulas.total]
+)
+def test_tiles_have_the_gradients_of_the_dense_product(formula):
+    """Those of the dense product are JAX's own."""
     num_labels, pixels = PLACES["tiles"]
-    tiled = regions.find_regions(label_maps(num_labels, pixels), num_labels)
-    dense = tiled.replace(tiles=None)
-    operands = {
-        "x": normal(BATCH, pixels, CHANNELS),
-        "weights": normal(BATCH, pixels, SLOTS, seed=1),
-        "table": normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2),
-    }
-    taken = {"scores": ("x", "table"), "mix": ("weights", "table"), "collect": ("weights", "x")}
-    args = [operands[key] for key in taken[name]]
+    found = regions.find_regions(label_maps(num_labels, pixels), num_labels)
+    x = normal(BATCH, pixels, CHANNELS)
+    table = normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2)
 
-    def loss(regions_of, product, *args):
-        out = product(regions_of, *args)
-        return jnp.sum(out * normal(*out.shape, seed=3))
+    def gradients(evaluate):
+        def loss(x, table):
+            out = evaluate(x, table)
+            return jnp.sum(out * normal(*out.shape, seed=3))
 
-    ours = jax.grad(loss, (2, 3))(tiled, getattr(regions, name), *args)
-    # the definition, differentiated by JAX
-    plain = jax.grad(loss, (2, 3))(dense, getattr(regions, f"_dense_{name}"), *args)
+        return jax.grad(loss, (0, 1))(x, table)
+
+    ours = gradients(lambda *operands: region_products.run(found, formula, *operands))
+    plain = gradients(lambda *operands: formula(region_products.Dense(found), *operands))
     assert_trees_close(ours, plain, of_largest=1e-5)
 
 

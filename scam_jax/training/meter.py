@@ -15,8 +15,9 @@ from scam_jax.training.state import TrainState
 
 # Metrics in the progress bar, those that the step has.
 SHOWN = ("l1", "generator", "discriminator", "cross_entropy", "accuracy")
-# Steps dispatched ahead: enough to hide the host's work, few enough to bound memory.
-IN_FLIGHT = 2
+# Steps dispatched ahead: enough to hide the host's work, few enough to bound memory. On CPUs, a
+# waiting step would take threads from the one that runs.
+_IN_FLIGHT, _IN_FLIGHT_ON_CPUS = 2, 0
 
 
 class TrainingDiverged(RuntimeError):
@@ -31,6 +32,8 @@ class Meter:
     ):
         self.ledger = ledger
         self.config, self.mesh, self.batches = config, mesh, batches
+        on_cpus = mesh.devices.flat[0].platform == "cpu"
+        self.in_flight = _IN_FLIGHT_ON_CPUS if on_cpus else _IN_FLIGHT
         self.writer, self.checkpoints = writer, checkpoints
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.first_step = start + 1
@@ -49,8 +52,8 @@ class Meter:
         return batch
 
     def bound_steps_in_flight(self) -> None:
-        if len(self.pending) > IN_FLIGHT:
-            jax.block_until_ready(self.pending[-1 - IN_FLIGHT][1])
+        if len(self.pending) > self.in_flight:
+            jax.block_until_ready(self.pending[-1 - self.in_flight][1])
 
     def report(self, step: int, stopping: bool, progress: tqdm) -> None:
         """Checks the metrics at log steps and before checkpoints; writes them at log steps."""

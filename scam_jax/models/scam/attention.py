@@ -6,6 +6,7 @@ same.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -13,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from scam_jax.models.layers.primitives import AffineParams, Array, LayerSpec, TokenNorm, leaky_relu
-from scam_jax.models.scam import regions as region_ops
+from scam_jax.models.scam import region_products
 from scam_jax.models.scam.latent_layout import LatentLayout
+from scam_jax.models.scam.region_products import Space
 from scam_jax.models.scam.regions import Regions
 
 MASKED_LOGIT = -1e4
@@ -151,18 +153,11 @@ class MaskedAttention(nn.Module):
     def _averages(self, pixels, regions, layout, queries) -> Array:
         """Averages the pixels of a label by softmax, for each of the queries `[B, N, H, C]`."""
         slots = layout.to_slots(queries)
-        logits = region_ops.scores(
-            regions, pixels, slots.reshape(*slots.shape[:2], -1, slots.shape[-1])
-        )
-        top = region_ops.highest(regions, logits)
-        top = jnp.where(jnp.isfinite(top), top, 0)
-        weights = jnp.exp(logits - region_ops.spread(regions, top)).astype(pixels.dtype)
-        sums = region_ops.collect(regions, weights, pixels)
-        counts = region_ops.total(regions, weights)[..., None]
-        present = counts > 0
+        keys = slots.reshape(*slots.shape[:2], -1, slots.shape[-1])
+        sums, counts = region_products.run(regions, _sums, pixels, keys)
         if self._is_recorded():
-            share = region_ops.spread(regions, 1 / jnp.where(present, counts, 1)[..., 0])
-            self._record(regions, weights * share)
+            self._record(regions, region_products.run(regions, _shares, pixels, keys))
+        present = counts > 0
         uniform = pixels.mean(1, dtype=jnp.float32)[:, None, None]
         averages = jnp.where(present, sums / jnp.where(present, counts, 1), uniform)
         return layout.from_slots(averages.reshape(slots.shape)).astype(pixels.dtype)
@@ -196,33 +191,68 @@ class MaskedAttention(nn.Module):
         keys = self._scale(self._heads(_affine(latents, key)))
         folded = jnp.einsum("bnhd,chd->bnhc", keys, self._heads(query_kernel))
         constant = jnp.einsum("bnhd,hd->bnh", keys, self._heads(query_bias))
-        weights = self._weights(pixels, regions, layout, folded, constant)
+        slots = layout.to_slots(folded)
+        constant = layout.to_slots(constant.astype(jnp.float32))
+        constant = jnp.where(layout.filled[..., None], constant, MASKED_LOGIT)
+        by_label = (*slots.shape[:2], -1)
+        rows = pixels, slots.reshape(*by_label, slots.shape[-1]), constant.reshape(by_label)
+        if self._is_recorded():
+            weights = partial(_pixel_weights, self.num_heads)
+            self._record(regions, region_products.run(regions, weights, *rows))
         # the weights of each head sum to one, so the values of each head carry 1/H of the biases
         share = 1 / self.num_heads
         values = self._heads(_affine(latents, value))
         out_kernel = out[0].reshape(*values.shape[-2:], -1)
         values = jnp.einsum("bnhd,hdc->bnhc", values, out_kernel) + share * out[1]
+        # all layers at once, so that each pixel's weights are read once
+        kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*then, strict=True))
+        table = layout.to_slots(values @ kernel + share * bias)
+        table = table.reshape(*by_label, table.shape[-1])
+        mixed = region_products.run(regions, partial(_mixed, self.num_heads), *rows, table)
+        widths = [len(bias) for _, bias in then]
+        return jnp.split(mixed, np.cumsum(widths)[:-1], axis=-1)
 
-        def mixed(kernel, bias):
-            table = layout.to_slots(values @ kernel + share * bias)
-            table = table.reshape(*table.shape[:2], -1, table.shape[-1])
-            return region_ops.mix(regions, weights, table)
 
-        return [mixed(*layer) for layer in then]
+# Formulas of `regions.run`, of pixels [B, P, C] and of keys [B, L, K, C] and constants [B, L, K] of
+# the latents.
 
-    def _weights(self, pixels, regions, layout, keys, constant) -> Array:
-        """Returns the softmax over the latents of each pixel's label, `[B, P, K·H]`, float32."""
-        slots = layout.to_slots(keys)
-        constant = layout.to_slots(constant.astype(jnp.float32))
-        constant = jnp.where(layout.filled[..., None], constant, MASKED_LOGIT)
-        flat = (*slots.shape[:2], -1)
-        logits = region_ops.scores(regions, pixels, slots.reshape(*flat, slots.shape[-1]))
-        logits = logits + region_ops.spread(regions, constant.reshape(flat))
-        per_head = logits.reshape(*logits.shape[:2], -1, self.num_heads)
-        weights = jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
-        if self._is_recorded():
-            self._record(regions, weights)
-        return weights
+
+def _softmax(num_heads: int, space: Space, pixels, keys, constant) -> Array:
+    """Computes the softmax over the latents of each pixel's label, float32."""
+    logits = space.scores(space.enter(pixels), keys) + space.spread(constant)
+    return space.softmax(logits, num_heads)
+
+
+def _mixed(num_heads: int, space: Space, pixels, keys, constant, table) -> Array:
+    """Averages the table's rows `[B, L, K, E]` for each pixel, `[B, P, E]`."""
+    return space.leave(space.mix(_softmax(num_heads, space, pixels, keys, constant), table))
+
+
+def _pixel_weights(num_heads: int, space: Space, pixels, keys, constant) -> Array:
+    """Returns the weights of `_mixed`, `[B, P, K]`."""
+    return space.leave_weights(_softmax(num_heads, space, pixels, keys, constant))
+
+
+def _exponentials(space: Space, x, keys) -> Array:
+    """Returns what the softmax over the pixels of each label divides by its sum."""
+    logits = space.scores(x, keys)
+    top = space.highest(logits)
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    return jnp.exp(logits - space.spread(top)).astype(x.dtype)
+
+
+def _sums(space: Space, pixels, keys) -> tuple[Array, Array]:
+    """Sums each label's pixels with weights, `[B, L, K, C]`, and the weights, `[B, L, K, 1]`."""
+    x = space.enter(pixels)
+    weights = _exponentials(space, x, keys)
+    return space.collect(weights, x), space.total(weights)[..., None]
+
+
+def _shares(space: Space, pixels, keys) -> Array:
+    """Returns each pixel's share in the averages of its label, `[B, P, K]`."""
+    weights = _exponentials(space, space.enter(pixels), keys)
+    sums = space.total(weights)
+    return space.leave_weights(weights * space.spread(1 / jnp.where(sums > 0, sums, 1)))
 
 
 def _affine(x: Array, params: tuple[Array, Array]) -> Array:

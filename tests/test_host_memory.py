@@ -1,0 +1,63 @@
+"""Programs on CPUs keep the memory that they free, and only they."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import program
+
+from scam_jax import host_memory
+
+# Prints how many pages the system clears for the second of two blocks of 200 MB.
+SCRIPT = """
+import ctypes, resource
+from scam_jax import host_memory
+
+host_memory.keep_freed()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = library.malloc(200 * 10**6)
+    ctypes.memset(block, 1, 200 * 10**6)
+    library.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+"""
+
+
+def pages_cleared(**environment: str) -> int:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    environment = {**own, "JAX_PLATFORMS": "cpu", **environment}
+    command = [sys.executable, "-c", SCRIPT]
+    ended = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=program.ROOT, env=environment
+    )
+    return int(ended.stdout)
+
+
+pytestmark = pytest.mark.skipif(not host_memory.is_glibc(), reason="settings of glibc")
+
+
+def test_freed_memory_is_kept():
+    assert pages_cleared() < 100
+
+
+def test_the_user_s_own_settings_count():
+    # The block is given back: the system clears its 4 KiB pages, or larger ones, again.
+    assert pages_cleared(MALLOC_ARENA_MAX="2") >= 95
+
+
+def test_memory_is_left_alone_where_accelerators_may_be(monkeypatch, tmp_path):
+    (tmp_path / "libtpu").mkdir()
+    (tmp_path / "libtpu" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert not host_memory.only_cpus()
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert host_memory.only_cpus()
