@@ -6,7 +6,7 @@ from unittest import mock
 import jax
 
 from scam_jax.models.layers import convolution
-from scam_jax.models.scam import attention, region_products
+from scam_jax.models.scam import attention, region_products, region_spaces
 
 
 def plain_attention():
@@ -26,20 +26,22 @@ def plain_attention():
 
 def dense_regions():
     """Projections folded into the latents; products with all latents, then a pick by the label."""
-    return _with_dispatch(lambda found, tiled, dense, *operands: dense(found, *operands))
+    return _in_space(lambda found: region_spaces.Dense)
 
 
 def tiled_regions():
     """Projections folded into the latents; pixels sorted into tiles of one label."""
 
-    def dispatch(found, tiled, dense, *operands):
-        return (dense if found.tiles is None else tiled)(found, *operands)
+    return _in_space(
+        lambda found: region_spaces.Dense if found.tiles is None else region_spaces.Tiled
+    )
 
-    return _with_dispatch(dispatch)
 
+def _in_space(choose):
+    def dispatch(found, formula, *operands):
+        return formula(choose(found)(found), *operands)
 
-def _with_dispatch(dispatch):
-    return mock.patch.object(region_products, "_dispatch", dispatch)
+    return mock.patch.object(region_products, "dispatch", dispatch)
 
 
 def xla_conv2d(

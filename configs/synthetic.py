@@ -46,16 +46,7 @@ def get_config(choices: str = "") -> ConfigDict:
     config.losses.gan = 0.1
     config.losses.schedules.gan = ConfigDict({"start": 0.0, "steps": 2600})
 
-    # The published rates are for 50 000 steps with batch size 32. Ten times the generator's rate
-    # needs only a few thousand steps. Muon learns more from them than AdamW (docs/results.md).
-    config.optimizer.kind = "muon"
-    config.optimizer.generator_learning_rate = 1e-3
-    config.optimizer.discriminator_learning_rate = 1e-3
-    config.optimizer.b1 = 0.5
-    config.optimizer.warmup_steps = 100
-    config.optimizer.clip_norm = 1.0
-    config.optimizer.decay = "cosine"
-    config.optimizer.last_rate = 0.05
+    common.use_muon(config)
 
     config.train.batch_size = 8
     config.train.num_steps = 4500

@@ -18,7 +18,7 @@ from scam_jax.evaluation.data import paint_mean_colours
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.model import TrainedModel
-from scam_jax.models.scam import region_products, regions
+from scam_jax.models.scam import regions
 from scam_jax.training import losses, state
 from scam_jax.training.objectives import gradients_of_batch
 
@@ -147,18 +147,18 @@ def test_regions_without_left_out_pixels(num_labels, pixels):
     one_hot = np.eye(num_labels + 1, dtype=np.float32)[labels][..., :-1]
     own = np.einsum("bpl,blkc->bpkc", one_hot, table)
 
-    def run(formula):
-        return region_products.run(found, formula, x, table)
+    def product(name):
+        return formulas.product(name, found, x, table)
 
     weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
-    assert_close(run(formulas.scores), weights, 1e-5)
-    assert_close(run(formulas.mix), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
+    assert_close(product("scores"), weights, 1e-5)
+    assert_close(product("mix"), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
     expected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
-    assert_close(run(formulas.collect), expected, of_largest=1e-5)
+    assert_close(product("collect"), expected, of_largest=1e-5)
     totals = np.einsum("bpl,bpk->blk", one_hot, weights)
-    assert_close(run(formulas.total), totals, of_largest=1e-5)
+    assert_close(product("total"), totals, of_largest=1e-5)
     tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
-    np.testing.assert_allclose(run(formulas.highest), tops, atol=1e-5)
+    np.testing.assert_allclose(product("highest"), tops, atol=1e-5)
 
 
 @pytest.mark.slow

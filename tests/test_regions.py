@@ -40,42 +40,72 @@ def test_products_by_label(place):
     own = np.stack([t[label] for t, label in zip(table, labels, strict=True)])  # [B, P, K, C]
     one_hot = np.eye(num_labels, dtype=np.float32)[labels]
 
-    def run(formula):
-        return region_products.run(found, formula, x, table)
+    def product(name):
+        return formulas.product(name, found, x, table)
 
     weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
-    assert_close(run(formulas.scores), weights, 1e-5)
-    assert_close(run(formulas.mix), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
+    assert_close(product("scores"), weights, 1e-5)
+    assert_close(product("mix"), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
     collected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
-    assert_close(run(formulas.collect), collected, of_largest=1e-5)
-    assert_close(run(formulas.spread), own[..., 0], 1e-6)
+    assert_close(product("collect"), collected, of_largest=1e-5)
+    assert_close(product("spread"), own[..., 0], 1e-6)
     totals = np.einsum("bpl,bpk->blk", one_hot, weights)
-    assert_close(run(formulas.total), totals, of_largest=1e-5)
+    assert_close(product("total"), totals, of_largest=1e-5)
     tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
-    np.testing.assert_allclose(run(formulas.highest), tops, atol=1e-5)
+    np.testing.assert_allclose(product("highest"), tops, atol=1e-5)
     assert np.isneginf(tops[0, 1]).all()
 
 
-@pytest.mark.parametrize(
-    "formula", [formulas.scores, formulas.mix, formulas.collect, formulas.total]
-)
-def test_tiles_have_the_gradients_of_the_dense_product(formula):
-    """Those of the dense product are JAX's own."""
-    num_labels, pixels = PLACES["tiles"]
-    found = regions.find_regions(label_maps(num_labels, pixels), num_labels)
+@pytest.mark.parametrize("num_heads", [1, 2])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["mix", "collect"])
+def test_gradients_are_those_of_the_formulas(name, place, num_heads):
+    """The formulas of attention, differentiated by JAX instead of by hand."""
+    num_labels, pixels = PLACES[place]
+    labels = label_maps(num_labels, pixels)
+    found = regions.find_regions(labels, num_labels)
+    one_hot = np.eye(num_labels, dtype=np.float32)[labels]
+    slots = 3 * num_heads
     x = normal(BATCH, pixels, CHANNELS)
-    table = normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2)
+    keys = normal(BATCH, num_labels, slots, CHANNELS, seed=1)
+    constant = normal(BATCH, num_labels, slots, seed=2)
+    tables = [normal(BATCH, num_labels, slots, width, seed=width) for width in (4, 7)]
 
-    def gradients(evaluate):
-        def loss(x, table):
-            out = evaluate(x, table)
-            return jnp.sum(out * normal(*out.shape, seed=3))
+    def own(table):  # [B, P, K, ...]
+        return jnp.einsum("bpl,bl...->bp...", one_hot, table)
 
-        return jax.grad(loss, (0, 1))(x, table)
+    def plain_mix(x, keys, constant, *tables):
+        logits = jnp.einsum("bpc,bpkc->bpk", x, own(keys)) + own(constant)
+        per_head = logits.reshape(BATCH, pixels, -1, num_heads)
+        weights = jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
+        return [jnp.einsum("bpk,bpke->bpe", weights, own(table)) for table in tables]
 
-    ours = gradients(lambda *operands: region_products.run(found, formula, *operands))
-    plain = gradients(lambda *operands: formula(region_products.Dense(found), *operands))
-    assert_trees_close(ours, plain, of_largest=1e-5)
+    def plain_collect(x, keys):
+        logits = jnp.einsum("bpc,bpkc->bpk", x, own(keys))
+        tops = jnp.where(one_hot[..., None] > 0, logits[:, :, None], -jnp.inf).max(1)
+        tops = jax.lax.stop_gradient(jnp.where(jnp.isfinite(tops), tops, 0))
+        weights = jnp.exp(logits - own(tops))
+        sums = jnp.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
+        return sums, jnp.einsum("bpl,bpk->blk", one_hot, weights)
+
+    ours, plain, operands = {
+        "mix": (
+            lambda *rows: region_products.mix(found, num_heads, *rows[:3], rows[3:]),
+            plain_mix,
+            (x, keys, constant, *tables),
+        ),
+        "collect": (lambda *rows: region_products.collect(found, *rows), plain_collect, (x, keys)),
+    }[name]
+
+    def gradients(function):
+        def loss(*operands):
+            out = function(*operands)
+            return sum(jnp.sum(y * normal(*y.shape, seed=y.ndim)) for y in out)
+
+        return jax.grad(loss, range(len(operands)))(*operands)
+
+    assert_trees_close(ours(*operands), plain(*operands), of_largest=1e-5)
+    assert_trees_close(gradients(ours), gradients(plain), of_largest=1e-5)
 
 
 @pytest.mark.parametrize("place", PLACES)

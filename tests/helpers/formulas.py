@@ -1,33 +1,27 @@
-"""Each product of a space as a formula of its own, for `region_products.run`.
+"""The products of a space, evaluated as attention does: the space is that of the platform."""
 
-Weights are 1 + the scores of pixels x `[B, P, C]` and a table `[B, L, K, C]`, so that they differ
-from 0 at pixels that are left out.
-"""
+from scam_jax.models.scam import region_products
 
 
-def weights_of(space, x, table):
+def product(name, regions, x, table):
+    """Evaluates one product, with weights of 1 + the scores of pixels and table.
+
+    The weights differ from 0 at pixels that are left out.
+    """
+    return region_products.dispatch(regions, FORMULAS[name], x, table)
+
+
+def _weights(space, x, table):
     return 1 + space.scores(space.enter(x), table)
 
 
-def scores(space, x, table):
-    return space.leave_weights(weights_of(space, x, table))
-
-
-def mix(space, x, table):
-    return space.leave(space.mix(weights_of(space, x, table), table))
-
-
-def collect(space, x, table):
-    return space.collect(weights_of(space, x, table), space.enter(x))
-
-
-def spread(space, x, table):
-    return space.leave_weights(0 * weights_of(space, x, table) + space.spread(table[..., 0]))
-
-
-def total(space, x, table):
-    return space.total(weights_of(space, x, table))
-
-
-def highest(space, x, table):
-    return space.highest(weights_of(space, x, table))
+FORMULAS = {
+    "scores": lambda space, x, table: space.leave(_weights(space, x, table)),
+    "mix": lambda space, x, table: space.mix(_weights(space, x, table), [table])[0],
+    "collect": lambda space, x, table: space.collect(_weights(space, x, table), space.enter(x)),
+    "spread": lambda space, x, table: space.leave(
+        0 * _weights(space, x, table) + space.spread(table[..., 0])
+    ),
+    "total": lambda space, x, table: space.total(_weights(space, x, table)),
+    "highest": lambda space, x, table: space.highest(_weights(space, x, table)),
+}

@@ -6,7 +6,6 @@ same.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -16,7 +15,6 @@ import numpy as np
 from scam_jax.models.layers.primitives import AffineParams, Array, LayerSpec, TokenNorm, leaky_relu
 from scam_jax.models.scam import region_products
 from scam_jax.models.scam.latent_layout import LatentLayout
-from scam_jax.models.scam.region_products import Space
 from scam_jax.models.scam.regions import Regions
 
 MASKED_LOGIT = -1e4
@@ -154,9 +152,10 @@ class MaskedAttention(nn.Module):
         """Averages the pixels of a label by softmax, for each of the queries `[B, N, H, C]`."""
         slots = layout.to_slots(queries)
         keys = slots.reshape(*slots.shape[:2], -1, slots.shape[-1])
-        sums, counts = region_products.run(regions, _sums, pixels, keys)
+        sums, counts = region_products.collect(regions, pixels, keys)
         if self._is_recorded():
-            self._record(regions, region_products.run(regions, _shares, pixels, keys))
+            self._record(regions, region_products.collect_shares(regions, pixels, keys))
+        counts = counts[..., None]
         present = counts > 0
         uniform = pixels.mean(1, dtype=jnp.float32)[:, None, None]
         averages = jnp.where(present, sums / jnp.where(present, counts, 1), uniform)
@@ -197,62 +196,15 @@ class MaskedAttention(nn.Module):
         by_label = (*slots.shape[:2], -1)
         rows = pixels, slots.reshape(*by_label, slots.shape[-1]), constant.reshape(by_label)
         if self._is_recorded():
-            weights = partial(_pixel_weights, self.num_heads)
-            self._record(regions, region_products.run(regions, weights, *rows))
+            self._record(regions, region_products.mix_weights(regions, self.num_heads, *rows))
         # the weights of each head sum to one, so the values of each head carry 1/H of the biases
         share = 1 / self.num_heads
         values = self._heads(_affine(latents, value))
         out_kernel = out[0].reshape(*values.shape[-2:], -1)
         values = jnp.einsum("bnhd,hdc->bnhc", values, out_kernel) + share * out[1]
-        # all layers at once, so that each pixel's weights are read once
-        kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*then, strict=True))
-        table = layout.to_slots(values @ kernel + share * bias)
-        table = table.reshape(*by_label, table.shape[-1])
-        mixed = region_products.run(regions, partial(_mixed, self.num_heads), *rows, table)
-        widths = [len(bias) for _, bias in then]
-        return jnp.split(mixed, np.cumsum(widths)[:-1], axis=-1)
-
-
-# Formulas of `regions.run`, of pixels [B, P, C] and of keys [B, L, K, C] and constants [B, L, K] of
-# the latents.
-
-
-def _softmax(num_heads: int, space: Space, pixels, keys, constant) -> Array:
-    """Computes the softmax over the latents of each pixel's label, float32."""
-    logits = space.scores(space.enter(pixels), keys) + space.spread(constant)
-    return space.softmax(logits, num_heads)
-
-
-def _mixed(num_heads: int, space: Space, pixels, keys, constant, table) -> Array:
-    """Averages the table's rows `[B, L, K, E]` for each pixel, `[B, P, E]`."""
-    return space.leave(space.mix(_softmax(num_heads, space, pixels, keys, constant), table))
-
-
-def _pixel_weights(num_heads: int, space: Space, pixels, keys, constant) -> Array:
-    """Returns the weights of `_mixed`, `[B, P, K]`."""
-    return space.leave_weights(_softmax(num_heads, space, pixels, keys, constant))
-
-
-def _exponentials(space: Space, x, keys) -> Array:
-    """Returns what the softmax over the pixels of each label divides by its sum."""
-    logits = space.scores(x, keys)
-    top = space.highest(logits)
-    top = jnp.where(jnp.isfinite(top), top, 0)
-    return jnp.exp(logits - space.spread(top)).astype(x.dtype)
-
-
-def _sums(space: Space, pixels, keys) -> tuple[Array, Array]:
-    """Sums each label's pixels with weights, `[B, L, K, C]`, and the weights, `[B, L, K, 1]`."""
-    x = space.enter(pixels)
-    weights = _exponentials(space, x, keys)
-    return space.collect(weights, x), space.total(weights)[..., None]
-
-
-def _shares(space: Space, pixels, keys) -> Array:
-    """Returns each pixel's share in the averages of its label, `[B, P, K]`."""
-    weights = _exponentials(space, space.enter(pixels), keys)
-    sums = space.total(weights)
-    return space.leave_weights(weights * space.spread(1 / jnp.where(sums > 0, sums, 1)))
+        tables = [layout.to_slots(values @ kernel + share * bias) for kernel, bias in then]
+        tables = [table.reshape(*by_label, table.shape[-1]) for table in tables]
+        return region_products.mix(regions, self.num_heads, *rows, tables)
 
 
 def _affine(x: Array, params: tuple[Array, Array]) -> Array:
