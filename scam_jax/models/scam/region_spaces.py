@@ -72,49 +72,46 @@ class Space(Protocol):
 
 
 class Dense:
-    """Pixels as they are, x `[B, h, w, C]` and weights `[B, h, w, K]`; see `Space`.
+    """Pixels as they are, x `[B, P, C]` and weights `[B, P, K]`; see `Space`.
 
-    Products are with the latents of all labels, of which each pixel selects its own. Maps keep the
-    layout that convolutions give them: as `[B, P, C]`, TPUs would copy them.
+    Products are with the latents of all labels, of which each pixel selects its own.
     """
 
     def __init__(self, regions: Regions):
         self.regions = regions
-        self.axes = "hwd"[: len(regions.size)]
-        self.shape = (regions.labels.shape[0], *regions.size)
-        # Whether each pixel has each label, bool [B, h, w, L, 1].
+        # Whether each pixel has each label, bool [B, P, L, 1].
         labels = jnp.arange(regions.num_labels)
-        self.mask = (regions.labels.reshape(self.shape)[..., None] == labels)[..., None]
+        self.mask = (regions.labels[..., None] == labels)[..., None]
 
     def enter(self, pixels: Array) -> Array:
-        return pixels.reshape(*self.shape, -1)
+        return pixels
 
     def leave(self, weights: Array) -> Array:
-        return weights.reshape(*self.regions.labels.shape, -1)
+        return weights
 
     def keep(self, weights: Array) -> Array:
-        return self.leave(weights)
+        return weights
 
     def recall(self, kept: Array, compute: Callable[[], Array]) -> Array:
-        return self.enter(kept)
+        return kept
 
     def scores(self, x: Array, table: Array) -> Array:
         labels, slots = table.shape[1:3]
         flat = table.reshape(table.shape[0], labels * slots, -1)
-        everything = jnp.einsum(f"b{self.axes}c,bnc->b{self.axes}n", x, flat)
-        everything = everything.reshape(*self.shape, labels, slots)
-        return jnp.where(self.mask, everything.astype(jnp.float32), 0).sum(-2)
+        everything = jnp.einsum("bpc,bnc->bpn", x, flat)
+        everything = everything.reshape(*everything.shape[:2], labels, slots)
+        return jnp.where(self.mask, everything.astype(jnp.float32), 0).sum(2)
 
     def spread(self, values: Array) -> Array:
         return self.scores(self._ones(values.dtype), values[..., None])
 
     def softmax(self, logits: Array, num_heads: int) -> Array:
-        per_head = logits.reshape(*self.shape, -1, num_heads)
-        return jax.nn.softmax(per_head, axis=-2).reshape(logits.shape)
+        per_head = logits.reshape(*logits.shape[:2], -1, num_heads)
+        return jax.nn.softmax(per_head, axis=2).reshape(logits.shape)
 
     def softmax_gradient(self, weights: Array, to_weights: Array, num_heads: int) -> Array:
-        heads = (*self.shape, -1, num_heads)
-        return _softmax_gradient(weights.reshape(heads), to_weights.reshape(heads), -2).reshape(
+        heads = (*weights.shape[:2], -1, num_heads)
+        return _softmax_gradient(weights.reshape(heads), to_weights.reshape(heads)).reshape(
             weights.shape
         )
 
@@ -122,32 +119,26 @@ class Dense:
         # Not at once: XLA would write the sums for all tables, and then each of them again.
         everywhere = self._over_all_latents(weights, tables[0].dtype)
         flat = [table.reshape(table.shape[0], -1, table.shape[-1]) for table in tables]
-        return [
-            self.leave(jnp.einsum(f"b{self.axes}n,bnc->b{self.axes}c", everywhere, table))
-            for table in flat
-        ]
+        return [jnp.einsum("bpn,bnc->bpc", everywhere, table) for table in flat]
 
     def collect(self, weights: Array, x: Array) -> Array:
         everywhere = self._over_all_latents(weights, x.dtype)
-        out = jnp.einsum(
-            f"b{self.axes}n,b{self.axes}c->bnc", everywhere, x, preferred_element_type=jnp.float32
-        )
+        out = jnp.einsum("bpn,bpc->bnc", everywhere, x, preferred_element_type=jnp.float32)
         return out.reshape(x.shape[0], self.regions.num_labels, -1, x.shape[-1])
 
     def total(self, weights: Array) -> Array:
         return self.collect(weights, self._ones(weights.dtype))[..., 0]
 
     def highest(self, weights: Array) -> Array:
-        over = tuple(range(1, len(self.shape)))
-        return jnp.where(self.mask, weights[..., None, :], -jnp.inf).max(axis=over)
+        return jnp.where(self.mask, weights[:, :, None], -jnp.inf).max(axis=1)
 
     def _ones(self, dtype: jnp.dtype) -> Array:
-        return jnp.ones((*self.shape, 1), dtype)
+        return jnp.ones((*self.regions.labels.shape, 1), dtype)
 
     def _over_all_latents(self, weights: Array, dtype: jnp.dtype) -> Array:
         """Returns weights over the latents of all labels, `[B, P, L·K]`, 0 for other labels."""
-        everywhere = jnp.where(self.mask, weights[..., None, :], 0).astype(dtype)
-        return everywhere.reshape(*self.shape, -1)
+        everywhere = jnp.where(self.mask, weights[:, :, None], 0).astype(dtype)
+        return everywhere.reshape(*everywhere.shape[:2], -1)
 
 
 class Tiled:
@@ -186,7 +177,7 @@ class Tiled:
 
     def softmax_gradient(self, weights: Array, to_weights: Array, num_heads: int) -> Array:
         heads = (*weights.shape[:2], -1, num_heads, TILE)
-        return _softmax_gradient(weights.reshape(heads), to_weights.reshape(heads), 2).reshape(
+        return _softmax_gradient(weights.reshape(heads), to_weights.reshape(heads)).reshape(
             weights.shape
         )
 
@@ -217,9 +208,9 @@ class Tiled:
         return jnp.where(self.tiles.full[:, :, None], weights, otherwise)
 
 
-def _softmax_gradient(weights: Array, to_weights: Array, axis: int) -> Array:
-    """Returns the gradient of a softmax's logits."""
-    return weights * (to_weights - (weights * to_weights).sum(axis, keepdims=True))
+def _softmax_gradient(weights: Array, to_weights: Array) -> Array:
+    """Returns the gradient of a softmax's logits along axis 2."""
+    return weights * (to_weights - (weights * to_weights).sum(2, keepdims=True))
 
 
 def _to_tiles(tiles: Tiles, x: Array) -> Array:
