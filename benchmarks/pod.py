@@ -12,12 +12,13 @@ from configs import celeba
 from scam_jax.cost import aot, aot_report
 
 OUTPUT = pathlib.Path(__file__).with_suffix(".md")
-# Topology, and what differs from configs/celeba.py.
+# Topology, number of slices, and what differs from configs/celeba.py.
 PROGRAMS = [
-    ("v5e:16x16", {"train.batch_size": 4096}),
-    ("v5e:16x16", {"train.batch_size": 8192, "train.rematerialize": True}),
-    ("v5p:4x4x4", {"train.batch_size": 4096}),
-    ("v6e:16x16", {"train.batch_size": 4096}),
+    ("v5e:16x16", 1, {"train.batch_size": 4096}),
+    ("v5e:16x16", 1, {"train.batch_size": 8192, "train.rematerialize": True}),
+    ("v5e:16x16", 2, {"train.batch_size": 8192}),
+    ("v5p:4x4x4", 1, {"train.batch_size": 4096}),
+    ("v6e:16x16", 1, {"train.batch_size": 4096}),
 ]
 INTRODUCTION = """# The training step on TPU pods
 
@@ -28,7 +29,9 @@ INTRODUCTION = """# The training step on TPU pods
 The training step of `configs/celeba.py` in bfloat16, compiled by the TPU's compiler for the whole
 pod, at its lowest effort. Operations and memory traffic are the compiler's estimates. *At most* is
 what they allow at the chip's published peaks (`scam_jax/cost/chips.py`); it is not a measurement.
-All-reduces are the only collectives unless the details say otherwise.
+All-reduces are the only collectives unless the details say otherwise. *2 ×* is two slices, joined by
+the data center's network: gradients are summed within each, every chip exchanges its share of the
+sums with the other slice, and the sums are gathered within each.
 
 """
 
@@ -40,10 +43,10 @@ def compile_programs() -> list[aot_report.Report]:
       ModuleNotFoundError: the TPU's compiler is not installed.
     """
     reports = []
-    for topology, changes in PROGRAMS:
+    for topology, slices, changes in PROGRAMS:
         config = celeba.get_config()
         config.update_from_flattened_dict({"model.dtype": "bfloat16", **changes})
-        reports.append(aot.compile_for(config, topology))
+        reports.append(aot.compile_for(config, topology, slices))
         print(aot_report.details(reports[-1]), flush=True)
     return reports
 

@@ -1,5 +1,6 @@
 """Compiling for a pod: what is read from compiled code, what is computed and said of it."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -37,16 +38,19 @@ def report(**changes) -> Report:
         flops=197e12,
         bytes_accessed=819e8,
         traffic={"all-reduce": Traffic(3, 400_000_000)},
+        between_slices=Traffic(0, 0),
         places={Place("SCAMGenerator", "block_1_mod_1", "backward", "copy"): 800_000_000},
     )
     chip = chips.CHIPS["TPU v5e"]
-    return Report(config, "v5e:4x4", chip, 16, 90.0, cost=Cost(**{**vars(cost), **changes}))
+    return Report(config, "v5e:4x4", 1, chip, 16, 90.0, cost=Cost(**{**vars(cost), **changes}))
 
 
 def too_big() -> Report:
     """Of a step that does not fit."""
     fine = report()
-    return Report(fine.config, fine.topology, fine.chip, 16, 9.0, cost=None, needs="20 of 16 GiB")
+    return Report(
+        fine.config, fine.topology, 1, fine.chip, 16, 9.0, cost=None, needs="20 of 16 GiB"
+    )
 
 
 def test_collectives_of_compiled_code():
@@ -56,6 +60,32 @@ def test_collectives_of_compiled_code():
         "reduce-scatter": Traffic(1, 16 * 4 * 4),
         "collective-permute": Traffic(1, 32),
     }
+
+
+# Two to another slice; the last send has no handler.
+SENDS = """
+  %send = (f32[64,8,128]{2,1,0:T(8,128)}, u32[], token[]) send(%fusion, %after-all), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_host_transfer_rendezvous="psum.7_0"}
+  %send-done = token[] send-done(%send), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}
+  %recv = (f32[64,8,128]{2,1,0:T(8,128)}, u32[], token[]) recv(%after-all), channel_id=1, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}
+  ROOT %send.1 = (bf16[16]{0}, u32[], token[]) send(%fusion.1, %after-all.1), channel_id=4, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}
+  %send.2 = (f32[8]{0}, u32[], token[]) send(%fusion.2, %after-all.2), channel_id=5
+"""  # noqa: E501 as the compiler writes it
+
+
+def test_what_a_chip_sends_to_other_slices():
+    assert aot_report.traffic_between_slices(SENDS) == Traffic(2, 64 * 8 * 128 * 4 + 16 * 2)
+    assert aot_report.traffic_between_slices(COMPILED) == Traffic(0, 0)
+
+
+def test_several_slices_in_a_report():
+    """The sums of all slices are gathered within each; that is no problem there alone."""
+    traffic = {"all-reduce": Traffic(2, 1), "all-gather": Traffic(2, 1)}
+    one = report(traffic=traffic, between_slices=Traffic(2, 25_000_000))
+    assert len(aot_report.problems(one)) == 1
+    two = dataclasses.replace(one, slices=2)
+    assert aot_report.problems(two) == []
+    assert aot_report.row(two).startswith("| 2 × v5e:4x4 | 256 |")
+    assert "- sent to other slices: 2, 25.00 MB" in aot_report.details(two)
 
 
 def test_the_busier_of_compute_and_memory_bounds_a_step():
@@ -99,7 +129,7 @@ def test_too_little_memory_is_a_report_and_another_failure_an_error(monkeypatch)
         raise jax.errors.JaxRuntimeError(message)
 
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), (sharding.DATA,))
-    monkeypatch.setattr(aot, "topology_mesh", lambda name: mesh)
+    monkeypatch.setattr(aot, "topology_mesh", lambda name, slices: mesh)
     monkeypatch.setattr(chips, "CHIPS", {"cpu": chips.CHIPS["TPU v5e"]})
     monkeypatch.setattr(aot, "lower", fail)
     message = "RESOURCE_EXHAUSTED: Used 19.00G of 15.75G hbm."
@@ -161,6 +191,6 @@ def test_the_compiled_step_is_the_one_that_trains():
     cost = aot.cost_of(lowered.compile(), parts=1)
     assert cost.flops > 0
     assert cost.peak_bytes > 0
-    one = Report(config, "two CPUs", chips.CHIPS["TPU v5e"], 2, 1.0, cost)
+    one = Report(config, "two CPUs", 1, chips.CHIPS["TPU v5e"], 2, 1.0, cost)
     assert [*cost.traffic] == ["all-reduce"]
     assert aot_report.problems(one) == []

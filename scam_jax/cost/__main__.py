@@ -3,8 +3,9 @@
   python -m scam_jax.cost --config=configs/celeba.py --topology=v5e:16x16 \\
       --config.train.batch_size=4096 --config.model.dtype=bfloat16
 
-Prints memory, FLOPs, the shortest possible time of a step and the traffic between chips. Exits with
-status 1 if there is a problem, such as a step that does not fit into memory.
+Prints memory, FLOPs, the shortest possible time of a step and the traffic between chips, and with
+--slices=2 that between slices. Exits with status 1 if there is a problem, such as a step that does
+not fit into memory.
 """
 
 from absl import app, flags
@@ -13,7 +14,8 @@ from scam_jax import console
 from scam_jax.cost import aot, aot_report
 from scam_jax.runs import command_line
 
-_TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips: {aot.EXAMPLES}.")
+_TOPOLOGY = flags.DEFINE_string("topology", None, f"The chips of a slice: {aot.EXAMPLES}.")
+_SLICES = flags.DEFINE_integer("slices", 1, "Number of slices, joined by their hosts.", 1)
 
 
 def main(given: command_line.CommandLine) -> int:
@@ -21,7 +23,7 @@ def main(given: command_line.CommandLine) -> int:
     if given.rest or given.config is None or _TOPOLOGY.value is None:
         raise app.UsageError("give --config=configs/NAME.py and a topology: --topology=v5e:16x16")
     with console.ended_by_one_line("python -m scam_jax.cost"):
-        report = aot.compile_for(given.config, _TOPOLOGY.value)
+        report = aot.compile_for(given.config, _TOPOLOGY.value, _SLICES.value)
     print(aot_report.details(report), flush=True)
     return 1 if aot_report.problems(report) else 0
 

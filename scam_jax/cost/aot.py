@@ -59,11 +59,12 @@ def restart_prepared() -> None:
     os.execv(sys.executable, sys.orig_argv)
 
 
-def topology_mesh(name: str) -> Mesh:
+def topology_mesh(name: str, slices: int = 1) -> Mesh:
     """Returns the mesh of a TPU topology, with one device per chip.
 
     Args:
-      name: name of the topology, such as `v5e:16x16`.
+      name: name of a slice's topology, such as `v5e:16x16`.
+      slices: number of such slices, which only the network of the data center joins.
 
     Raises:
       ValueError: there is no such topology.
@@ -75,7 +76,9 @@ def topology_mesh(name: str) -> Mesh:
             f"in a separate environment, or `pip install 'jax[tpu]=={jax.__version__}'`"
         )
     # In training, the two cores of a v4 chip are one device; here this needs an option.
-    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    options: dict[str, Any] = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    if slices > 1:
+        options["num_slices"] = slices
     try:
         topology = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
@@ -112,12 +115,13 @@ def lower(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     return make_train_step(config, networks, mesh).lower(*arguments)
 
 
-def compile_for(config: ConfigDict, topology: str) -> aot_report.Report:
+def compile_for(config: ConfigDict, topology: str, slices: int = 1) -> aot_report.Report:
     """Compiles the training step for a topology.
 
     Args:
       config: the whole config.
-      topology: name of the topology, such as `v5e:16x16`.
+      topology: name of a slice's topology, such as `v5e:16x16`.
+      slices: number of such slices.
 
     Returns:
       The report. It has no cost if the step does not fit into the memory of a chip.
@@ -126,7 +130,7 @@ def compile_for(config: ConfigDict, topology: str) -> aot_report.Report:
       ValueError: the config or the topology is impossible.
       ModuleNotFoundError: the TPU compiler is not installed.
     """
-    mesh = topology_mesh(topology)
+    mesh = topology_mesh(topology, slices)
     chip = chip_of(mesh)
     validation.validate(config, mesh.size)
     start = time.perf_counter()
@@ -138,7 +142,7 @@ def compile_for(config: ConfigDict, topology: str) -> aot_report.Report:
             raise
         needs = memory_needed(str(error))
     seconds = time.perf_counter() - start
-    return aot_report.Report(config, topology, chip, mesh.size, seconds, cost, needs)
+    return aot_report.Report(config, topology, slices, chip, mesh.size, seconds, cost, needs)
 
 
 def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
@@ -159,6 +163,7 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
         flops=cost["flops"] * parts,
         bytes_accessed=cost["bytes accessed"] * parts,
         traffic=aot_report.traffic_of(text),
+        between_slices=aot_report.traffic_between_slices(text),
         places=memory_traffic.bytes_by_place(text),
     )
 

@@ -20,6 +20,8 @@ _INSTRUCTION = re.compile(
     rf"(?P<kind>{'|'.join(COLLECTIVES)})(?P<start>-start)?\(",
     re.MULTILINE,
 )
+# What a chip sends to its like in another slice, through its host: `(what, …) send(…)`.
+_SEND = re.compile(r"= \((?P<shape>[^ ]+?\])[^=]*? send\([^\n]*xla_megascale_runtime")
 
 
 class Traffic(NamedTuple):
@@ -51,7 +53,8 @@ class Cost:
       temporary_bytes: memory of the step's temporary arrays.
       flops: floating-point operations, including recomputation that saves memory.
       bytes_accessed: bytes that all operations read and write, including on-chip memory.
-      traffic: collectives, keyed by kind.
+      traffic: collectives within a slice, keyed by kind.
+      between_slices: what a chip sends to other slices, over the data center's network (DCN).
       places: bytes of the entry computation's instructions, by place, the largest first.
     """
 
@@ -61,6 +64,7 @@ class Cost:
     flops: float
     bytes_accessed: float
     traffic: dict[str, Traffic]
+    between_slices: Traffic
     places: dict[memory_traffic.Place, int]
 
 
@@ -70,9 +74,10 @@ class Report:
 
     Attributes:
       config: the whole config.
-      topology: XLA's name of the topology.
+      topology: XLA's name of a slice's topology.
+      slices: number of slices.
       chip: the kind of chip.
-      num_chips: number of chips.
+      num_chips: number of chips of all slices.
       seconds: time of the compilation.
       cost: cost per chip, or None if the step does not fit into the memory of a chip.
       needs: needed and available memory, if the step does not fit.
@@ -80,6 +85,7 @@ class Report:
 
     config: ConfigDict
     topology: str
+    slices: int
     chip: Chip
     num_chips: int
     seconds: float
@@ -90,6 +96,11 @@ class Report:
     def batch_a_chip(self) -> int:
         """The number of images per chip."""
         return self.config.train.batch_size // self.num_chips
+
+    @property
+    def place(self) -> str:
+        """The topology, after the number of slices if there are several."""
+        return self.topology if self.slices == 1 else f"{self.slices} × {self.topology}"
 
 
 def traffic_of(compiled_text: str) -> dict[str, Traffic]:
@@ -113,6 +124,18 @@ def traffic_of(compiled_text: str) -> dict[str, Traffic]:
         count, size = traffic.get(match["kind"], Traffic(0, 0))
         traffic[match["kind"]] = Traffic(count + 1, size + memory_traffic.size_in_bytes(shape))
     return traffic
+
+
+def traffic_between_slices(compiled_text: str) -> Traffic:
+    """Counts what a chip sends to other slices in compiled code.
+
+    Gradients are summed within each slice first. Each chip then exchanges its share of the sums.
+
+    Args:
+      compiled_text: the code, `compiled.as_text()`.
+    """
+    shapes = [match["shape"] for match in _SEND.finditer(compiled_text)]
+    return Traffic(len(shapes), sum(map(memory_traffic.size_in_bytes, shapes)))
 
 
 def _parts(shape: str) -> list[str]:
@@ -165,7 +188,9 @@ def problems(report: Report) -> list[str]:
     if allowed is not None and count > allowed:
         found.append(f"{count} all-reduces per step: at most {allowed} are needed")
     for kind in COLLECTIVES:
-        if kind != "all-reduce" and kind in traffic:
+        # The sums of several slices are gathered within each.
+        needed = kind == "all-reduce" or (kind == "all-gather" and report.slices > 1)
+        if not needed and kind in traffic:
             found.append(f"{traffic[kind].number} × {kind}: data parallelism needs none")
     return found
 
@@ -189,7 +214,7 @@ def row(report: Report) -> str:
     """Returns a report as a row of the table that begins with `HEADER`."""
     train, cost, images = report.config.train, report.cost, report.batch_a_chip
     remade = "yes" if train.rematerialize else "no"
-    cells = [report.topology, f"{train.batch_size}", f"{images}", remade]
+    cells = [report.place, f"{train.batch_size}", f"{images}", remade]
     if cost is None:
         cells += [f"does not fit: {report.needs}", *["–"] * (len(_COLUMNS) - len(cells) - 1)]
     else:
@@ -219,7 +244,7 @@ def details(report: Report) -> str:
     if report.cost is not None:
         lines += _cost_lines(report.cost, report.chip, report.batch_a_chip)
     lines += [f"**{problem}**" for problem in problems(report)]
-    text = f"### {report.topology}\n\n" + "".join(f"- {line}\n" for line in lines)
+    text = f"### {report.place}\n\n" + "".join(f"- {line}\n" for line in lines)
     if report.cost is None:
         return text
     return f"{text}\n{memory_traffic.table(report.cost.places, report.batch_a_chip)}"
@@ -240,7 +265,9 @@ def _cost_lines(cost: Cost, chip: Chip, images: int) -> list[str]:
         f"chip, bound by {best.bound}"
     )
     kinds = [kind for kind in COLLECTIVES if kind in cost.traffic]
+    found = {kind: cost.traffic[kind] for kind in kinds}
+    if cost.between_slices.number:
+        found["sent to other slices"] = cost.between_slices
     return lines + [
-        f"{kind}: {cost.traffic[kind].number}, {cost.traffic[kind].bytes / 1e6:.2f} MB"
-        for kind in kinds
+        f"{kind}: {traffic.number}, {traffic.bytes / 1e6:.2f} MB" for kind, traffic in found.items()
     ]
