@@ -20,6 +20,7 @@ FLOORS = (
         "scam_jax.buckets",
         "scam_jax.bucket_file_system",
         "scam_jax.console",
+        "scam_jax.host_memory",
     ),
     ("scam_jax.training",),
     ("scam_jax.runs",),

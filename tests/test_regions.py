@@ -56,9 +56,15 @@ def test_products_by_label(place):
     assert np.isneginf(tops[0, 1]).all()
 
 
-@pytest.mark.parametrize("num_heads", [1, 2])
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", ["mix", "collect"])
+@pytest.mark.parametrize(
+    ("name", "place", "num_heads"),
+    [
+        ("mix", "few pixels", 1),
+        ("mix", "tiles", 2),
+        ("collect", "few pixels", 1),
+        ("collect", "tiles", 1),
+    ],
+)
 def test_gradients_are_those_of_the_formulas(name, place, num_heads):
     """The formulas of attention, differentiated by JAX instead of by hand."""
     num_labels, pixels = PLACES[place]
