@@ -96,7 +96,7 @@ def test_gradients_are_those_of_the_formulas(name, place, num_heads):
 
     ours, plain, operands = {
         "mix": (
-            lambda *rows: region_products.mix(found, num_heads, *rows[:3], rows[3:]),
+            lambda *rows: region_products.mix(found, num_heads, *rows[:3], [*rows[3:]]),
             plain_mix,
             (x, keys, constant, *tables),
         ),

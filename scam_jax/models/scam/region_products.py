@@ -4,7 +4,7 @@ The formulas and their derivatives are written once, of products in a `Space`: `
 `Dense` elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,14 @@ from scam_jax.models.scam.regions import Regions
 Array = jax.Array
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def mix(
     regions: Regions,
     num_heads: int,
     pixels: Array,
     keys: Array,
     constant: Array,
-    tables: Sequence[Array],
+    tables: list[Array],
 ) -> list[Array]:
     """Lets each pixel average the latents of its label, by the softmax of its products with keys.
 
@@ -38,7 +39,7 @@ def mix(
     Returns:
       `[B, P, E]` for each table, of its type: the sum over the heads.
     """
-    return _mix(regions, num_heads, pixels, keys, constant, tuple(tables))
+    return _mix_forward(regions, num_heads, pixels, keys, constant, tables)[0]
 
 
 def mix_weights(
@@ -52,6 +53,7 @@ def mix_weights(
     return dispatch(regions, evaluate, pixels, keys, constant)
 
 
+@jax.custom_vjp
 def collect(regions: Regions, pixels: Array, queries: Array) -> tuple[Array, Array]:
     """Lets each latent sum the pixels of its label, by the exponentials of its products with them.
 
@@ -64,7 +66,7 @@ def collect(regions: Regions, pixels: Array, queries: Array) -> tuple[Array, Arr
       The sums `[B, L, K, C]` and their weights' sums `[B, L, K]`, float32; 0 for a label without
       pixels. The largest weight of a latent is 1.
     """
-    return _collect(regions, pixels, queries)
+    return _collect_forward(regions, pixels, queries)[0]
 
 
 def collect_shares(regions: Regions, pixels: Array, queries: Array) -> Array:
@@ -92,11 +94,6 @@ def _exponentials(space: Space, x: Array, queries: Array) -> Array:
     return jnp.exp(logits - space.spread(top)).astype(x.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _mix(regions, num_heads, pixels, keys, constant, tables):
-    return _mix_forward(regions, num_heads, pixels, keys, constant, tables)[0]
-
-
 def _mix_forward(regions, num_heads, *operands):
     def evaluate(space, pixels, keys, constant, tables):
         weights = _softmax(space, num_heads, space.enter(pixels), keys, constant)
@@ -111,7 +108,7 @@ def _mix_backward(num_heads, residuals, gradients):
         x, gradients = space.enter(pixels), [space.enter(g) for g in gradients]
         weights = space.recall(kept, lambda: _softmax(space, num_heads, x, keys, constant))
         pairs = list(zip(gradients, tables, strict=True))
-        to_tables = tuple(space.collect(weights, g).astype(table.dtype) for g, table in pairs)
+        to_tables = [space.collect(weights, g).astype(table.dtype) for g, table in pairs]
         to_weights = sum(space.scores(g, table) for g, table in pairs)
         to_logits = space.softmax_gradient(weights, to_weights, num_heads)
         to_keys = space.collect(to_logits, x).astype(keys.dtype)
@@ -123,12 +120,7 @@ def _mix_backward(num_heads, residuals, gradients):
     return None, *dispatch(regions, evaluate, kept, *operands, gradients)
 
 
-_mix.defvjp(_mix_forward, _mix_backward)
-
-
-@jax.custom_vjp
-def _collect(regions, pixels, queries):
-    return _collect_forward(regions, pixels, queries)[0]
+mix.defvjp(_mix_forward, _mix_backward)
 
 
 def _collect_forward(regions, *operands):
@@ -155,7 +147,7 @@ def _collect_backward(residuals, gradients):
     return None, *dispatch(regions, evaluate, kept, *operands, *gradients)
 
 
-_collect.defvjp(_collect_forward, _collect_backward)
+collect.defvjp(_collect_forward, _collect_backward)
 
 
 def dispatch(regions: Regions, formula: Callable, *operands: Any) -> Any:
