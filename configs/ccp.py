@@ -47,9 +47,13 @@ def _make_small(config: ConfigDict) -> None:
         config.model.encoder.num_blocks = 4
         config.model.generator.num_up_layers = 4
     else:
-        config.model.encoder.conv_features = 16
-        config.losses.l1 = 10.0
-    config.losses.perceptual = 0.0
+        config.model.generator.features = config.model.encoder.conv_features = 8
+        config.model.generator.num_up_layers = 6
+    if config.model.family in ("sean", "sean_clade"):
+        config.model.latent_dim = 96
+    # All models have the same losses. With a KL loss, codes carry nothing in a short run.
+    config.losses.l1 = 10.0
+    config.losses.perceptual = config.losses.feature_matching = config.losses.kl = 0.0
     config.losses.gan = 0.1
     # The model learns colours and shapes first. AdamW with rates of 1e-3 broke down after 2300
     # steps; Muon did not, with one seed and 4800 steps (docs/results.md).

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 from helpers import formulas, small, small_folder
-from helpers.closeness import assert_close
 from helpers.evaluation import FewNumbers, evaluation_of, examples
 from ml_collections import ConfigDict
 from PIL import Image
@@ -144,21 +143,7 @@ def test_regions_without_left_out_pixels(num_labels, pixels):
     assert (found.tiles is None) == (pixels == 50)
     x = random.standard_normal((2, pixels, 5)).astype(np.float32)
     table = random.standard_normal((2, num_labels, 3, 5)).astype(np.float32)
-    one_hot = np.eye(num_labels + 1, dtype=np.float32)[labels][..., :-1]
-    own = np.einsum("bpl,blkc->bpkc", one_hot, table)
-
-    def product(name):
-        return formulas.product(name, found, x, table)
-
-    weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
-    assert_close(product("scores"), weights, 1e-5)
-    assert_close(product("mix"), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
-    expected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
-    assert_close(product("collect"), expected, of_largest=1e-5)
-    totals = np.einsum("bpl,bpk->blk", one_hot, weights)
-    assert_close(product("total"), totals, of_largest=1e-5)
-    tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
-    np.testing.assert_allclose(product("highest"), tops, atol=1e-5)
+    formulas.assert_products(found, labels, x, table)
 
 
 @pytest.mark.slow

@@ -37,23 +37,8 @@ def test_products_by_label(place):
     assert (found.tiles is not None) == (place == "tiles")
     x = normal(BATCH, pixels, CHANNELS)
     table = normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2)
-    own = np.stack([t[label] for t, label in zip(table, labels, strict=True)])  # [B, P, K, C]
-    one_hot = np.eye(num_labels, dtype=np.float32)[labels]
-
-    def product(name):
-        return formulas.product(name, found, x, table)
-
-    weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
-    assert_close(product("scores"), weights, 1e-5)
-    assert_close(product("mix"), np.einsum("bpk,bpkc->bpc", weights, own), 1e-4)
-    collected = np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x)
-    assert_close(product("collect"), collected, of_largest=1e-5)
-    assert_close(product("spread"), own[..., 0], 1e-6)
-    totals = np.einsum("bpl,bpk->blk", one_hot, weights)
-    assert_close(product("total"), totals, of_largest=1e-5)
-    tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
-    np.testing.assert_allclose(product("highest"), tops, atol=1e-5)
-    assert np.isneginf(tops[0, 1]).all()
+    formulas.assert_products(found, labels, x, table)
+    assert np.isneginf(formulas.product("highest", found, x, table)[0, 1]).all()
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,12 @@ def test_four_steps(golden, four_steps):
     g = golden("train_steps")
     train_state, all_metrics, _ = four_steps
     for i, metrics in enumerate(all_metrics):
+        # AdamW moves the biases before a norm by the rounding of their gradients, which are 0. By
+        # the last step an activation is on the other side of 0 with some versions of JAX.
+        atol = 1e-5 if i < 3 else 1e-4
         for theirs, ours in METRICS.items():
             np.testing.assert_allclose(
-                metrics[ours], g[f"step{i}/metric/{theirs}"], 1e-4, 1e-5, err_msg=f"step {i} {ours}"
+                metrics[ours], g[f"step{i}/metric/{theirs}"], 1e-4, atol, err_msg=f"step {i} {ours}"
             )
     assert train_state.step == 4
 

@@ -1,5 +1,8 @@
 """The products of a space, evaluated as attention does: the space is that of the platform."""
 
+import numpy as np
+
+from helpers.closeness import assert_close
 from scam_jax.models.scam import region_products
 
 
@@ -25,3 +28,28 @@ FORMULAS = {
     "total": lambda space, x, table: space.total(_weights(space, x, table)),
     "highest": lambda space, x, table: space.highest(_weights(space, x, table)),
 }
+
+
+def assert_products(regions, labels, x, table):
+    """Asserts that all products equal those of NumPy.
+
+    Args:
+      regions: the regions of `labels`.
+      labels: `[B, P]`; pixels of label L are left out.
+      x: `[B, P, C]`.
+      table: `[B, L, K, C]`.
+    """
+    one_hot = np.eye(table.shape[1] + 1, dtype=np.float32)[labels][..., :-1]
+    own = np.einsum("bpl,blkc->bpkc", one_hot, table)
+    weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
+
+    def check(name, expected, **tolerance):
+        assert_close(product(name, regions, x, table), expected, **tolerance)
+
+    check("scores", weights, atol=1e-5)
+    check("mix", np.einsum("bpk,bpkc->bpc", weights, own), atol=1e-4)
+    check("collect", np.einsum("bpl,bpk,bpc->blkc", one_hot, weights, x), of_largest=1e-5)
+    check("spread", own[..., 0], atol=1e-6)
+    check("total", np.einsum("bpl,bpk->blk", one_hot, weights), of_largest=1e-5)
+    tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
+    np.testing.assert_allclose(product("highest", regions, x, table), tops, atol=1e-5)
