@@ -60,10 +60,13 @@ def train_command(photos, workdir, *arguments) -> list[str]:
     )
 
 
-def start(arguments, devices=2, variables=None, **options) -> subprocess.Popen:
+def environment_of(devices: int) -> dict[str, str]:
     flags = re.sub(r"device_count=\d+", f"device_count={devices}", os.environ["XLA_FLAGS"])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": flags}
-    environment |= variables or {}
+    return {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": flags}
+
+
+def start(arguments, devices=2, variables=None, **options) -> subprocess.Popen:
+    environment = environment_of(devices) | (variables or {})
     return subprocess.Popen(arguments, cwd=ROOT, env=environment, text=True, **options)
 
 
