@@ -11,12 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-
-if __name__ == "__main__" and "--way=" in " ".join(sys.argv):
-    from scam_jax import host_memory
-
-    if "kept" in sys.argv[-1]:
-        host_memory.keep_freed()  # before JAX starts its threads
+from typing import NamedTuple
 
 import jax
 from absl import app, flags
@@ -31,10 +26,29 @@ from scam_jax.training.step import make_train_step
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "How many processes for each way.")
 _STEPS = flags.DEFINE_integer("steps", 60, "Steps in a process.")
 _CACHE = flags.DEFINE_string("cache", None, "Folder of compiled programs.")
-_WAY = flags.DEFINE_string("way", None, "Times one way in this process; the last flag.")
+_AHEAD = flags.DEFINE_integer("ahead", None, "Times the step in this process, so many ahead.")
 
-WAYS = ("kept, awaited", "kept, ahead", "given back, awaited", "given back, ahead")
-AHEAD = 2
+
+class Way(NamedTuple):
+    """How a process is set up: its Python's arguments, and the steps dispatched ahead."""
+
+    python: tuple[str, ...]
+    ahead: int
+
+
+_GIVEN_BACK = ("-m", "benchmarks.host")
+# As main.py does, before JAX is imported.
+_KEPT = (
+    "-c",
+    "from scam_jax import host_memory; host_memory.keep_freed()\n"
+    "import runpy; runpy.run_module('benchmarks.host', run_name='__main__', alter_sys=True)",
+)
+WAYS = {
+    "kept, awaited": Way(_KEPT, 0),
+    "kept, two ahead": Way(_KEPT, 2),
+    "given back, awaited": Way(_GIVEN_BACK, 0),
+    "given back, two ahead": Way(_GIVEN_BACK, 2),
+}
 
 
 def milliseconds_a_step(ahead: int) -> float:
@@ -62,30 +76,30 @@ def milliseconds_a_step(ahead: int) -> float:
     return 1e3 * (time.perf_counter() - start) / _STEPS.value
 
 
-def time_apart(way: str, folder: str) -> float:
+def time_apart(way: Way, folder: str) -> float:
     """Times a way in a process of its own."""
     options = [f"--cache={folder}", f"--steps={_STEPS.value}", f"--toy={inputs.TOY.value}"]
-    command = [sys.executable, "-m", "benchmarks.host", *options, f"--way={way}"]
-    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [sys.executable, *way.python, *options, f"--ahead={way.ahead}"]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(result.stdout)
 
 
 def main(argv: list[str]) -> None:
-    if _WAY.value:
+    if _AHEAD.value is not None:
         jax.config.update("jax_compilation_cache_dir", _CACHE.value)
-        print(json.dumps(milliseconds_a_step(AHEAD if "ahead" in _WAY.value else 0)))
+        print(json.dumps(milliseconds_a_step(_AHEAD.value)))
         return
     print(timing.heading("python -m benchmarks.host"))
-    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    found: dict[str, list[float]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(_ROUNDS.value):
-            for way in WAYS:
-                found[way].append(time_apart(way, folder))
-    first = statistics.median(found[WAYS[0]])
+            for name, way in WAYS.items():
+                found[name].append(time_apart(way, folder))
+    first = statistics.median(next(iter(found.values())))
     print("| freed memory, steps | ms | time / first |\n|---|---|---|")
-    for way, milliseconds in found.items():
+    for name, milliseconds in found.items():
         median = statistics.median(milliseconds)
-        print(f"| {way} | {median:.0f} | {median / first:.2f} |")
+        print(f"| {name} | {median:.0f} | {median / first:.2f} |")
 
 
 if __name__ == "__main__":

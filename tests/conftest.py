@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has it all from the proc
     environment.set_up(_COMPILED.name)
 
 import pytest
+from helpers.bucket import bucket_server  # noqa: F401 a fixture of all tests
 from helpers.golden import Golden
 from helpers.program import finished, photos  # noqa: F401 fixtures of all tests
 

@@ -1,25 +1,19 @@
-"""Runs and data in a bucket, on a server of this machine."""
+"""Files, checkpoints and locks in a bucket, on a server of this machine."""
 
 import contextlib
 import http.server
 import json
 import os
-import pathlib
-import signal
 import sys
 import threading
 import time
-import urllib.request
 
 import jax
 import pytest
 from helpers import small
-from helpers.bucket import BUCKET, names, pointed_to, send, served
+from helpers.bucket import BUCKET, names, pointed_to
 from helpers.closeness import assert_trees_close
-from helpers.program import command, free_port, run, start
 
-from data import datasets
-from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
 from scam_jax import bucket_file_system, buckets, files, models
 from scam_jax.runs import bucket_lock, lock, run_folder
 from scam_jax.training import event_file, state
@@ -27,14 +21,8 @@ from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.event_file import EventFile
 
 
-@pytest.fixture(scope="module")
-def server():
-    with served() as address:
-        yield address
-
-
 @pytest.fixture
-def place(server, request):
+def place(bucket_server, request):
     """A place in the bucket for one test."""
     return buckets.path(f"{BUCKET}/{request.node.name}")
 
@@ -184,7 +172,8 @@ def test_a_trainer_ends_when_its_bucket_stays_away(place, monkeypatch):
     assert codes[0] == 1
 
 
-def test_no_such_bucket(server):
+@pytest.mark.usefixtures("bucket_server")
+def test_no_such_bucket():
     with pytest.raises(ValueError, match=r"--workdir=gs://nobody/run: there is no bucket nobody.*"):
         run_folder.place_or_bucket("--workdir", "gs://nobody/run")
     with pytest.raises(ValueError, match="give gs://BUCKET/FOLDER"):
@@ -258,179 +247,3 @@ def test_a_server_that_stays_away(answering, monkeypatch):
     monkeypatch.setattr(bucket_file_system.connected(), "_away_since", None)
     with pytest.raises(ConnectionError, match=r"not answered for \d+ seconds.*same command goes"):
         Checkpoints(buckets.path("gs://people/run")).steps()
-
-
-def _people(directory) -> "small.ConfigDict":
-    config = small.config(data__height=64, data__width=64, data__num_labels=6).data
-    config.update({"name": "synthetic_people", "directory": str(directory)})
-    return config
-
-
-def test_data_that_are_not_prepared(server):
-    message = (
-        "config.data.directory = gs://people/none: there is no synthetic_people.*cannot be "
-        "prepared in a bucket.*gcloud storage cp -r datasets/synthetic_people gs://people/none/"
-    )
-    with pytest.raises(ValueError, match=message):
-        datasets.prepare(_people("gs://people/none"))
-    assert names("gs://people/none") == []
-
-
-def test_photos_in_folders():
-    config = _people("gs://people/photos")
-    config.name = "folder"
-    message = (
-        "config.data.directory = gs://people/photos: photos in folders are read from a file "
-        "system.*gcloud storage cp -r gs://people/photos photos"
-    )
-    with pytest.raises(ValueError, match=message):
-        datasets.prepare(config)
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory, server) -> pathlib.Path:
-    """Synthetic people, a few, in a folder and in the bucket."""
-    folder = tmp_path_factory.mktemp("datasets")
-    (name,) = (c.name for c in SyntheticPeople.BUILDER_CONFIGS if (c.height, c.width) == (64, 64))
-    counts = {"num_train": 6, "num_validation": 2, "num_test": 3}
-    few = SyntheticPeopleConfig(name=name, description="", height=64, width=64, **counts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SyntheticPeople, "BUILDER_CONFIGS", [few])
-        patch.setattr(SyntheticPeople, "builder_configs", {name: few})
-        SyntheticPeople(config=few, data_dir=folder).download_and_prepare()
-    send(folder, f"{BUCKET}/datasets")
-    return folder
-
-
-def test_data_in_a_bucket_are_those_of_the_folder(people):
-    both = [_people(people), _people(f"{BUCKET}/datasets")]
-    for split in datasets.SPLITS:
-        local, remote = (datasets.load(config, split) for config in both)
-        assert len(local) == len(remote) > 0
-        for i in range(len(local)):
-            assert_trees_close(dict(local[i]), dict(remote[i]))
-
-
-def _trains(workdir, data, *others):
-    sizes = ("height=64", "width=64", "num_labels=6", "skip_bad_files=False")
-    return command(
-        "--config=tests/helpers/small_run.py",
-        f"--config.data.directory={data}",
-        "--config.data.name=synthetic_people",
-        *(f"--config.data.{size}" for size in sizes),
-        f"--workdir={workdir}",
-        *others,
-    )
-
-
-RUN = f"{BUCKET}/runs/demo"
-
-
-@pytest.fixture(scope="module")
-def trained(people, tmp_path_factory):
-    """A run in the bucket that was killed and went on, and one in a folder that was not."""
-    local = tmp_path_factory.mktemp("local")
-    run(_trains(local, people))
-    arguments = _trains(RUN, f"{BUCKET}/datasets")
-    with start(arguments) as process:
-        metrics = buckets.path(RUN) / "metrics.jsonl"
-        while not (metrics.exists() and b'"step": 5' in metrics.read_bytes()):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    log = run(arguments).stderr
-    assert "waiting up to 60 seconds for a sign of life" in log
-    assert "resuming from step" in log
-    return local
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_as_one_in_a_folder(trained):
-    remote = buckets.path(RUN)
-    assert (remote / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
-    assert Checkpoints(remote / "checkpoints").steps() == [8, 6]
-    starts = [entry for _, entry in files.read_json_lines(remote / "runs.jsonl")]
-    assert starts[0]["step"] == 0
-    assert starts[-1]["reached"] == 8
-    assert len(names(f"{RUN}/tensorboard")) >= 1
-    assert not (remote / "trainer.lock").exists()
-    assert "Traceback" not in (log := run(_trains(RUN, f"{BUCKET}/datasets")).stderr), log
-    assert "nothing left to train" in log
-
-
-@pytest.mark.slow
-def test_commands_read_a_run_in_a_bucket(trained, tmp_path):
-    statistics = f"--config.eval.statistics_directory={tmp_path}"
-    evaluated = run(command("--mode=eval", f"--workdir={RUN}", statistics)).stdout
-    assert f"wrote {RUN}/evaluation_test" in evaluated
-    assert "evaluation_test/figures.json" in names(RUN)
-    run(command("--mode=gallery", f"--workdir={RUN}", "--count=2"))
-    assert (buckets.path(RUN) / "gallery.png").read_bytes().startswith(b"\x89PNG")
-    report = [sys.executable, "-m", "scam_jax.report", RUN, f"--output={tmp_path / 'report'}"]
-    run(report)
-    assert "demo" in (tmp_path / "report" / "report.html").read_text()
-    out = tmp_path / "release"
-    run(command("--mode=export", f"--workdir={RUN}", f"--output={out}", "--examples=2"))
-    assert (out / "weights.safetensors").is_file()
-    run(command("--mode=parser", f"--workdir={RUN}"))
-    photos = out / "examples"
-    shown = next(photos.glob("*_target.png"), None) or next(photos.glob("*.png"))
-    given = tmp_path / "photos"
-    given.mkdir()
-    (given / "a.png").write_bytes(shown.read_bytes())
-    run(command("--mode=label", f"--workdir={RUN}", f"--photos={given}"))
-    assert (given / "labels" / "a.png").is_file()
-    picture = tmp_path / "out.png"
-    pair = f"{given / 'a.png'},{given / 'labels' / 'a.png'}"
-    both = (f"--subject={pair}", f"--target={pair}", f"--output={picture}")
-    run(command("--mode=transfer", f"--workdir={RUN}", *both))
-    assert picture.is_file()
-
-
-@pytest.mark.slow
-def test_a_run_with_workers_a_trace_and_its_best_checkpoint(trained, tmp_path):
-    other = f"{BUCKET}/runs/other"
-    chosen = {
-        "data.num_workers": 2,
-        "train.profile": "3:2",
-        "train.keep_best": "psnr",
-        "train.num_steps": 4,
-        "eval.statistics_directory": tmp_path,
-    }
-    values = [f"--config.{key}={value}" for key, value in chosen.items()]
-    log = run(_trains(other, f"{BUCKET}/datasets", *values, f"--init_from={RUN}")).stderr
-    assert f"{RUN}" in log
-    assert any(name.endswith(".xplane.pb") for name in names(f"{other}/profile"))
-    assert Checkpoints(buckets.path(other) / "best").steps() == [4]
-    run(command("--mode=gallery", f"--workdir={other}", "--count=2", "--checkpoint=best"))
-
-
-@pytest.mark.slow
-def test_the_studio_reads_a_run_in_a_bucket(trained):
-    port = free_port()
-    with start(command("--mode=studio", f"--workdir={RUN}", f"--port={port}")) as process:
-        try:
-            for _ in range(300):
-                assert process.poll() is None
-                with contextlib.suppress(OSError):
-                    address = f"http://127.0.0.1:{port}/api/about"
-                    with urllib.request.urlopen(address) as answer:
-                        assert answer.status == 200
-                        break
-                time.sleep(0.2)
-            else:
-                raise AssertionError("the studio does not answer")
-        finally:
-            process.send_signal(signal.SIGINT)
-
-
-@pytest.mark.slow
-def test_the_program_refuses_in_one_line(server):
-    for arguments, message in (
-        (_trains("gs://nobody/run", "gs://people/datasets"), "there is no bucket nobody"),
-        (_trains("gs://people/new", "gs://people/none"), "cannot be prepared in a bucket"),
-    ):
-        refused = run(arguments, check=False)
-        assert refused.returncode == 1
-        assert message in refused.stderr
-        assert "Traceback" not in refused.stderr

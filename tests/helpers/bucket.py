@@ -58,6 +58,13 @@ def served() -> Iterator[str]:
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def bucket_server():
+    """A server for all tests of a module."""
+    with served() as address:
+        yield address
+
+
 def _post(address: str, body: bytes) -> None:
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     for _ in range(100):
