@@ -48,7 +48,7 @@ from scam_jax.commands import (
     use,
 )
 from scam_jax.devices import compilation_cache, processes
-from scam_jax.inference import sources
+from scam_jax.inference import recipe_file, sources
 from scam_jax.runs import changes, command_line, run_folder, validation
 from scam_jax.runs.command_line import CommandLine
 
@@ -140,7 +140,8 @@ _COUNT = flags.DEFINE_integer("count", 12, "The number of pairs in the gallery."
 def _use_photos(workdir: epath.Path, checkpoint: str | int) -> None:
     if _MODE.value == "transfer" and _RECIPE.value:
         recipe = arguments.recipe(_RECIPE.value, flags.FLAGS)
-        output = arguments.output(_OUTPUT.value, [str(recipe)])
+        read = [recipe, *recipe_file.files_of(recipe)]
+        output = arguments.output(_OUTPUT.value, map(str, read))
         use.from_recipe(workdir, recipe, output, checkpoint)
         return
     target = arguments.pair("target", _TARGET.value)
@@ -154,7 +155,9 @@ def _use_photos(workdir: epath.Path, checkpoint: str | int) -> None:
         use.transfer(workdir, subject, target, output, _LABELS.value, _ABSENT.value, checkpoint)
     else:
         latent = arguments.latent(_LATENT.value)
-        use.attention(workdir, subject, target, output, latent, checkpoint)
+        use.attention(
+            workdir, subject, target, output, _LABELS.value, _ABSENT.value, latent, checkpoint
+        )
 
 
 def _workdir(given: CommandLine) -> epath.Path:

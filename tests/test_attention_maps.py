@@ -105,6 +105,18 @@ def test_recording_changes_no_image(model):
     np.testing.assert_allclose(recorded, plain, atol=1e-4)
 
 
+def test_labels_that_are_not_taken_have_the_target_s_weights(model):
+    subject, target = picture(1), picture(0)
+    own = attention_maps.generator_maps(model, target)
+    taken = attention_maps.generator_maps(model, target, subject, labels=[0])
+    for name, weights in taken.items():
+        labels = attention_maps.labels_of_map(target.labels, weights)
+        same = (weights == own[name]).all(-1)
+        if name == "block 0, modulation 0":  # later ones see an image that differs
+            assert same[labels == 1].all()
+            assert not same[labels == 0].all()
+
+
 def test_pictures_of_maps(model):
     drawn = attention_maps.draw(model, picture(0), picture(1))
     height, width = 14 + 6 * 24, 6 * 16  # enlarged to 128 pixels or more, with captions

@@ -1,5 +1,8 @@
 """What a user types: configs, keys, files. A mistake is one line with the nearest right word."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 from absl import flags
@@ -7,7 +10,7 @@ from helpers import small
 from PIL import Image
 
 from scam_jax.commands import arguments
-from scam_jax.inference import sources
+from scam_jax.inference import recipe_file, sources
 from scam_jax.runs import command_line, run_folder
 
 
@@ -196,6 +199,18 @@ def test_a_transfer_that_does_nothing_says_so(subject, target, num_labels, label
     found = sources.remarks(sources.taken(num_labels, labels), *maps, sources.KEEP_TARGET)
     assert len(found) == (message is not None)
     assert message is None or message in found[0]
+
+
+def test_files_of_a_recipe(tmp_path):
+    """They are not replaced by its picture."""
+    file = tmp_path / "recipe.json"
+    pictures = {"target": {"photo": "b.png", "labels": "data:image/png;base64,AAAA"}}
+    file.write_text(json.dumps({"pictures": {**pictures, "a": {"photo": "/photos/a.jpg"}}}))
+    expected = [tmp_path / "b.png", pathlib.Path("/photos/a.jpg")]
+    assert recipe_file.files_of(file) == expected
+    file.write_text("{}")
+    with pytest.raises(ValueError, match=r"recipe.json: pictures: \{…\} is needed"):
+        recipe_file.files_of(file)
 
 
 @pytest.mark.parametrize("flag", ["subject", "target", "labels", "absent"])

@@ -10,7 +10,10 @@ from helpers.evaluation import FewNumbers, evaluation_of, examples, known_transf
 from scam_jax.evaluation.data import RealImages, authors_partners, partners
 from scam_jax.evaluation.results import AUTHORS, OURS, Evaluation, Figure
 from scam_jax.evaluation.summary import PARSED, undefined
-from scam_jax.inference import generation
+from scam_jax.inference import from_run, generation
+from scam_jax.runs import run_folder
+from scam_jax.training import parser_step
+from scam_jax.training.checkpoints import Checkpoints
 
 ROLES = ("subject", "target")
 
@@ -179,6 +182,20 @@ def test_transfers_with_label_maps_of_a_parser(model, tmp_path):
         for metric in ("transfer PSNR", "subject transfer PSNR"):
             same = found[metric, OURS, ""].values == found[metric, OURS, PARSED].values
             assert same == is_right
+
+
+def test_a_trained_parser_draws_on_all_devices(model, tmp_path):
+    config = parser_step.parser_config(model.config)
+    trained = parser_step.create(config)
+    run_folder.record(config, tmp_path / run_folder.PARSER)
+    checkpoints = Checkpoints(tmp_path / run_folder.PARSER / run_folder.CHECKPOINTS)
+    checkpoints.save(trained)
+    checkpoints.close()
+    parser = from_run.load_parser(tmp_path)
+    known = known_transfers(2)
+    people = examples(3)
+    found = by_name(evaluation_of(model, tmp_path, people, 2, transfers=known, parser=parser))
+    assert np.isfinite(found["transfer PSNR", OURS, PARSED].mean)
 
 
 def test_figures_survive_their_file(model, evaluated, tmp_path):

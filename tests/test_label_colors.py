@@ -72,6 +72,7 @@ def test_the_list_has_colours_and_names_by_line(file):
         ("0 0", "line 1: '0 0' is no colour"),
         ("0 0 256", "line 1: 256 is above 255"),
         ("#000000\n0 0 0 hair", "line 2: #000000 is in line 1 already"),
+        ("0 0 0 0\n255 0 0 1", "line 1: the name '0' is a number: write a name, or none"),
         ("\n".join(f"0 {i} {j}" for i in range(2) for j in range(200)), "has 400 colours"),
     ],
 )
@@ -129,6 +130,15 @@ def test_names_of_labels_come_from_the_list(root, file):
 def test_what_does_not_agree_with_the_list_is_refused(root, file, changes, message):
     with pytest.raises(ValueError, match=message):
         datasets.check(data(root, file, **changes))
+
+
+def test_two_labels_have_two_names(root, tmp_path):
+    file = tmp_path / "colors.txt"
+    file.write_text("#000000 background\n#ff0000 hair\n#0000ff hair\n")
+    with pytest.raises(ValueError, match="has the name 'hair' for more than one label: give each"):
+        datasets.check(data(root, file))
+    datasets.check(data(root, file, label_map="0|1,2", num_labels=2))
+    assert LabelColors.load(str(file)).label_names(LabelMap("0|1,2", 2)) == ("background", "hair")
 
 
 def test_a_colour_that_is_not_in_the_list_is_named_with_the_nearest(root, file):

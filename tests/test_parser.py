@@ -138,10 +138,10 @@ def test_padding_and_pixels_that_are_left_out_do_not_count(fitted):
     assert ("IoU", "label 2") not in found
 
 
-@pytest.mark.parametrize("text", ["", "3,1|7|*"])
-def test_a_written_label_map_is_read_as_the_same_labels(tmp_path, text):
-    config = small.config(data__label_map=text)
-    labels = np.random.default_rng(0).integers(0, 3, (9, 7)).astype(np.uint8)
+@pytest.mark.parametrize(("text", "ignored"), [("", -1), ("3,1|7|*", -1), ("3,1|7|8", 255)])
+def test_a_written_label_map_is_read_as_the_same_labels(tmp_path, text, ignored):
+    config = small.config(data__label_map=text, data__ignore_label=ignored)
+    labels = np.random.default_rng(0).integers(0, 3 + (ignored >= 0), (9, 7)).astype(np.uint8)
     file = tmp_path / "deep" / "a.png"
     label_files.write(file, labels, config.data)
     numbers = label_files.read_numbers(file)
@@ -182,13 +182,12 @@ def test_what_cannot_be_trained_is_refused_at_once(tmp_path):
 
 
 def test_photos_are_labelled_whatever_they_are_called(fitted, tmp_path):
-    config, batch, state, _ = fitted
+    batch = fitted[1]
     for name in (b"n\xff.png", b"a,b c.png", b".hidden.png", b"notes.txt"):
         with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
             Image.fromarray(batch["image"][0]).save(file, "PNG")
-    found = label._photos(tmp_path)
-    assert len(found) == 2
-    label._label(PhotoParser(config, state.params[PARSER]), tmp_path, found)
+    assert len(label._photos(tmp_path)) == 2
+    label_all(fitted, tmp_path)
     assert len([*(tmp_path / "labels").iterdir()]) == 2
     text = (tmp_path / "labels_to_check" / "confidence.csv").read_text(encoding="utf-8")
     assert '"a,b c.png",' in text
@@ -196,6 +195,42 @@ def test_photos_are_labelled_whatever_they_are_called(fitted, tmp_path):
     (tmp_path / "a,b c.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"would share a,b c.png: rename one"):
         label._photos(tmp_path)
+
+
+def label_all(fitted, folder):
+    config, _, state, _ = fitted
+    file = folder / label.TO_CHECK / label.CONFIDENCES
+    parser = PhotoParser(config, state.params[PARSER])
+    label._label(parser, folder, label._photos(folder), label._Confidences(file))
+
+
+def test_pages_show_all_that_was_drawn_whenever_it_was(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(label, "PAGE", 2)
+    for name in "abcde":
+        Image.fromarray(fitted[1]["image"][0]).save(tmp_path / f"{name}.png")
+    write = label_files.write
+
+    def stopping(file, *others):
+        write(file, *others)
+        if file.stem == "c":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(label_files, "write", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            label_all(fitted, tmp_path)
+    label_all(fitted, tmp_path)
+    to_check = tmp_path / "labels_to_check"
+    lines = (to_check / "confidence.csv").read_text().splitlines()[1:]
+    assert sorted(line[0] for line in lines) == ["a", "b", "c", "d", "e"]
+    assert len([*to_check.glob("page_*.jpg")]) == 3
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "b.png").unlink()
+    label_all(fitted, tmp_path)
+    assert len([*to_check.glob("page_*.jpg")]) == 2, "the third page is gone"
+    (to_check / "confidence.csv").write_text("photo,confidence\nd.png;0.9\n")
+    with pytest.raises(ValueError, match=r"confidence.csv, line 2: not a photo and its confidence"):
+        label_all(fitted, tmp_path)
 
 
 @pytest.fixture(scope="module")

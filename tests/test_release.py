@@ -158,6 +158,7 @@ def test_the_card_has_licence_labels_and_figures(run, tmp_path):
     shutil.copytree(run, folder)
     figure = Figure("PSNR", OURS, (21.5,), "dB")
     Evaluation(7, "people", "test", 12, [figure]).save(folder / "evaluation_test")
+    (folder / "evaluation_validation").mkdir()  # as an evaluation leaves it that was stopped
     export_model(run_folder.load_config(folder), folder, tmp_path / "out", licence="cc-by-4.0")
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert card.startswith("---\nlicense: cc-by-4.0\n")

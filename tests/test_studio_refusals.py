@@ -122,6 +122,7 @@ def test_saved_files_are_the_only_ones(client, desk, path):
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:9999"},
+        {"origin": f"https://{HOST}"},
         {"sec-fetch-site": "cross-site"},
     ],
 )
@@ -149,3 +150,6 @@ def test_elsewhere_a_token_is_needed(desk):
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert known.get("/").status_code == 200
     assert known.get("/", headers={"origin": "http://evil.example"}).status_code == 403
+    for scheme in ("http", "https"):  # a server before the studio may add TLS
+        own = {"origin": f"{scheme}://studio.example:8000"}
+        assert known.get("/api/about", headers=own).status_code == 200

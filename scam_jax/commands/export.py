@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from scam_jax import models
 from scam_jax.commands.feed import Feed, OpenFeed
 from scam_jax.devices import sharding
-from scam_jax.evaluation.results import Evaluation
+from scam_jax.evaluation.results import FILE, Evaluation
 from scam_jax.examples import Example
 from scam_jax.inference import from_run, release
 from scam_jax.inference.model import Checkpoint
@@ -74,7 +74,8 @@ def _examples(feed: Feed, count: int) -> list[Example]:
 def _card(trained: Release, workdir: epath.Path, facts: dict) -> str:
     evaluations = []
     for split in ("test", "validation"):
-        if not (folder := run_folder.evaluation(workdir, split)).is_dir():
+        folder = run_folder.evaluation(workdir, split)
+        if not (folder / FILE).is_file():
             continue
         evaluations.append(Evaluation.load(folder))
         if evaluations[-1].step != trained.step:

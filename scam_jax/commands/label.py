@@ -2,8 +2,9 @@
 
 import csv
 import io
+import operator
 import pathlib
-from typing import NamedTuple
+from collections.abc import Container, Mapping
 
 import jax
 import numpy as np
@@ -21,23 +22,18 @@ from scam_jax.inference.parsing import PhotoParser
 from scam_jax.inference.resizing import resize_bilinear, resize_nearest
 
 LABELS, TO_CHECK = "labels", "labels_to_check"
+CONFIDENCES = "confidence.csv"
 # Photos on a page, and in a row of it.
 PAGE, ROW = 48, 6
 # Height of a photo on a page.
 SHOWN_HEIGHT = 160
 
 
-class _Drawn(NamedTuple):
-    name: str
-    confidence: float
-    pair: np.ndarray
-
-
 def label(workdir: epath.Path, folder: pathlib.Path) -> None:
     """Writes FOLDER/labels/NAME.png for every photo of a folder, and pages to look at.
 
-    FOLDER/labels_to_check has photos beside their label maps, the least confident first, and
-    confidence.csv. A label map that exists is kept.
+    FOLDER/labels_to_check has all photos with a label map that the parser drew, the least confident
+    first, and confidence.csv. A label map that exists is kept.
 
     Args:
       workdir: a run with a parser, or a release with one.
@@ -46,7 +42,7 @@ def label(workdir: epath.Path, folder: pathlib.Path) -> None:
     Raises:
       FileNotFoundError: the folder or the parser is missing.
       ValueError: there are no photos, two have one name, or some cannot be read; names them. Those
-        that can be read have label maps.
+        that can be read have label maps. Or confidence.csv was changed.
     """
     found = _photos(folder)
     if (parser := parser_of(workdir)) is None:
@@ -56,7 +52,7 @@ def label(workdir: epath.Path, folder: pathlib.Path) -> None:
     if jax.process_index() == 0:
         files.check_writable("--photos", folder / LABELS)
         files.check_writable("--photos", folder / TO_CHECK)
-        _label(parser, folder, found)
+        _label(parser, folder, found, _Confidences(folder / TO_CHECK / CONFIDENCES))
     sharding.wait_for_all("label maps written")
 
 
@@ -80,12 +76,50 @@ def _photos(folder: pathlib.Path) -> list[pathlib.Path]:
     return [*found.values()]
 
 
-def _label(parser: PhotoParser, folder: pathlib.Path, found: list[pathlib.Path]) -> None:
-    drawn: list[_Drawn] = []
+class _Confidences:
+    """The parser's confidence in each label map that it drew, in a file.
+
+    The file is written as each photo is done, so that a stopped command loses none.
+    """
+
+    def __init__(self, file: pathlib.Path):
+        self.file = file
+        self.by_name: dict[str, float] = {}
+        rows = [*csv.reader(file.read_text("utf-8").splitlines())] if file.is_file() else []
+        for number, row in enumerate(rows[1:], 2):
+            try:
+                name, confidence = row
+                self.by_name[name] = float(confidence)
+            except ValueError as error:
+                raise ValueError(
+                    f"{file}, line {number}: not a photo and its confidence: remove this line"
+                ) from error
+
+    def add(self, name: str, confidence: float) -> None:
+        self.by_name[name] = confidence
+        self.write()
+
+    def keep(self, names: Container[str]) -> None:
+        """Leaves out all but some photos, and sorts: the least confident come first."""
+        kept = {name: value for name, value in self.by_name.items() if name in names}
+        self.by_name = dict(sorted(kept.items(), key=operator.itemgetter(1)))
+        self.write()
+
+    def write(self) -> None:
+        text = io.StringIO()
+        rows = [(name, f"{confidence:.4f}") for name, confidence in self.by_name.items()]
+        csv.writer(text).writerows([("photo", "confidence"), *rows])
+        files.write(self.file, text.getvalue())
+
+
+def _label(
+    parser: PhotoParser, folder: pathlib.Path, found: list[pathlib.Path], confidences: _Confidences
+) -> None:
     faults: list[ValueError] = []
+    drawn: list[float] = []
     kept = 0
     for photo in tqdm(found, unit="photo", disable=None):
-        place = folder / LABELS / f"{photo.stem}.png"
+        place = _label_map_of(photo)
         if place.exists():
             kept += 1
             continue
@@ -96,16 +130,16 @@ def _label(parser: PhotoParser, folder: pathlib.Path, found: list[pathlib.Path])
             faults.append(error)
             continue
         labels, confidence = parser(image)
+        confidences.add(printable(photo.name), confidence)
         label_files.write(place, labels, parser.config.data)
-        drawn.append(
-            _Drawn(printable(photo.name), confidence, _beside(image, labels, parser.config))
-        )
+        drawn.append(confidence)
+    labelled = {printable(photo.name): photo for photo in found if _label_map_of(photo).exists()}
+    confidences.keep(labelled)
+    _write_pages(folder / TO_CHECK, confidences.by_name, labelled, parser.config.data)
     if drawn:
-        drawn.sort(key=lambda one: one.confidence)
-        _write_pages(folder / TO_CHECK, drawn)
-        average = sum(one.confidence for one in drawn) / len(drawn)
         print(
-            f"wrote {len(drawn)} label maps to {folder / LABELS}, mean confidence {average:.0%}\n"
+            f"wrote {len(drawn)} label maps to {folder / LABELS}, mean confidence "
+            f"{sum(drawn) / len(drawn):.0%}\n"
             f"Look at {folder / TO_CHECK}: the least confident come first"
         )
     if kept:
@@ -114,25 +148,35 @@ def _label(parser: PhotoParser, folder: pathlib.Path, found: list[pathlib.Path])
         raise ValueError(f"{len(faults)} of {len(found)} photos have no label map: {faults[0]}")
 
 
-def _beside(image: np.ndarray, labels: np.ndarray, config: ConfigDict) -> np.ndarray:
+def _label_map_of(photo: pathlib.Path) -> pathlib.Path:
+    return photo.parent / LABELS / f"{photo.stem}.png"
+
+
+def _write_pages(
+    folder: pathlib.Path,
+    confidences: Mapping[str, float],
+    labelled: Mapping[str, pathlib.Path],
+    data: ConfigDict,
+) -> None:
+    """Draws all photos beside their label maps, and removes pages of earlier times."""
+    names = [*confidences]
+    pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
+    files_of_pages = [folder / f"page_{number:03}.jpg" for number in range(1, len(pages) + 1)]
+    for file, page in zip(files_of_pages, pages, strict=True):
+        cells = [
+            images.captioned(_beside(labelled[name], data), f"{name[:28]} {confidences[name]:.0%}")
+            for name in page
+        ]
+        images.save(file, images.grid([cells[i : i + ROW] for i in range(0, len(cells), ROW)]))
+    for file in {*folder.glob("page_*.jpg")} - {*files_of_pages}:
+        file.unlink()
+
+
+def _beside(photo: pathlib.Path, data: ConfigDict) -> np.ndarray:
     """Draws a photo, and its label map over it, in the shape of the model."""
-    width = round(SHOWN_HEIGHT * config.data.width / config.data.height)
-    image = resize_bilinear(image, SHOWN_HEIGHT, width)
-    colors = images.colorize(resize_nearest(labels, SHOWN_HEIGHT, width), config.data.num_labels)
+    width = round(SHOWN_HEIGHT * data.width / data.height)
+    picture = photos.read_picture(photo, _label_map_of(photo), data)
+    image = resize_bilinear(picture.image, SHOWN_HEIGHT, width)
+    colors = images.colorize(resize_nearest(picture.labels, SHOWN_HEIGHT, width), data.num_labels)
     over = (0.3 * image + 0.7 * colors).round().astype(np.uint8)
     return np.concatenate([image, over], axis=1)
-
-
-def _write_pages(folder: pathlib.Path, drawn: list[_Drawn]) -> None:
-    text = io.StringIO()
-    csv.writer(text).writerows(
-        [("photo", "confidence"), *((one.name, f"{one.confidence:.4f}") for one in drawn)]
-    )
-    files.write(folder / "confidence.csv", text.getvalue())
-    for start in range(0, len(drawn), PAGE):
-        page = drawn[start : start + PAGE]
-        cells = [
-            images.captioned(one.pair, f"{one.name[:28]} {one.confidence:.0%}") for one in page
-        ]
-        rows = [cells[i : i + ROW] for i in range(0, len(cells), ROW)]
-        images.save(folder / f"page_{1 + start // PAGE:03}.jpg", images.grid(rows))

@@ -101,17 +101,29 @@ def transfer(
       ValueError: see `TrainedModel.read` and `TrainedModel.transfer`.
     """
     model = TrainedModel.load(workdir, checkpoint)
+    remarks = _remarks(model, labels, absent)
+
+    def draw():
+        people = _read(model, subject), _read(model, target)
+        remarks(*people)
+        return model.transfer(*people[0], *people[1], labels=labels, absent=absent)
+
+    _write(output, draw)
+
+
+def _remarks(
+    model: TrainedModel, labels: Sequence[str] | None, absent: str
+) -> Callable[[Picture, Picture], None]:
+    """Checks what to transfer; returns what logs the labels that a subject lacks."""
     num_labels, names = model.config.data.num_labels, model.label_names
     taken = sources.taken(num_labels, labels, names)
     rule = sources.AbsentRule.parse(absent, num_labels, names)
 
-    def draw():
-        people = _read(model, subject), _read(model, target)
-        for remark in sources.remarks(taken, people[0].labels, people[1].labels, rule, names):
+    def log(subject: Picture, target: Picture) -> None:
+        for remark in sources.remarks(taken, subject.labels, target.labels, rule, names):
             logging.warning("%s", remark)
-        return model.transfer(*people[0], *people[1], labels=labels, absent=absent)
 
-    _write(output, draw)
+    return log
 
 
 def from_recipe(
@@ -148,6 +160,8 @@ def attention(
     subject: Files,
     target: Files,
     output: pathlib.Path,
+    labels: Sequence[str] | None = None,
+    absent: str = sources.TARGET,
     latent: tuple[int, int] | None = None,
     checkpoint: Checkpoint = "newest",
 ) -> None:
@@ -158,6 +172,8 @@ def attention(
       subject: photo and label map.
       target: photo and label map.
       output: the picture to write.
+      labels: see `transfer`.
+      absent: see `transfer`.
       latent: (label, number of its latent) to draw the weights of this latent. By default the
         picture shows the strongest latent of each pixel, in colours.
       checkpoint: see `TrainedModel.load`.
@@ -167,9 +183,12 @@ def attention(
       ValueError: see `TrainedModel.read` and `attention_maps.draw`.
     """
     model = TrainedModel.load(workdir, checkpoint)
+    remarks = _remarks(model, labels, absent)
 
     def draw():
-        return panels.attention(model, _read(model, subject), _read(model, target), latent)
+        people = _read(model, subject), _read(model, target)
+        remarks(*people)
+        return panels.attention(model, *people, latent, labels, absent)
 
     _write(output, draw)
 

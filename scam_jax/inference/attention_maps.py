@@ -59,6 +59,7 @@ def generator_maps(
     model: TrainedModel,
     target: Picture,
     subject: Picture | None = None,
+    labels: sources.Labels | None = None,
     absent: str = sources.TARGET,
 ) -> Maps:
     """Returns the generator's attention maps, keyed 'block 0, modulation 0', ….
@@ -67,6 +68,7 @@ def generator_maps(
       model: a trained model with attention.
       target: the target.
       subject: the subject of a transfer, or None for the target's reconstruction.
+      labels: labels taken from the subject; by default, all except the background.
       absent: what stands in for labels that the subject lacks, see `sources`.
 
     Raises:
@@ -77,7 +79,7 @@ def generator_maps(
     if subject is not None:
         subject = model.fit("subject", subject)
         other = model.encode(subject.image[None], subject.labels[None])
-        chosen = model.sources_of(subject.labels[None], absent=absent)
+        chosen = model.sources_of(subject.labels[None], labels, absent)
         latents = generation.mix(model.networks, chosen, other, latents)
     return maps_of_latents(model, target.labels, latents)
 
@@ -176,6 +178,7 @@ def draw(
     subject: Picture,
     target: Picture,
     latent: tuple[int, int] | None = None,
+    labels: sources.Labels | None = None,
     absent: str = sources.TARGET,
 ) -> dict[str, np.ndarray]:
     """Draws all attention maps of a transfer.
@@ -186,6 +189,7 @@ def draw(
       target: the target.
       latent: (label, number of its latent from 0) to draw the weights of this latent. By default
         the picture shows the strongest latent of each pixel, in colours.
+      labels: labels taken from the subject; by default, all except the background.
       absent: what stands in for labels that the subject lacks, see `sources`.
 
     Returns:
@@ -221,8 +225,8 @@ def draw(
         row(name, *person, encoder_maps(model, person))
         for name, person in (("subject", subject), ("target", target))
     ]
-    transferred = model.transfer(*subject, *target, absent=absent)
-    maps = generator_maps(model, target, subject, absent)
+    transferred = model.transfer(*subject, *target, labels=labels, absent=absent)
+    maps = generator_maps(model, target, subject, labels, absent)
     cells = row("transfer", transferred, target.labels, maps)
     width = max(len(people[0]), 6)
     wrapped = [cells[i : i + width] for i in range(0, len(cells), width)]

@@ -1,5 +1,6 @@
 """Loads a trained model, and its parser, from the checkpoints of a run."""
 
+import jax
 from etils import epath
 
 from scam_jax import models
@@ -48,4 +49,7 @@ def load_parser(folder: epath.Path) -> PhotoParser | None:
         return None
     config = run_folder.load_config(place)
     restored = Checkpoints(place / run_folder.CHECKPOINTS).restore(parser_step.abstract(config))
-    return None if restored is None else PhotoParser(config, restored.params[parser_step.PARSER])
+    if restored is None:
+        return None
+    # On the host, because evaluation draws label maps on all devices.
+    return PhotoParser(config, jax.device_get(restored.params[parser_step.PARSER]))

@@ -52,7 +52,8 @@ class LabelColors:
           file: its file, a value of `config.data.colors`.
 
         Raises:
-          ValueError: the file cannot be read, or a line is no colour or repeats one; names it.
+          ValueError: the file cannot be read, or a line is no colour, repeats one or has a number
+            as its name; names it.
         """
         colors: dict[Color, str] = {}
         for number, line in enumerate(_lines(file), start=1):
@@ -62,6 +63,11 @@ class LabelColors:
                 raise ValueError(
                     f"{printable(file)}, line {number}: {_text(color)} is in line {first} already: "
                     "write each colour once, and merge labels with config.data.label_map"
+                )
+            if name.isdigit():
+                raise ValueError(
+                    f"{printable(file)}, line {number}: the name {name!r} is a number: write a "
+                    "name, or none; the label number of a colour is its place in the list"
                 )
             colors[color] = name or _text(color)
         if not 1 <= len(colors) <= _MOST:
@@ -89,7 +95,10 @@ class LabelColors:
         return colors
 
     def require_labels(self, label_map: LabelMap) -> None:
-        """Raises ValueError unless a map gives each colour a label, and each label a colour."""
+        """Raises ValueError unless a map gives each colour a label, and each label a colour.
+
+        No two labels may have one name.
+        """
         if label_map.ignore_label >= len(self.colors):
             raise ValueError(
                 f"config.data.ignore_label = {label_map.ignore_label}, but {self.file} (config."
@@ -108,6 +117,12 @@ class LabelColors:
                 f"colors) has {needed} labels: set it to {needed}, or merge labels with "
                 "config.data.label_map"
             )
+        names = self.label_names(label_map)
+        if repeated := [name for name in names if name and names.count(name) > 1]:
+            raise ValueError(
+                f"{self.file} (config.data.colors) has the name {repeated[0]!r} for more than one "
+                "label: give each a name of its own, or merge them with config.data.label_map"
+            )
 
     def num_labels(self, ignore_label: int = -1) -> int:
         """Returns the number of labels if no map merges them.
@@ -123,7 +138,8 @@ class LabelColors:
         numbers = np.arange(len(self.names), dtype=np.uint8)
         for name, label in zip(self.names, label_map(numbers, self.file), strict=True):
             names[label].append(name)
-        joint = (", ".join(part[:_SHOWN]) + ", …" * (len(part) > _SHOWN) for part in names)
+        different = [list(dict.fromkeys(part)) for part in names]
+        joint = (", ".join(part[:_SHOWN]) + ", …" * (len(part) > _SHOWN) for part in different)
         return tuple(joint)[: label_map.num_labels]
 
     def numbers(self, image: np.ndarray, name: str) -> np.ndarray:

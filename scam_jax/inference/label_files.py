@@ -76,11 +76,12 @@ def write(file: pathlib.Path, labels: np.ndarray, data: ConfigDict) -> None:
     Args:
       file: a PNG. Its values are label numbers, with a palette to look at; or it has the colours of
         `data.colors`.
-      labels: labels, uint8 `[H, W]`, each of which a number of files has.
+      labels: labels, uint8 `[H, W]`, each of which a number of files has. The label after the last
+        marks pixels to leave out, if `data.ignore_label` does.
       data: `config.data` of the model.
     """
     label_map = LabelMap.of(data)
-    numbers = label_map.numbers[labels]
+    numbers = np.append(label_map.numbers, max(label_map.ignore_label, 0))[labels]
     colors = LabelColors.of(data, label_map)
     if colors is not None:
         picture = Image.fromarray(np.array(colors.colors, np.uint8)[numbers])

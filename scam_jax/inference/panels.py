@@ -13,7 +13,7 @@ from scam_jax import images
 from scam_jax.examples import Picture
 from scam_jax.inference import attention_maps
 from scam_jax.inference.model import TrainedModel
-from scam_jax.inference.sources import GUESS
+from scam_jax.inference.sources import GUESS, TARGET, Labels
 
 
 def panel(model: TrainedModel, people: Sequence[Picture]) -> np.ndarray:
@@ -127,12 +127,15 @@ def attention(
     subject: Picture,
     target: Picture,
     latent: tuple[int, int] | None = None,
+    labels: Labels | None = None,
+    absent: str = TARGET,
 ) -> np.ndarray:
     """Draws all attention maps of a transfer, the encoder's above the generator's.
 
     The arguments are those of `attention_maps.draw`.
     """
-    return images.stacked([*attention_maps.draw(model, subject, target, latent).values()])
+    drawn = attention_maps.draw(model, subject, target, latent, labels, absent)
+    return images.stacked([*drawn.values()])
 
 
 def of_evaluation(

@@ -16,9 +16,10 @@ size, and its label map has the model's own labels. So has `labels`.
 
 import base64
 import binascii
+import contextlib
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,38 @@ def read(file: pathlib.Path, model: TrainedModel) -> Recipe:
       FileNotFoundError: there is no such file.
       ValueError: it is no recipe for this model, or a picture cannot be read; names what is wrong.
     """
-    try:
+    with _naming(file):
         return from_json(files.read_json(file), model, file.parent)
+
+
+def files_of(file: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files that a recipe's pictures are read from.
+
+    Args:
+      file: the JSON file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no JSON file, or has no pictures.
+    """
+    with _naming(file):
+        pictures = _object(files.read_json(file), "pictures")
+        given = [_object(pictures, name) for name in pictures]
+    names = [str(value) for picture in given for value in picture.values()]
+    return [_place(file.parent, name) for name in names if not name.startswith(_EMBEDDED)]
+
+
+@contextlib.contextmanager
+def _naming(file: pathlib.Path) -> Iterator[None]:
+    """Names the recipe in errors of what it holds."""
+    try:
+        yield
     except ValueError as error:
         raise error if str(file) in str(error) else ValueError(f"{file}: {error}") from error
+
+
+def _place(folder: pathlib.Path, name: str) -> pathlib.Path:
+    return folder / pathlib.Path(name).expanduser()
 
 
 def from_json(
@@ -112,7 +141,8 @@ def to_json(recipe: Recipe, label_names: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the values of a recipe file that holds its pictures."""
 
     def name_of(label: int) -> str:
-        return label_names[label] if label < len(label_names) else str(label)
+        name = label_names[label] if label < len(label_names) else ""
+        return name if list(label_names).count(name) == 1 else str(label)
 
     pictures = {
         name: {"photo": _embedded(picture.image), "labels": _embedded(picture.labels)}
@@ -160,8 +190,7 @@ def _picture(
         return Picture(image, _label_map(f"pictures.{name}.labels", labels, model))
     if folder is None:
         raise ValueError(f"pictures.{name}.photo does not lie in the recipe")
-    beside = None if labels is None else folder / pathlib.Path(labels).expanduser()
-    return model.read(folder / pathlib.Path(photo).expanduser(), beside)
+    return model.read(_place(folder, photo), None if labels is None else _place(folder, labels))
 
 
 def _label_map(key: str, value: Any, model: TrainedModel) -> np.ndarray:

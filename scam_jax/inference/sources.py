@@ -74,7 +74,7 @@ def find_label(label: int | str, num_labels: int, names: Sequence[str] = ()) -> 
       ValueError: there is no such label.
     """
     text = str(label).strip()
-    if text in names:
+    if text in names and not isinstance(label, int):
         return names.index(text)
     if not text.lstrip("-").isdigit():
         near = difflib.get_close_matches(text, names, 1)

@@ -55,7 +55,9 @@ class Guard:
         host = headers.get("host", "")
         if self.token is None and host not in self.hosts:
             return f"this studio is at {', '.join(self.hosts)} alone"
-        if "origin" in headers and headers["origin"] != f"http://{host}":
+        # On this machine the studio speaks HTTP; with a token, a server before it may add TLS.
+        own = [f"http://{host}"] if self.token is None else [f"http://{host}", f"https://{host}"]
+        if "origin" in headers and headers["origin"] not in own:
             return "this studio takes no requests of other pages"
         if headers.get("sec-fetch-site") == "cross-site" and path != "/":
             return "this studio takes no requests of other pages"
