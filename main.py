@@ -192,20 +192,13 @@ def _dispatch(given: CommandLine) -> None:
 def _run_mode(config: ConfigDict, workdir: epath.Path) -> None:
     mode, split = _MODE.value, _SPLIT.value
     checkpoint = arguments.checkpoint(_CHECKPOINT.value)
-    if mode == "train":
+    if mode in ("train", "study"):
         init_from = None
         if _INIT_FROM.value:
             init_from = run_folder.place_or_bucket("--init_from", _INIT_FROM.value)
-        train.train(
-            config,
-            workdir,
-            feed.prepare,
-            processes.StopRequest(),
-            accept_changes=_ACCEPT_CHANGES.value,
-            init_from=init_from,
-        )
-    elif mode == "study":
-        study.run_study(config, workdir, feed.prepare)
+        run = train.train if mode == "train" else study.run_study
+        stop, accept_changes = processes.StopRequest(), _ACCEPT_CHANGES.value
+        run(config, workdir, feed.prepare, stop, accept_changes=accept_changes, init_from=init_from)
     elif mode == "eval":
         evaluate.evaluate(config, workdir, feed.prepare, split, checkpoint)
     elif mode == "parser":

@@ -33,7 +33,7 @@ def load_whole_state(workdir: pathlib.Path) -> None:
     config = run_folder.load_config(workdir)
     fresh = state.create(config, models.build(config))
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
-    restored = checkpoints.restore(state.abstract(config, models.build(config)))
+    restored = checkpoints.restore(state.shapes_of(config, models.build(config)))
     checkpoints.close()
     del fresh
     assert restored is not None  # the run was just saved

@@ -84,10 +84,12 @@ def utilization(seconds: float) -> str:
     if chip is None:
         return ""
     platform = "cuda" if device.platform == "gpu" else device.platform
-    count = flops.model_flops(config_of({}), platform)
+    config = config_of({})
+    count = flops.model_flops(config, platform)
     if count is None:
         return ""
-    share = count / (seconds * chip.flops_per_second * jax.device_count())
+    peak = chip.flops_per_second * jax.device_count()
+    share = count(config.train.num_steps) / (seconds * peak)
     return f"\nModel FLOPs utilization: {share:.1%}"
 
 

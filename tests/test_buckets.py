@@ -80,9 +80,14 @@ def saved(place, steps):
     return first
 
 
+def shapes_of(run):
+    shapes = jax.eval_shape(lambda: run)
+    return lambda _: shapes
+
+
 def test_only_committed_checkpoints_count(place):
     run = saved(place / "checkpoints", (2, 4))
-    shapes, everywhere = jax.eval_shape(lambda: run), jax.local_devices()[0]
+    shapes, everywhere = shapes_of(run), jax.local_devices()[0]
     assert Checkpoints(place / "checkpoints").steps() == [4, 2]
     (place / "checkpoints" / "4" / "commit_success.txt").unlink()
     checkpoints = Checkpoints(place / "checkpoints", keep=9)
@@ -101,7 +106,7 @@ def test_only_committed_checkpoints_count(place):
 
 def test_a_damaged_checkpoint_is_set_aside(place):
     run = saved(place / "checkpoints", (2, 4))
-    shapes = jax.eval_shape(lambda: run)
+    shapes = shapes_of(run)
     for name in names(str(place / "checkpoints" / "4")):
         if "/d/" in f"/{name}":
             (place / "checkpoints" / "4" / name).write_bytes(b"damaged")
@@ -154,6 +159,28 @@ def test_who_has_lost_the_lock_ends(place, monkeypatch):
         while not codes and time.monotonic() < deadline:
             time.sleep(0.05)
     assert codes[0] == 1
+
+
+@pytest.mark.usefixtures("quick_beats")
+def test_a_lost_reply_ends_nothing(place, monkeypatch):
+    """The service wrote the lock, and the same request, repeated, is refused."""
+    codes, writes = [], []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    rewrite = buckets.rewrite
+
+    def repeated(file, content, generation):
+        rewrite(file, content, generation)
+        writes.append(generation)
+        return rewrite(file, content, generation)
+
+    with lock.locked(place), monkeypatch.context() as patch:
+        patch.setattr(buckets, "rewrite", repeated)
+        deadline = time.monotonic() + 10
+        while len(writes) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert len(writes) >= 3
+    assert codes == []
+    assert names(str(place)) == []
 
 
 @pytest.mark.usefixtures("quick_beats")

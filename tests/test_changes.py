@@ -7,10 +7,13 @@ import jax
 import pytest
 from helpers import saved, small
 from helpers.closeness import assert_trees_close
+from helpers.loop import mesh_of
 
 from scam_jax import models
+from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import changes, run_folder
-from scam_jax.training import state
+from scam_jax.training import loop, state
+from scam_jax.training.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -142,6 +145,27 @@ def test_the_record_says_from_which_step_on_what_held(begun):
     last = json.loads(lines[1])
     assert last["step"] == 2
     assert last["changes"] == {"losses.l1": [10.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({}, {"train__ema_decay": 0.9, "optimizer__warmup_steps": 5}),
+        ({"train__ema_decay": 0.9, "optimizer__kind": "muon"}, {"optimizer__decay": "cosine"}),
+    ],
+)
+def test_a_change_holds_if_the_run_ended_before_its_next_checkpoint(tmp_path, before, now):
+    old, new = small.shallow(**before), small.shallow(**now)
+    networks = models.build(old)
+    first = state.create(old, networks)
+    checkpoints = Checkpoints(tmp_path / run_folder.CHECKPOINTS, made_with=state.made_with(old))
+    checkpoints.save(first)
+    checkpoints.close()
+    run_folder.record(new, tmp_path)
+    restored = loop.restore_or_create(new, mesh_of(1), checkpoints)
+    assert jax.tree.structure(restored) == jax.tree.structure(state.abstract(new, networks))
+    assert_trees_close(restored.params, first.params)
+    assert_trees_close(TrainedModel.load(tmp_path).variables, first.eval_variables())
 
 
 @pytest.mark.parametrize(

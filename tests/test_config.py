@@ -51,6 +51,8 @@ from scam_jax.runs.validation import validate
         ),
         (dict(losses__kl=1.0), r"losses.kl = 1.0: .*use_vae = True"),
         (dict(train__ema_decay=1.0), r"ema_decay = 1.0: use 0"),
+        (dict(seed=-1), r"config.seed = -1: use 0 … 4294967295"),
+        (dict(seed=2**32), r"config.seed = 4294967296: use 0"),
         (dict(optimizer__generator_learning_rate=-1.0), r"generator_learning_rate = -1.0"),
     ],
 )
@@ -170,6 +172,13 @@ def test_unknown_choices_are_refused(choices, message):
 def test_batch_must_divide_among_devices():
     with pytest.raises(ValueError, match=r"batch_size = 4: must be a multiple .* devices, 3"):
         validate(small.config(), num_devices=3)
+
+
+def test_an_image_a_device_has_none_to_swap_latents_with():
+    config = small.config(losses__swapped=1.0)
+    validate(config, num_devices=2)
+    with pytest.raises(ValueError, match=r"batch_size = 4: losses.swapped .* use 8 or more on 4"):
+        validate(config, num_devices=4)
 
 
 def test_a_choice_is_in_the_name_of_the_run():

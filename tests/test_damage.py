@@ -4,6 +4,7 @@ import random
 import shutil
 
 import jax
+import numpy as np
 import pytest
 from helpers import saved
 from helpers.closeness import assert_trees_close
@@ -111,15 +112,15 @@ def test_without_a_sound_checkpoint_nothing_is_renamed(two_checkpoints, tmp_path
 def test_reading_a_run_renames_nothing(two_checkpoints, tmp_path):
     folder = shutil.copytree(two_checkpoints, tmp_path / "checkpoints")
     remove(folder / "4" / "default" / "_METADATA")
-    assert int(Checkpoints(folder).restore(saved.SHAPES).step) == 2
+    assert int(Checkpoints(folder).restore(saved.shapes).step) == 2
     assert {f.name for f in folder.iterdir()} == {"2", "4"}
 
 
 def test_a_step_is_restored_by_its_number(two_checkpoints):
     checkpoints = Checkpoints(two_checkpoints)
-    assert int(checkpoints.restore(saved.SHAPES, step=2).step) == 2
+    assert int(checkpoints.restore(saved.shapes, step=2).step) == 2
     with pytest.raises(CheckpointError, match="no checkpoint of step 3: 4, 2"):
-        checkpoints.restore(saved.SHAPES, step=3)
+        checkpoints.restore(saved.shapes, step=3)
 
 
 def test_the_best_checkpoint_stays(tmp_path):
@@ -136,6 +137,10 @@ def test_the_best_checkpoint_stays(tmp_path):
     keeper.offer(saved.state(3), {"psnr": 13.0})
     assert Checkpoints(tmp_path).steps() == [3]
     assert_trees_close(saved.resume(tmp_path), saved.state(3))
+    again = saved.state(3).replace(extra={"encoder": {"again": np.ones(2)}})
+    keeper.offer(again, {"psnr": 14.0})  # of a run that went back to step 2 once more
+    assert Checkpoints(tmp_path).steps() == [3]
+    assert Checkpoints(tmp_path).figures(3) == {"psnr": 14.0}
 
 
 def test_a_lower_figure_may_be_the_better_one(tmp_path):

@@ -15,7 +15,7 @@ CHIP = chips.Chip("a CPU", flops_per_second=1e12, bytes_per_second=1e9, memory_b
 
 
 def counted(config):
-    return flops.model_flops(config, "cpu")
+    return flops.model_flops(config, "cpu")(config.train.num_steps)
 
 
 class Timings:
@@ -69,6 +69,20 @@ def test_what_saves_memory_does_not_count(count):
     thrifty = small.shallow(train__rematerialize=True, train__accumulation_steps=2)
     assert counted(thrifty) == count
     assert counted(small.shallow(train__batch_size=8)) == pytest.approx(2 * count, rel=0.1)
+
+
+def test_what_not_every_step_does_counts_when_it_is_done(monkeypatch):
+    """R1 is added every few steps, and the discriminator's losses begin late."""
+
+    def counted(config, *_):
+        return 100.0 + 40.0 * (config.losses.gan > 0) + 20.0 * (config.losses.r1 > 0)
+
+    monkeypatch.setattr(flops, "_counted", counted)
+    late = small.shallow(schedules={"gan": {"start": 0.0, "steps": 3}})
+    of_step = flops.model_flops(late, "cpu")
+    assert [of_step(step) for step in (1, 3, 4)] == [100, 100, 140]
+    regularized = small.shallow(losses__r1=1.0, losses__lazy_r1_step=10)
+    assert flops.model_flops(regularized, "cpu")(1) == 142
 
 
 @pytest.mark.slow

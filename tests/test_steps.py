@@ -148,6 +148,29 @@ def test_adamw_by_hand():
     assert after.step == 1
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_discriminator_begins_with_its_losses(kind):
+    """Until then nothing of it moves. Its first update has its rate, which warms up from there."""
+    config = small.shallow(
+        schedules={"gan": {"start": 0.0, "steps": 3}},
+        optimizer__kind=kind,
+        optimizer__discriminator_learning_rate=0.01,
+        optimizer__weight_decay=0.1,
+        optimizer__warmup_steps=2,
+    )
+    update = jax.jit(partial(update_state, config))
+    start = state.create(config, models.build(config))
+    gradients = gradients_of_ones(start)
+    before = update(start.replace(step=jnp.int32(2)), gradients)
+    assert_trees_close(before.params["discriminator"], start.params["discriminator"], atol=0)
+    assert_trees_close(before.opt_state["discriminator"], start.opt_state["discriminator"], atol=0)
+    assert not np.allclose(before.params["encoder"]["latents"], start.params["encoder"]["latents"])
+    first = update(before, gradients)
+    old, new = (s.params["discriminator"]["scale_0"]["conv_0"]["bias"] for s in (start, first))
+    # Muon's AdamW has Nesterov's momentum, whose first update is 1.5 times as large.
+    np.testing.assert_allclose(new, old - 0.005 * (1.474 if kind == "muon" else 1.0), atol=1e-4)
+
+
 # Every option of model and losses, in as few programs as they fit in.
 OPTIONS = {
     "variational": dict(

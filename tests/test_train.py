@@ -174,7 +174,7 @@ def test_divergence_names_metric_and_step_and_spares_the_checkpoint(tmp_path):
     folders = [f.name for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()]
     assert folders == ["2"]
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    saved = checkpoints.restore(state.abstract(config, models.build(config)))
+    saved = checkpoints.restore(state.shapes_of(config, models.build(config)))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
 
 

@@ -93,7 +93,7 @@ def _train(
     people = [Picture.of(example) for example in feed.examples_to_show(PANEL_IMAGES)]
     everywhere = sharding.replicated(mesh)
     try:
-        state = checkpoints.resume(shapes, everywhere)
+        state = checkpoints.resume(parser_step.shapes_of(config), everywhere)
         if state is None:
             state = jax.device_put(parser_step.create(config), everywhere)
         else:

@@ -13,7 +13,15 @@ from scam_jax.evaluation.results import FILE, Evaluation
 from scam_jax.runs import run_folder, study
 
 
-def run_study(config: ConfigDict, workdir: epath.Path, open_feed: OpenFeed) -> None:
+def run_study(
+    config: ConfigDict,
+    workdir: epath.Path,
+    open_feed: OpenFeed,
+    stop: StopRequest,
+    *,
+    accept_changes: bool = False,
+    init_from: epath.Path | None = None,
+) -> None:
     """Trains and evaluates every variant with every seed, and writes a report of all runs.
 
     Finished runs are neither trained nor evaluated again.
@@ -22,15 +30,17 @@ def run_study(config: ConfigDict, workdir: epath.Path, open_feed: OpenFeed) -> N
       config: the whole config, with `study.variants` and `study.num_seeds`.
       workdir: folder for VARIANT/seed_N and report/.
       open_feed: opens a run's data.
+      stop: see `train`.
+      accept_changes: see `train`; for all runs.
+      init_from: see `train`; for all runs.
 
     Raises:
       ValueError: a variant is impossible (names it), or see `train` and `evaluate`.
     """
-    stop = StopRequest()
     for name, variant in study.runs_of(config, jax.device_count()).items():
         folder = workdir / name
         logging.info("study: %s", folder)
-        train(variant, folder, open_feed, stop)
+        train(variant, folder, open_feed, stop, accept_changes=accept_changes, init_from=init_from)
         if not _is_evaluated(run_folder.evaluation(folder, "test"), variant.train.num_steps):
             evaluate(variant, folder, open_feed, "test")
     if jax.process_index() == 0:

@@ -79,8 +79,9 @@ def _train(
     ledger = Ledger()
     run_folder.check_files(workdir)
     changed = changes.check_changes(config, workdir, accept_changes)
-    saved_with = run_folder.load_config(workdir) if changed else None
-    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints)
+    checkpoints = Checkpoints(
+        workdir / run_folder.CHECKPOINTS, config.train.keep_checkpoints, state.made_with(config)
+    )
     _check_places(config, workdir, checkpoints)
     vgg = None
     if is_used(config, "perceptual"):
@@ -103,9 +104,7 @@ def _train(
             create = functools.partial(
                 transplant.initial_state, source=init_from, names=feed.label_names
             )
-        train_state = loop.restore_or_create(
-            config, mesh, checkpoints, saved_with=saved_with, create=create
-        )
+        train_state = loop.restore_or_create(config, mesh, checkpoints, create=create)
         start.record(config, workdir, feed, int(train_state.step), changed)
         with stop:
             train_state = loop.train(
@@ -205,5 +204,5 @@ def _best(
     for missing in missing_figures(evaluator.judges, evaluator.data):
         if (missing.metric, missing.protocol) == (metric, OURS):
             raise ValueError(f"{key}: it cannot be computed, {missing.reason}")
-    checkpoints = Checkpoints(workdir / run_folder.BEST)
+    checkpoints = Checkpoints(workdir / run_folder.BEST, made_with=state.made_with(config))
     return BestCheckpoint(checkpoints, f"eval/{OURS}/{metric}", higher_is_better)

@@ -1,5 +1,7 @@
 """Model FLOPs utilization: the time of a training step at the peak of the devices."""
 
+from collections.abc import Callable
+
 from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -7,7 +9,7 @@ from ml_collections import ConfigDict
 from scam_jax.cost import chips, flops
 
 
-def seconds_at_peak(config: ConfigDict, mesh: Mesh) -> float | None:
+def seconds_at_peak(config: ConfigDict, mesh: Mesh) -> Callable[[int], float] | None:
     """Returns the time of a training step with all devices at their peak all the time.
 
     The peak is the bfloat16 peak, even for a run in float32.
@@ -17,8 +19,8 @@ def seconds_at_peak(config: ConfigDict, mesh: Mesh) -> float | None:
       mesh: devices to train on.
 
     Returns:
-      The time in seconds, or None if the peak of the devices is unknown (see `chips`) or the FLOPs
-      cannot be counted.
+      The time in seconds as a function of the step, counted from 1; or None if the peak of the
+      devices is unknown (see `chips`) or the FLOPs cannot be counted.
     """
     device = mesh.devices.flat[0]
     chip = chips.of_device(device)
@@ -29,12 +31,10 @@ def seconds_at_peak(config: ConfigDict, mesh: Mesh) -> float | None:
     count = flops.model_flops(config, platform)
     if count is None:
         return None
-    seconds = count / (chip.flops_per_second * mesh.size)
+    peak = chip.flops_per_second * mesh.size
+    last = count(config.train.num_steps)
     logging.info(
         "a training step has %.4g TFLOP: %.4g s at the bfloat16 peak of %d × %s",
-        count / 1e12,
-        seconds,
-        mesh.size,
-        chip.name,
+        *(last / 1e12, last / peak, mesh.size, chip.name),
     )
-    return seconds
+    return lambda step: count(step) / peak

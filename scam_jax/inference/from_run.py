@@ -25,7 +25,7 @@ def load(folder: epath.Path, checkpoint: str | int) -> Release:
     config = run_folder.load_config(folder)
     place = folder / (run_folder.BEST if checkpoint == "best" else run_folder.CHECKPOINTS)
     step = None if checkpoint in ("newest", "best") else int(checkpoint)
-    shapes = state.abstract(config, models.build(config))
+    shapes = state.shapes_of(config, models.build(config))
     restored = Checkpoints(place).restore_trained(shapes, step)
     if restored is None:
         best = place.name == run_folder.BEST
@@ -48,7 +48,7 @@ def load_parser(folder: epath.Path) -> PhotoParser | None:
     if not run_folder.is_begun(place):
         return None
     config = run_folder.load_config(place)
-    restored = Checkpoints(place / run_folder.CHECKPOINTS).restore(parser_step.abstract(config))
+    restored = Checkpoints(place / run_folder.CHECKPOINTS).restore(parser_step.shapes_of(config))
     if restored is None:
         return None
     # On the host, because evaluation draws label maps on all devices.

@@ -102,16 +102,28 @@ class _Beating:
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
             try:
-                if buckets.generation(self._file) != self._generation:
-                    self._give_way()
-                self._generation = buckets.rewrite(self._file, self._content, self._generation)
-            except (FileExistsError, FileNotFoundError):
-                self._give_way()
+                self._renew()
             except ConnectionError as error:
                 # Threads that save would go on asking for a quarter of an hour.
                 _end_at_once(str(error))
             except OSError as error:  # Training ends by itself if it cannot write either.
                 logging.warning("%s cannot be written: %s", self._file, error)
+
+    def _renew(self) -> None:
+        generation = self._own_generation()
+        try:
+            self._generation = buckets.rewrite(self._file, self._content, generation)
+        except (FileExistsError, FileNotFoundError):
+            self._generation = self._own_generation()
+
+    def _own_generation(self) -> str:
+        """Returns the object's generation; gives way unless this process wrote it."""
+        found = buckets.generation(self._file)
+        # A reply may be lost; the same request is then refused when it is repeated.
+        if found == self._generation or (found and self._file.read_bytes() == self._content):
+            return found
+        self._give_way()
+        return self._generation
 
     def _give_way(self) -> None:
         # Saving would damage what the other process writes.

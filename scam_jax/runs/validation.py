@@ -100,6 +100,7 @@ def validate(config: ConfigDict, num_devices: int = 1) -> None:
         value = _get(config, key, default=least)
         _require(value >= least, key, value, f"use {least} or more")
     _check_keys(config)
+    _require(0 <= config.seed < 2**32, "seed", config.seed, f"use 0 … {2**32 - 1}")
     labels = config.data.num_labels
     _require(labels <= 256, "data.num_labels", labels, "label maps hold 0 … 255: use at most 256")
     _check_networks(config)
@@ -241,6 +242,7 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
         train.batch_size,
         f"must be a multiple of the number of devices, {num_devices}",
     )
+    _check_swapped(config, num_devices)
     _check_accumulation(config, num_devices)
     _require(0 <= train.ema_decay < 1, "train.ema_decay", train.ema_decay, "use 0 (off) … below 1")
     for key in ("generator_learning_rate", "discriminator_learning_rate", "eps"):
@@ -260,6 +262,18 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
     _require(rate > 0, "parser.learning_rate", rate, "use a number above 0")
     decay = optimizer.weight_decay
     _require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")
+
+
+def _check_swapped(config: ConfigDict, num_devices: int) -> None:
+    if is_used(config, "swapped"):
+        size = config.train.batch_size
+        _require(
+            size > num_devices,
+            "train.batch_size",
+            size,
+            f"losses.swapped exchanges latents between the images of a device: use "
+            f"{2 * num_devices} or more on {num_devices} devices",
+        )
 
 
 def _check_accumulation(config: ConfigDict, num_devices: int) -> None:

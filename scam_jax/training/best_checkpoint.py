@@ -42,6 +42,9 @@ class BestCheckpoint:
             return
         step = int(state.step)
         logging.info("step %d is the best so far: %s = %.4g", step, self._figure, value)
+        if step in agreement.of_first_process(self._checkpoints.steps()):
+            # The run went back to a step before, and has come here again.
+            self._checkpoints.delete(step)
         self._checkpoints.save(state, figures)
         self._checkpoints.keep_only(step)
         self.value = value

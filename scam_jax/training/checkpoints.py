@@ -20,11 +20,11 @@ from scam_jax import buckets
 from scam_jax.devices import agreement, sharding
 from scam_jax.training.checksums import checksums
 from scam_jax.training.committed import committed_steps
-from scam_jax.training.state import TrainState, of_side
+from scam_jax.training.state import MadeWith, Shapes, TrainState, of_side
 
 # Orbax's name for the only item of a checkpoint.
 _ITEM = "default"
-_CHECKSUMS, _FIGURES = "checksums", "figures"
+_CHECKSUMS, _FIGURES, _MADE_WITH = "checksums", "figures", "made_with"
 
 
 class CheckpointError(RuntimeError):
@@ -48,15 +48,17 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """Saves states to `directory/STEP` in the background, and restores the newest sound one."""
 
-    def __init__(self, directory: epath.Path, keep: int = 2):
+    def __init__(self, directory: epath.Path, keep: int = 2, made_with: MadeWith | None = None):
         """Neither reads nor writes anything yet.
 
         Args:
           directory: folder of the checkpoints, created by the first `save`.
           keep: number of newest checkpoints to keep; older ones are deleted.
+          made_with: what the states to save are made with, see `state.made_with`.
         """
         self.directory = buckets.absolute(directory)
         self._keep = keep
+        self._own = {_MADE_WITH: made_with or {}}
         self._handler = ocp.PyTreeCheckpointHandler()
 
     @functools.cached_property
@@ -78,7 +80,7 @@ class Checkpoints:
         """
         # On CPU the saving thread would otherwise read the buffers that the next step overwrites.
         state = jax.tree.map(jnp.copy, state)
-        metadata = {_CHECKSUMS: checksums(state), _FIGURES: dict(figures or {})}
+        metadata = {_CHECKSUMS: checksums(state), _FIGURES: dict(figures or {}), **self._own}
         args = ocp.args.PyTreeSave(state, custom_metadata=metadata)
         self.wait()
         with self._explained():
@@ -95,13 +97,17 @@ class Checkpoints:
     def _metadata(self, step: int) -> dict[str, Any]:
         return self._handler.metadata(self.directory / str(step) / _ITEM).custom_metadata
 
-    def resume(self, shapes: TrainState, where: jax.sharding.Sharding) -> TrainState | None:
+    def made_with(self, step: int) -> MadeWith:
+        """Returns what the state of a sound checkpoint was made with; empty if it was not told."""
+        return self._metadata(step)[_MADE_WITH]
+
+    def resume(self, shapes: Shapes, where: jax.sharding.Sharding) -> TrainState | None:
         """Restores the newest sound checkpoint, and sets newer ones aside.
 
         A damaged checkpoint is renamed to `STEP.damaged`, so that training gets past its step.
 
         Args:
-          shapes: shapes and types of the state, see `state.abstract`.
+          shapes: maps what a state was made with to its shapes and types, see `state.shapes_of`.
           where: sharding of every array.
 
         Returns:
@@ -130,14 +136,14 @@ class Checkpoints:
 
     def restore(
         self,
-        shapes: TrainState,
+        shapes: Shapes,
         where: jax.sharding.Sharding | None = None,
         step: int | None = None,
     ) -> TrainState | None:
         """Restores the newest sound checkpoint; every process must call this.
 
         Args:
-          shapes: shapes and types of the state, see `state.abstract`.
+          shapes: maps what a state was made with to its shapes and types, see `state.shapes_of`.
           where: sharding of every array; by default, this process's first device.
           step: the step to restore, or None for the newest sound one.
 
@@ -172,9 +178,8 @@ class Checkpoints:
             )
         return None
 
-    def _read(
-        self, step: int, shapes: TrainState, where: jax.sharding.Sharding | None
-    ) -> TrainState:
+    def _read(self, step: int, shapes: Shapes, where: jax.sharding.Sharding | None) -> TrainState:
+        metadata = self._metadata(step)
         place = where or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(
             lambda x: (
@@ -182,26 +187,26 @@ class Checkpoints:
                 if x is ocp.PLACEHOLDER
                 else jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
             ),
-            shapes,
+            shapes(metadata[_MADE_WITH]),
         )
         arguments = ocp.args.PyTreeRestore(
             item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
         )
-        saved = self._metadata(step)[_CHECKSUMS]
+        saved = metadata[_CHECKSUMS]
         restored = self._handler.restore(self.directory / str(step) / _ITEM, args=arguments)
         for name, found in checksums(restored).items():
             if saved[name] != found:
                 raise _Damaged(f"the array {name} is not the one that was saved")
         return restored
 
-    def restore_trained(self, shapes: TrainState, step: int | None = None) -> TrainState | None:
+    def restore_trained(self, shapes: Shapes, step: int | None = None) -> TrainState | None:
         """Restores only the arrays that `TrainState.eval_variables` needs.
 
         Optimizer states and the discriminator are not read, nor are the parameters that have an
         average. Their place in the state holds `...`.
 
         Args:
-          shapes: shapes and types of the state, see `state.abstract`.
+          shapes: see `restore`.
           step: the step to restore, or None for the newest sound one.
 
         Returns:
@@ -210,15 +215,12 @@ class Checkpoints:
         Raises:
           CheckpointError: see `restore`.
         """
-        left_out = jax.tree.map(lambda x: ocp.PLACEHOLDER, shapes)
-        params = left_out.params if shapes.ema is not None else of_side(shapes.params, "generator")
-        needed = left_out.replace(
-            step=shapes.step,
-            params={**left_out.params, **params},
-            extra={**left_out.extra, **of_side(shapes.extra, "generator")},
-            ema=shapes.ema,
-        )
-        return self.restore(needed, step=step)
+        return self.restore(lambda made_with: _trained(shapes(made_with)), step=step)
+
+    def delete(self, step: int) -> None:
+        """Deletes the checkpoint of a step."""
+        self.wait()
+        self._manager.delete(step)
 
     def keep_only(self, step: int) -> None:
         """Waits until `step` is saved, and deletes all other checkpoints."""
@@ -254,6 +256,18 @@ class Checkpoints:
                 "room, or get the rights to write there; the same command then resumes from the "
                 "checkpoint before"
             ) from error
+
+
+def _trained(shapes: TrainState) -> TrainState:
+    """Returns the shapes of what `eval_variables` needs; all others are left out."""
+    left_out = jax.tree.map(lambda x: ocp.PLACEHOLDER, shapes)
+    params = left_out.params if shapes.ema is not None else of_side(shapes.params, "generator")
+    return left_out.replace(
+        step=shapes.step,
+        params={**left_out.params, **params},
+        extra={**left_out.extra, **of_side(shapes.extra, "generator")},
+        ema=shapes.ema,
+    )
 
 
 def _fault(place: epath.Path, error: Exception) -> str:

@@ -31,16 +31,16 @@ def restore_or_create(
     mesh: Mesh,
     checkpoints: Checkpoints,
     *,
-    saved_with: ConfigDict | None = None,
     create: Callable[[ConfigDict, models.Networks], TrainState] = state.create,
 ) -> TrainState:
     """Returns the newest sound checkpoint, or a fresh state if there is no checkpoint.
+
+    A checkpoint that was made with another optimizer or averaging is adapted.
 
     Args:
       config: the whole config.
       mesh: devices that hold the state, replicated.
       checkpoints: the run's checkpoints.
-      saved_with: the config of the checkpoints, if it differs from `config`.
       create: makes the fresh state.
 
     Raises:
@@ -48,10 +48,11 @@ def restore_or_create(
     """
     networks = models.build(config)
     everywhere = sharding.replicated(mesh)
-    restored = checkpoints.resume(state.abstract(saved_with or config, networks), everywhere)
+    restored = checkpoints.resume(state.shapes_of(config, networks), everywhere)
     if restored is not None:
-        logging.info("resuming from step %d (%s)", int(restored.step), checkpoints.directory)
-        if saved_with is not None:
+        step = int(restored.step)
+        logging.info("resuming from step %d (%s)", step, checkpoints.directory)
+        if checkpoints.made_with(step) not in ({}, state.made_with(config)):
             restored = jax.device_put(state.adapted(config, restored), everywhere)
         return restored
     fresh = jax.device_put(create(config, networks), everywhere)
@@ -70,7 +71,7 @@ def train(
     checkpoints: Checkpoints,
     writer_from: Callable[[int], Writer | None],
     advice: str = "",
-    seconds_at_peak: float | None = None,
+    seconds_at_peak: Callable[[int], float] | None = None,
     best: BestCheckpoint | None = None,
     ledger: Ledger | None = None,
     record: Callable[[int, Mapping[str, float]], None] = lambda step, seconds: None,
@@ -95,7 +96,7 @@ def train(
       writer_from: maps the step that the run starts or resumes from to a writer, or to None on all
         hosts but one.
       advice: flags with which a run can go on whose metrics are not finite.
-      seconds_at_peak: seconds per step at the peak of all devices, or None if unknown.
+      seconds_at_peak: maps a step to its seconds at the peak of all devices; None if unknown.
       panel: maps a state to a picture `uint8 [H, W, 3]` of its results.
       evaluate: maps a state to figures by name, 'eval/…'. All hosts call it every
         `config.eval.every` steps, and at the start if the run before was ended in its midst.

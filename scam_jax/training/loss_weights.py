@@ -31,6 +31,13 @@ def is_used(config: ConfigDict, name: str) -> bool:
     return max(config.losses[name], start_of(config, name)) > 0
 
 
+def discriminator_start(config: ConfigDict) -> int:
+    """Returns the number of steps before any of the discriminator's losses has a weight above 0."""
+    used = [name for name in ADVERSARIAL if is_used(config, name)]
+    waiting = [config.losses.schedules[n].steps for n in used if start_of(config, n) == 0]
+    return min(waiting) if waiting and len(waiting) == len(used) else 0
+
+
 def loss_weights(config: ConfigDict, step: Array) -> dict[str, Array]:
     """Returns the weights of all losses at `step`, float32 scalars by name."""
     return {name: _weight(config, name, step) for name in LOSSES}

@@ -130,6 +130,6 @@ class Meter:
         if (fullest := memory.peak_gigabytes()) is not None:
             timings["memory/peak_gigabytes_of_fullest_device"] = fullest
         if self.seconds_at_peak is not None:
-            timings["time/model_flops_utilization"] = count * self.seconds_at_peak / seconds
+            timings["time/model_flops_utilization"] = count * self.seconds_at_peak(step) / seconds
         self.since, self.waited, self.step_at_since = now, 0.0, step
         return timings

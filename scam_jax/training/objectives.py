@@ -24,9 +24,9 @@ from scam_jax.training.loss_weights import (
     ADVERSARIAL,
     GAN_TERMS,
     LOSSES,
+    discriminator_start,
     is_used,
     loss_weights,
-    start_of,
 )
 from scam_jax.training.state import TrainState, of_side
 
@@ -205,15 +205,15 @@ class _Objectives:
 
         Their gradients are then 0 in any case; their metrics are given as 0.
         """
-        used = [name for name in ADVERSARIAL if is_used(self.config, name)]
-        if any(start_of(self.config, name) > 0 for name in used):
+        begin = discriminator_start(self.config)
+        if begin == 0:
             return self.adversarial_gradients(images)
 
         def off(images):
             shapes = jax.eval_shape(self.adversarial_gradients, images)
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-        is_on = sum(self.weights[name] for name in used) > 0
+        is_on = self.state.step >= begin
         return jax.lax.cond(is_on, self.adversarial_gradients, off, images)
 
     def adversarial_gradients(self, images) -> _Adversarial:

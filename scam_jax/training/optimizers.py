@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from scam_jax.training.loss_weights import discriminator_start
+
 # Learning-rate multiplier as a function of batch size / reference batch size.
 RATE_SCALINGS = {
     "none": lambda times: 1.0,
@@ -27,6 +29,9 @@ DECAYS = {
 def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
     """Returns each side's learning rate, scaled to the batch size.
 
+    A rate is a function of the number of updates of its side. Those of the discriminator begin with
+    its losses; both sides end with the run.
+
     Linear scaling and warm-up follow Goyal et al. (2017, section 2). Square-root scaling keeps the
     noise of Adam's updates unchanged (Malladi et al. 2022).
 
@@ -44,17 +49,22 @@ def learning_rates(config: ConfigDict) -> dict[str, optax.ScalarOrSchedule]:
     }
     if not c.warmup_steps and c.decay == "constant":
         return rates
-    left = max(config.train.num_steps - c.warmup_steps, 1)
 
-    def schedule(rate):
-        after = DECAYS[c.decay](rate, left, c.last_rate)
+    def schedule(side, rate):
+        left = config.train.num_steps - begins(config)[side] - c.warmup_steps
+        after = DECAYS[c.decay](rate, max(left, 1), c.last_rate)
         if not c.warmup_steps:
             return after
         # The rate of the first step is not 0, because that step would change nothing.
         rise = optax.linear_schedule(rate / c.warmup_steps, rate, c.warmup_steps - 1)
         return optax.join_schedules([rise, after], [c.warmup_steps])
 
-    return {side: schedule(rate) for side, rate in rates.items()}
+    return {side: schedule(side, rate) for side, rate in rates.items()}
+
+
+def begins(config: ConfigDict) -> dict[str, int]:
+    """Returns the number of steps of a run before each side is updated."""
+    return {"generator": 0, "discriminator": discriminator_start(config)}
 
 
 # Momentum of Muon's updates.
@@ -194,7 +204,7 @@ def adapted(optimizer: optax.GradientTransformation, params: Any, saved: Any, st
       optimizer: the optimizer.
       params: the parameters.
       saved: the state of an optimizer of these parameters.
-      step: number of completed steps.
+      step: number of completed steps of this optimizer.
     """
     old = dict(jax.tree_util.tree_flatten_with_path(saved)[0])
 

@@ -13,7 +13,7 @@ from scam_jax.devices import sharding
 from scam_jax.images import to_float
 from scam_jax.models import parser
 from scam_jax.training import optimizers
-from scam_jax.training.state import TrainState
+from scam_jax.training.state import Shapes, TrainState
 from scam_jax.training.step import Batch, CompileStep, Metrics, Step, compiled
 
 Array = jax.Array
@@ -63,6 +63,12 @@ def create(config: ConfigDict) -> TrainState:
 def abstract(config: ConfigDict) -> TrainState:
     """Returns the shapes and types of a parser's state, without computing."""
     return jax.eval_shape(functools.partial(create, config))
+
+
+def shapes_of(config: ConfigDict) -> Shapes:
+    """Returns what `Checkpoints.restore` takes: a parser's states all have the same shapes."""
+    shapes = abstract(config)
+    return lambda _: shapes
 
 
 def step(

@@ -1,5 +1,6 @@
 """The training state: everything that a training step changes, as one pytree."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -39,6 +40,10 @@ class TrainState(flax.struct.PyTreeNode):
         """Returns the encoder's and generator's variables for evaluation, averaged if kept."""
         params = self.params if self.ema is None else self.ema
         return {name: {"params": params[name], **self.extra[name]} for name in SIDES["generator"]}
+
+
+MadeWith = dict[str, Any]
+Shapes = Callable[[MadeWith], TrainState]
 
 
 def of_side(networks: dict[str, Tree], side: str) -> dict[str, Tree]:
@@ -81,11 +86,35 @@ def abstract(config: ConfigDict, networks: Networks) -> TrainState:
     return jax.eval_shape(lambda v: from_variables(config, v), variables)
 
 
+def made_with(config: ConfigDict) -> MadeWith:
+    """Returns what a state depends on besides its networks. A checkpoint tells it of its own."""
+    return {
+        "optimizer": config.optimizer.to_dict(),
+        "ema_decay": config.train.ema_decay,
+        "discriminator_start": optimizers.begins(config)["discriminator"],
+    }
+
+
+def shapes_of(config: ConfigDict, networks: Networks) -> Shapes:
+    """Returns a function that maps what a state was made with to its shapes and types.
+
+    If a checkpoint does not tell, it is taken to be made with the config.
+    """
+
+    def shapes(made: MadeWith) -> TrainState:
+        own = config.copy_and_resolve_references()
+        own.optimizer.update(made.get("optimizer", {}))
+        own.train.ema_decay = made.get("ema_decay", config.train.ema_decay)
+        return abstract(own, networks)
+
+    return shapes
+
+
 def adapted(config: ConfigDict, saved: TrainState) -> TrainState:
     """Returns a saved state in the form that a config's training needs.
 
-    Warm-up and averaging may have been turned on or off since. The moments of the optimizers are
-    kept, see `optimizers.adapted`. New averages start from the current parameters.
+    Optimizers and averaging may have changed since. The moments that both have are kept, see
+    `optimizers.adapted`. New averages start from the current parameters.
 
     Args:
       config: the whole config.
@@ -93,7 +122,10 @@ def adapted(config: ConfigDict, saved: TrainState) -> TrainState:
     """
     opt_state = {
         side: optimizers.adapted(
-            optimizer, of_side(saved.params, side), saved.opt_state[side], saved.step
+            optimizer,
+            of_side(saved.params, side),
+            saved.opt_state[side],
+            jnp.maximum(saved.step - optimizers.begins(config)[side], 0),
         )
         for side, optimizer in optimizers.of_sides(config).items()
     }

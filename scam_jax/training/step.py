@@ -197,7 +197,9 @@ def update_state(
     Args:
       config: the whole config.
       state: the state before the step.
-      gradients: `{side: {network: tree}}`. A side without gradients is not updated.
+      gradients: `{side: {network: tree}}`. A side without gradients is not updated, nor is the
+        discriminator while none of its losses is on: gradients of 0 would end the bias correction
+        of its moments, and its first steps would then be many times its rate.
 
     Returns:
       The state after the step.
@@ -205,15 +207,24 @@ def update_state(
     params, opt_state = dict(state.params), dict(state.opt_state)
     for side, optimizer in optimizers.of_sides(config).items():
         if side in gradients:
-            old = of_side(state.params, side)
-            updates, opt_state[side] = optimizer.update(gradients[side], opt_state[side], old)
-            params |= optax.apply_updates(old, updates)
+            update = partial(_updated, optimizer, gradients[side])
+            if begin := optimizers.begins(config)[side]:
+                update = partial(jax.lax.cond, state.step >= begin, update, lambda *old: old)
+            updated, opt_state[side] = update(of_side(params, side), opt_state[side])
+            params |= updated
     ema = state.ema
     if ema is not None:
         # The decay starts low and rises, so that the average soon forgets the initial weights.
         decay = jnp.minimum(config.train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema = optax.incremental_update(of_side(params, "generator"), ema, 1 - decay)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+
+
+def _updated(
+    optimizer: optax.GradientTransformation, gradients: Any, params: Any, opt_state: Any
+) -> tuple[Any, Any]:
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
 
 
 def make_train_step(config: ConfigDict, networks: Networks, mesh: Mesh) -> jax.stages.Wrapped:

@@ -66,7 +66,7 @@ def initial_state(
 
 def _of_run(source: epath.Path, config: ConfigDict) -> tuple[Any, int, Sequence[str]]:
     """Returns the weights `{'params', 'extra'}` by network, their step, and the label names."""
-    shapes = state.abstract(config, models.build(config))
+    shapes = state.shapes_of(config, models.build(config))
     old = Checkpoints(source / run_folder.CHECKPOINTS).restore(shapes)
     if old is None:
         raise FileNotFoundError(f"--init_from={source}: the run has no checkpoint yet")

@@ -110,6 +110,6 @@ def restored(workdir):
     config = run_folder.load_config(workdir)
     networks = models.build(config)
     checkpoints = Checkpoints(workdir / "checkpoints")
-    result = checkpoints.restore(state.abstract(config, networks))
+    result = checkpoints.restore(state.shapes_of(config, networks))
     checkpoints.close()
     return result

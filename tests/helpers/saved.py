@@ -18,7 +18,9 @@ def state(step: int) -> TrainState:
     return TrainState(jnp.int32(step), params, extra, opt_state, None)
 
 
-SHAPES = jax.eval_shape(lambda: state(0))
+def shapes(_) -> TrainState:
+    """What `Checkpoints.restore` takes."""
+    return jax.eval_shape(lambda: state(0))
 
 
 def save(folder, *steps: int, **options) -> None:
@@ -30,4 +32,4 @@ def save(folder, *steps: int, **options) -> None:
 
 
 def resume(folder) -> TrainState | None:
-    return Checkpoints(folder).resume(SHAPES, DEVICE)
+    return Checkpoints(folder).resume(shapes, DEVICE)
