@@ -49,6 +49,8 @@ def _make_small(config: ConfigDict) -> None:
     else:
         config.model.generator.features = config.model.encoder.conv_features = 8
         config.model.generator.num_up_layers = 6
+    if config.model.family == "groupdnet":
+        config.model.generator.features = config.data.num_labels  # the fewest that it may have
     if config.model.family in ("sean", "sean_clade"):
         config.model.latent_dim = 96
     # All models have the same losses. With a KL loss, codes carry nothing in a short run.

@@ -14,7 +14,9 @@ from configs import ccp as config_file
 from data import datasets
 from data.builders import ccp
 from data.builders.ccp import Box, Ccp, CcpConfig
+from scam_jax import models
 from scam_jax.inference.label_map import CCP, CCP_CLOTHES, CCP_CLOTHES_NAMES, LabelMap
+from scam_jax.runs.validation import validate
 
 COUNT, NOBODY = 43, 7
 HAIR, SKIN, COAT = (CCP.index(name) for name in ("hair", "skin", "coat"))
@@ -122,8 +124,10 @@ def test_the_merge_gives_every_label_a_place():
 
 def test_sizes_of_the_config_file():
     assert config_file.get_config().data.height == 256
-    small = config_file.get_config("size=small,model=sean")
-    assert (small.data.height, small.model.family) == (96, "sean")
+    for family in models.FAMILIES:
+        small = config_file.get_config(f"size=small,model={family}")
+        assert (small.data.height, small.model.family) == (96, family)
+        validate(small)
     with pytest.raises(flags.IllegalFlagValueError, match="size=tiny: use published or small"):
         config_file.get_config("size=tiny")
 
