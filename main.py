@@ -2,7 +2,7 @@
 
   python main.py --config=configs/synthetic.py                      train, or resume
   python main.py --config=configs/synthetic.py:model=sean           train a baseline
-  python main.py --config=configs/faces.py --init_from=runs/celeba  train from a run's weights
+  python main.py --config=configs/celeba.py --workdir=RUN --init_from=OTHER    from its weights
   python main.py --mode=eval --workdir=runs/synthetic               figures on the test split
   python main.py --mode=eval --workdir=runs/synthetic --split=validation    for model selection
   python main.py --mode=study --config=configs/synthetic_study.py   variants, seeds, a report
@@ -13,7 +13,7 @@
   python main.py --mode=transfer --workdir=RUN --recipe=FILE --output=OUT.png    from the studio
   python main.py --mode=studio --workdir=RUN                        all of this in the browser
   python main.py --mode=attention --workdir=RUN --subject=IMAGE,LABELS --target=IMAGE,LABELS \\
-      --output=OUT.png [--latent=LABEL,NUMBER]
+      --output=OUT.png [--labels=1,2] [--latent=LABEL,NUMBER]
   python main.py --mode=export --workdir=RUN --output=DIR           a release of the model
   python main.py --mode=parser --workdir=RUN                        train what draws label maps
   python main.py --mode=label --workdir=RUN --photos=DIR            label maps of one's own photos
@@ -69,8 +69,8 @@ _INIT_FROM = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0. Starts one of several processes; SLURM, Open MPI and TPU pods do not "
-    "need it.",
+    "HOST:PORT of process 0. Starts one of several processes; SLURM, Open MPI 4 and TPU pods do "
+    "not need it.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", None, "With --coordinator: the number of processes."

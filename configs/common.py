@@ -162,6 +162,7 @@ def _scam() -> ConfigDict:
     config.losses.swapped = 0.0
     config.losses.l1 = 10.0
     config.losses.perceptual = 10.0
+    # Compute type of VGG19 in the perceptual loss; empty for `config.model.dtype`.
     config.losses.perceptual_dtype = ""
     config.losses.feature_matching = 0.0
     # The KL loss is a sum over this number of images, whatever the batch size. The authors have 8

@@ -241,7 +241,7 @@ def _check_backend() -> None:
         reason = (str(error).strip() or "JAX has no plug-in for it").splitlines()[0]
         raise ValueError(
             f"JAX_PLATFORMS = {platforms or ''!r}: {reason}. Install JAX for these devices, pip "
-            "install 'jax[tpu]' or 'jax[cuda12]', or unset JAX_PLATFORMS"
+            "install 'jax[tpu]' or 'jax[cuda13]', or unset JAX_PLATFORMS"
         ) from error
 
 
