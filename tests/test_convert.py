@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import by_rule, small
+from helpers import by_rule, saved, small
 
 from scam_jax import models
 from scam_jax.models.layers.label_maps import LabelLinear
 from scam_jax.models.layers.primitives import Conv, Linear
+from scam_jax.runs import run_folder
 from scam_jax.training import state
 from scam_jax.weights import convert, torch_names
 from scam_jax.weights.torch_names import ENCODERS
@@ -65,6 +66,13 @@ def test_checkpoint_of_another_size_is_refused(golden):
     config.model.latent_dim = 32
     with pytest.raises(ValueError, match=r"(?s)encoder: \d+ entries .*misshapen: backbone"):
         convert.convert_checkpoint(lightning_checkpoint(golden), config)
+
+
+def test_a_run_is_not_replaced_by_a_checkpoint(tmp_path):
+    saved.save(tmp_path / run_folder.CHECKPOINTS, 1000, 2000)
+    with pytest.raises(ValueError, match=r"--workdir=.* holds a run already: give another folder"):
+        convert.convert_checkpoint_file(tmp_path / "model.ckpt", small.config(), tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == [run_folder.CHECKPOINTS]
 
 
 def test_no_such_torch_file(tmp_path):

@@ -210,6 +210,16 @@ def test_figures_survive_their_file(model, evaluated, tmp_path):
         Evaluation.load(tmp_path / "elsewhere")
 
 
+def test_an_infinite_value_has_no_deviation():
+    figures = [
+        Figure("PSNR", OURS, (30.0, np.inf, 31.0), "dB", part="hat"),
+        Figure("PSNR", OURS, (30.0, 32.0), "dB", part="hair"),
+    ]
+    text = Evaluation(7, "people", "test", 12, figures).markdown()
+    assert "| PSNR | hat | ours | inf dB |" in text
+    assert "| PSNR | hair | ours | 31 ± 1.41 dB |" in text
+
+
 def test_partners():
     subjects = partners(50, seed=1)
     assert sorted(subjects) == list(range(50)), "each is a subject once"

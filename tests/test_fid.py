@@ -81,6 +81,9 @@ def test_statistics_survive_their_file(tmp_path):
     loaded = fid.Statistics.load(tmp_path / "deep" / "s.npz")
     np.testing.assert_array_equal(loaded.covariance, found.covariance)
     assert loaded.count == 20
+    (tmp_path / "empty.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"empty.npz cannot be read \(.*\): remove it"):
+        fid.Statistics.load(tmp_path / "empty.npz")
     again = fid.Statistics.of_flat(found.flat().view(np.uint32).view(np.float64), len(found.mean))
     np.testing.assert_array_equal(again.covariance, found.covariance)
     np.testing.assert_array_equal(again.mean, found.mean)

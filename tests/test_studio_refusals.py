@@ -153,3 +153,16 @@ def test_elsewhere_a_token_is_needed(desk):
     for scheme in ("http", "https"):  # a server before the studio may add TLS
         own = {"origin": f"{scheme}://studio.example:8000"}
         assert known.get("/api/about", headers=own).status_code == 200
+    other = 'a={"x":1}; scam_jax_studio_0=wrong'  # of another service, and of another studio
+    cookie = answer.headers["set-cookie"].split(";")[0]
+    assert client().get("/", headers={"cookie": f"{other}; {cookie}"}).status_code == 200
+    assert client().get("/", headers={"cookie": other}).status_code == 403
+
+
+def test_a_folder_that_cannot_be_written_is_named(client, desk):
+    """Uploads do not need it."""
+    desk.folder.write_bytes(b"a file in its place")
+    assert upload(client, PHOTO, LABELS).status_code == 200
+    answer = send(client, "save", ASKED)
+    assert answer.status_code == 500
+    assert str(desk.folder) in answer.json()["error"]

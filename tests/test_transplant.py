@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
+from ml_collections import ConfigDict
 
 from scam_jax import models
 from scam_jax.inference import generation
@@ -112,8 +113,24 @@ def test_a_run_without_weights_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_labels_of_groups_must_be_the_same(tmp_path):
-    saved = save_run(small.config("model=groupdnet"), tmp_path)
-    begun = started(small.config("model=groupdnet", seed=2), tmp_path)
+    """There are more channels than labels, so that a further label changes no shape by itself."""
+    config = small.config("model=groupdnet", model__generator__features=30)
+    saved = save_run(config, tmp_path, OLD_NAMES)
+    begun = started(config, tmp_path, OLD_NAMES)
     assert_trees_close(begun.eval_variables(), saved.eval_variables())
     with pytest.raises(ValueError, match="grouped by label"):
-        started(small.config("model=groupdnet", data__num_labels=2), tmp_path)
+        started(config, tmp_path, OLD_NAMES[::-1])
+
+
+def test_weights_of_another_image_size_are_named():
+    def tree(width):
+        return {"params": {"generator": {"fc": {"kernel": np.zeros((8, width))}}}}
+
+    old = small.config(data__height=32).data
+    with pytest.raises(
+        ValueError,
+        match=r"--init_from=run: generator/fc/kernel has the shape \(8, 4\) there and \(8, 2\) "
+        r"here.*--config.data.height=32 --config.data.width=16",
+    ):
+        transplant._check_sizes(tree(2), tree(4), ConfigDict({"data": old}), "run")
+    transplant._check_sizes(tree(2), tree(2), ConfigDict({"data": old}), "run")

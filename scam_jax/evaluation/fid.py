@@ -73,7 +73,7 @@ class Statistics:
         try:
             with np.load(file) as arrays:
                 fields = {field.name: arrays[field.name] for field in dataclasses.fields(cls)}
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{file} cannot be read ({error}): remove it, and it will be computed again"
             ) from error

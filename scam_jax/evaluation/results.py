@@ -44,8 +44,10 @@ class Figure:
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation over the seeds, or None for a single seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        """The standard deviation over the seeds; None for one seed, or if a value is infinite."""
+        if len(self.values) < 2 or not all(map(math.isfinite, self.values)):
+            return None
+        return statistics.stdev(self.values)
 
 
 @dataclasses.dataclass(frozen=True)

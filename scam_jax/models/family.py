@@ -42,6 +42,7 @@ class Family(NamedTuple):
       batch_norm: maps `config.model` to whether the networks compute batch statistics.
       has_latents: maps `config.model` to whether the encoder returns latents.
       has_attention: whether the networks have attention weights that can be drawn.
+      grouped_by_label: whether channels are groups of a label each.
     """
 
     encoder_class: type[nn.Module]
@@ -52,6 +53,7 @@ class Family(NamedTuple):
     batch_norm: Callable[[ConfigDict], bool] = lambda model: False
     has_latents: Callable[[ConfigDict], bool] = lambda model: True
     has_attention: bool = False
+    grouped_by_label: bool = False
 
     @property
     def shared(self) -> dict[str, Any]:

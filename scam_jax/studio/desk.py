@@ -96,8 +96,7 @@ class Desk:
                 "this model has no parser to draw a label map: drop the photo together with its "
                 "label map, NAME.jpg and NAME_labels.png"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".upload") as place:
+        with tempfile.TemporaryDirectory(prefix="scam_jax_upload") as place:
             given = [pathlib.Path(place, _file_name(name)), pathlib.Path(place, "label map")]
             given[0].write_bytes(photo)
             if labels is not None:

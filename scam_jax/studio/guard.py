@@ -1,15 +1,14 @@
 """Who may talk to a studio: pages of this studio on this machine, or whoever has its token."""
 
+import hashlib
 import hmac
 from collections.abc import Collection
-from http.cookies import SimpleCookie
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "scam_jax_studio"
 # What the page may load: its own files, and pictures that it makes. Nothing from elsewhere.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -33,25 +32,28 @@ class Guard:
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], token: str | None = None):
         self.app, self.hosts, self.token = app, hosts, token
+        # A browser sends the cookies of all ports of a host, so each token has a name of its own.
+        self.cookie = "scam_jax_studio_" + hashlib.sha256((token or "").encode()).hexdigest()[:8]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        request = HTTPConnection(scope)
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        refusal = self._refusal(headers, scope["path"], given)
+        refusal = self._refusal(request, given)
         if refusal:
             await PlainTextResponse(refusal, 403)(scope, receive, _with_headers(send))
             return
         if self.token and self._is_token(given):
             answer = RedirectResponse(scope["path"])
-            answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
+            answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
             await answer(scope, receive, _with_headers(send))
             return
         await self.app(scope, receive, _with_headers(send))
 
-    def _refusal(self, headers: Headers, path: str, given: str) -> str | None:
+    def _refusal(self, request: HTTPConnection, given: str) -> str | None:
+        headers = request.headers
         host = headers.get("host", "")
         if self.token is None and host not in self.hosts:
             return f"this studio is at {', '.join(self.hosts)} alone"
@@ -59,12 +61,11 @@ class Guard:
         own = [f"http://{host}"] if self.token is None else [f"http://{host}", f"https://{host}"]
         if "origin" in headers and headers["origin"] not in own:
             return "this studio takes no requests of other pages"
-        if headers.get("sec-fetch-site") == "cross-site" and path != "/":
+        if headers.get("sec-fetch-site") == "cross-site" and request.url.path != "/":
             return "this studio takes no requests of other pages"
         if self.token is None:
             return None
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        if self._is_token(given) or (cookie and self._is_token(cookie.value)):
+        if self._is_token(given) or self._is_token(request.cookies.get(self.cookie, "")):
             return None
         return "this studio needs its token: open the address that the terminal shows"
 

@@ -62,6 +62,7 @@ def create(desk: Desk, hosts: Collection[str], token: str | None = None) -> Star
             ValueError: _refused,
             KeyError: _malformed,
             TypeError: _malformed,
+            OSError: _unwritable,
             HTTPException: _http_error,
         },
         lifespan=studio.lifespan,
@@ -75,6 +76,12 @@ async def _page(file: str, request: Request) -> Response:
 
 def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
+
+
+def _unwritable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    logging.warning("a file cannot be written or read", exc_info=error)
+    return JSONResponse({"error": f"{error.filename or 'a file'}: {error.strerror or error}"}, 500)
 
 
 def _malformed(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """Converts PyTorch weights. Only this conversion needs PyTorch.
 
   python -m scam_jax.weights frozen vgg19-dcbb9e9d.pth [--output=weights/vgg19.npz]
-  python -m scam_jax.weights checkpoint MODEL.ckpt --config=configs/celeba.py --workdir=runs/celeba
+  python -m scam_jax.weights checkpoint MODEL.ckpt --config=configs/celeba.py --workdir=runs/authors
 
 `frozen` converts the published file of a network that a loss or a metric needs. `checkpoint`
 converts a checkpoint of the authors' system to a run that main.py can use.

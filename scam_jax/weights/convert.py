@@ -248,9 +248,12 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pat
     Raises:
       FileNotFoundError: there is no such file.
       ImportError: PyTorch is not installed.
-      ValueError: the config is impossible, or the entries do not fit its networks.
+      ValueError: the config is impossible, the entries do not fit its networks, or there is a run
+        already.
     """
     validate(config)
+    if run_folder.is_begun(workdir):
+        raise ValueError(f"--workdir={workdir} holds a run already: give another folder")
     converted = convert_checkpoint(read_torch(path), config)
     run_folder.record(config, workdir)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)

@@ -56,9 +56,9 @@ def initial_state(
     matches = match(config.data, names, old_config.data, old_names)
     _tell(matches, names, source, step)
     fresh = state.create(config, networks)
-    tree = _transplanted(
-        {"params": fresh.params, "extra": fresh.extra}, given, matches, config, old_config
-    )
+    begun = {"params": fresh.params, "extra": fresh.extra}
+    tree = _transplanted(begun, given, matches, config, old_config)
+    _check_sizes(begun, tree, old_config, source)
     params = tree["params"]
     ema = jax.tree.map(jnp.copy, state.of_side(params, "generator"))
     return fresh.replace(**tree, ema=None if fresh.ema is None else ema)
@@ -142,6 +142,11 @@ def _transplanted(
     """Returns a tree like `fresh`, `{'params', 'extra'}` by network, with `given`'s weights."""
     if [*matches] == [*range(old_config.data.num_labels)]:
         return {kind: {**fresh[kind], **given[kind]} for kind in fresh}
+    if models.family_of(config).grouped_by_label:
+        raise ValueError(
+            f"config.model.family = {config.model.family!r}: its layers are grouped by label, so "
+            "--init_from needs a run with the same labels"
+        )
     axes = _label_axes(fresh, config)
     sources = dict(jax.tree_util.tree_leaves_with_path(given))
 
@@ -166,23 +171,30 @@ def _transplanted(
     return jax.tree_util.tree_map_with_path(take, fresh)
 
 
+def _check_sizes(fresh: Any, taken: Any, old: ConfigDict, source: epath.Path) -> None:
+    """Checks that weights have the shapes of fresh ones; some depend on the image size."""
+    for (path, new), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(fresh), jax.tree.leaves(taken), strict=True
+    ):
+        if new.shape != leaf.shape:
+            name = "/".join(str(key.key) for key in path[1:])
+            raise ValueError(
+                f"--init_from={source}: {name} has the shape {leaf.shape} there and {new.shape} "
+                "here, because it depends on the image size: give that of the other run, "
+                f"--config.data.height={old.data.height} --config.data.width={old.data.width}"
+            )
+
+
 def _label_axes(fresh: Any, config: ConfigDict) -> dict[Any, int | None]:
     """Returns, by path, the axis whose length depends on the number of labels, or None."""
     more = config.copy_and_resolve_references()
     more.data.num_labels += 1
     axes: dict[Any, int | None] = {}
-    leaves = jax.tree_util.tree_leaves_with_path(fresh)
-    try:
-        shapes = state.abstract(more, models.build(more))
-        others = jax.tree.leaves({"params": shapes.params, "extra": shapes.extra})
-        for (path, leaf), other in zip(leaves, others, strict=True):
-            longer = [i for i, length in enumerate(leaf.shape) if length != other.shape[i]]
-            axes[path] = longer[0] if longer else None
-    except (ValueError, ZeroDivisionError, IndexError) as error:
-        raise ValueError(
-            f"config.model.family = {config.model.family!r}: its layers are grouped by label, so "
-            "--init_from needs a run with the same labels"
-        ) from error
+    shapes = state.abstract(more, models.build(more))
+    others = jax.tree.leaves({"params": shapes.params, "extra": shapes.extra})
+    for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(fresh), others, strict=True):
+        longer = [i for i, length in enumerate(leaf.shape) if length != other.shape[i]]
+        axes[path] = longer[0] if longer else None
     return axes
 
 

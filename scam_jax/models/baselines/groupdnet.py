@@ -165,4 +165,5 @@ FAMILY = Family(
     GroupDNetGenerator,
     variational=lambda model: True,
     faults=_faults,
+    grouped_by_label=True,
 )
