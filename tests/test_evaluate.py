@@ -217,7 +217,7 @@ def test_an_infinite_value_has_no_deviation():
     ]
     text = Evaluation(7, "people", "test", 12, figures).markdown()
     assert "| PSNR | hat | ours | inf dB |" in text
-    assert "| PSNR | hair | ours | 31 ± 1.41 dB |" in text
+    assert "| PSNR | hair | ours | 31 ± 1.4 dB |" in text
 
 
 def test_partners():
