@@ -1,6 +1,5 @@
 """The TFDS builder of CelebAMask-HQ, on downloads of the real layout made here."""
 
-import os
 import pathlib
 import pickle
 
@@ -225,35 +224,3 @@ def test_a_missing_folder_shows_the_instructions(tmp_path, present, labels, mess
         prepared(tmp_path / "download", tmp_path / "data", labels)
     for line in CelebaMaskHq.MANUAL_DOWNLOAD_INSTRUCTIONS.splitlines():
         assert line.strip() in str(error.value)
-
-
-def records(built: CelebaMaskHq) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in built.data_path.glob("*.array_record*")}
-
-
-def test_interrupted_preparation_starts_afresh_and_gives_the_same_bytes(
-    download, builder, tmp_path, monkeypatch
-):
-    read = CelebaMaskHq._read_example
-
-    def stop_at_fourth(self, item):
-        if item.number == 4:
-            raise KeyboardInterrupt
-        return read(self, item)
-
-    monkeypatch.setattr(CelebaMaskHq, "_read_example", stop_at_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        prepared(download, tmp_path)
-    monkeypatch.undo()
-    # What a killed process leaves behind.
-    leftover = tmp_path / "celeba_mask_hq" / "tiny" / "incomplete.ABCDEF_1.0.0"
-    leftover.mkdir(parents=True)
-    (leftover / "celeba_mask_hq-train.array_record-00000-of-00003").write_bytes(b"half")
-    assert len(records(builder)) == 5
-    assert records(prepared(download, tmp_path)) == records(builder)
-
-
-def test_preparing_again_needs_no_download_and_leaves_the_files_alone(builder, tmp_path):
-    before = {file: os.stat(file).st_mtime_ns for file in builder.data_path.iterdir()}
-    again = prepared(tmp_path / "no download", builder.data_dir_root)
-    assert {file: os.stat(file).st_mtime_ns for file in again.data_path.iterdir()} == before

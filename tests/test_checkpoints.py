@@ -54,3 +54,16 @@ def test_a_checkpoint_of_other_sizes_is_refused(saved):
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
         with pytest.raises(CheckpointError, match=r"no checkpoint can be read.*config that"):
             getattr(checkpoints, restore)(shapes)
+
+
+def test_the_checkpoint_that_is_asked_for_is_loaded(tmp_path):
+    config = small.shallow()
+    run_folder.record(config, tmp_path)
+    first = state.create(config, models.build(config))
+    for name, steps in ((run_folder.CHECKPOINTS, (6, 8)), (run_folder.BEST, (4,))):
+        checkpoints = Checkpoints(tmp_path / name)
+        for step in steps:
+            checkpoints.save(first.replace(step=jax.numpy.int32(step)))
+        checkpoints.close()
+    found = {chosen: TrainedModel.load(tmp_path, chosen).step for chosen in ("newest", "best", 6)}
+    assert found == {"newest": 8, "best": 4, 6: 6}

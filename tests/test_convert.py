@@ -7,6 +7,7 @@ import pytest
 from helpers import by_rule, saved, small
 
 from scam_jax import models
+from scam_jax.inference.model import TrainedModel
 from scam_jax.models.layers.label_maps import LabelLinear
 from scam_jax.models.layers.primitives import Conv, Linear
 from scam_jax.runs import run_folder
@@ -66,6 +67,15 @@ def test_checkpoint_of_another_size_is_refused(golden):
     config.model.latent_dim = 32
     with pytest.raises(ValueError, match=r"(?s)encoder: \d+ entries .*misshapen: backbone"):
         convert.convert_checkpoint(lightning_checkpoint(golden), config)
+
+
+def test_a_checkpoint_becomes_a_run(golden, tmp_path, monkeypatch):
+    tensors = lightning_checkpoint(golden)
+    monkeypatch.setattr(convert, "read_torch", lambda path: tensors)
+    convert.convert_checkpoint_file(tmp_path / "model.ckpt", small.of_golden_steps(), tmp_path)
+    latents = golden("train_steps")["init/encoder/latents"]
+    model = TrainedModel.load(tmp_path)
+    np.testing.assert_array_equal(model.variables["encoder"]["params"]["latents"], latents)
 
 
 def test_a_run_is_not_replaced_by_a_checkpoint(tmp_path):

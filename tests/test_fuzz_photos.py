@@ -49,6 +49,7 @@ def write(root: pathlib.Path, count: int) -> dict[str, tuple[pathlib.Path, pathl
 
 def ends_well(name: str, read) -> bool:
     """Returns whether reading gives an answer; anything but one line about the file fails."""
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is that of this picture
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         read()

@@ -104,11 +104,6 @@ def test_the_package_imports_neither_data_nor_configs():
             assert not {room_of(other) for other in GRAPH[module]} & {"data", "configs"}, module
 
 
-def test_only_the_program_imports_commands():
-    importing = {m for m in GRAPH for other in GRAPH[m] if room_of(other) == "scam_jax.commands"}
-    assert {room_of(module) for module in importing} == {"main", "scam_jax.commands"}
-
-
 def test_no_test_imports_another():
     for file in (ROOT / "tests").rglob("*.py"):
         tests = [name for name in imports_of(file) if name.split(".")[-1].startswith("test_")]

@@ -50,6 +50,20 @@ def test_rematerialized_gradients_are_the_same(whole):
     assert_trees_close(again.by_network, whole.by_network, atol=1e-6, of_largest=1e-4)
 
 
+def test_what_saves_memory_is_in_the_program():
+    thrifty = dict(train__rematerialize=True, train__accumulation_steps=4)
+    programs = []
+    for options in ({}, thrifty):
+        config = small.shallow(**VARIATIONAL, **options)
+        networks = models.build(config)
+        step = partial(gradients_of_step, config, networks, None, vgg=None)
+        arguments = state.abstract(config, networks), small.batch(config, 0)
+        programs.append(str(jax.make_jaxpr(step)(*arguments)))
+    for recomputed_or_in_a_loop in ("remat", "length=4"):
+        assert recomputed_or_in_a_loop not in programs[0]
+        assert recomputed_or_in_a_loop in programs[1]
+
+
 def test_one_backward_pass_serves_both_sides(whole, monkeypatch):
     """The generator's gradient as the discriminator's negated, against its own."""
     monkeypatch.setattr(objectives._Objectives, "sides_are_opposed", lambda self: False)

@@ -19,7 +19,7 @@ from scam_jax.evaluation import iou
 from scam_jax.evaluation.data import EvaluationData
 from scam_jax.inference import label_files
 from scam_jax.inference.label_map import LabelMap
-from scam_jax.inference.parsing import PhotoParser
+from scam_jax.inference.parsing import Parsed, PhotoParser
 from scam_jax.models import parser
 from scam_jax.training import parser_step
 from scam_jax.training.parser_step import PARSER
@@ -231,6 +231,22 @@ def test_pages_show_all_that_was_drawn_whenever_it_was(fitted, tmp_path, monkeyp
     (to_check / "confidence.csv").write_text("photo,confidence\nd.png;0.9\n")
     with pytest.raises(ValueError, match=r"confidence.csv, line 2: not a photo and its confidence"):
         label_all(fitted, tmp_path)
+
+
+def test_the_least_confident_photo_comes_first(tmp_path):
+    for name, shade in (("a", 200), ("b", 50), ("c", 120)):
+        Image.new("RGB", (16, 16), (shade,) * 3).save(tmp_path / f"{name}.png")
+
+    class Judge:
+        config = parser_config()
+
+        def __call__(self, photo):
+            return Parsed(np.zeros(photo.shape[:2], np.uint8), photo.mean() / 255)
+
+    file = tmp_path / label.TO_CHECK / label.CONFIDENCES
+    label._label(Judge(), tmp_path, label._photos(tmp_path), label._Confidences(file))
+    rows = file.read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["b.png", "c.png", "a.png"]
 
 
 @pytest.fixture(scope="module")

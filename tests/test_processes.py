@@ -194,15 +194,23 @@ def test_no_flags_and_right_ones():
     assert given == {"coordinator_address": "[::1]:1234", "num_processes": 2, "process_id": 1}
 
 
+def test_the_first_ctrl_c_is_noted_and_a_second_one_would_end():
+    before = signal.getsignal(signal.SIGINT)
+    with processes.StopRequest() as stop:
+        assert not stop.reached(1)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.reached(2)
+        assert stop.signal == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_the_program_refuses_before_it_begins(tmp_path):
-    for arguments, message in (
-        (["--coordinator=node0:1234"], "--num_processes and --process_id missing"),
-        (["--workdir=s3://bucket/run"], "--workdir=s3://bucket/run: a place in a file system"),
-    ):
-        refused = run(command("--mode=eval", f"--workdir={tmp_path}", *arguments), check=False)
-        assert refused.returncode == 1
-        assert message in refused.stderr
-        assert "Traceback" not in refused.stderr
+    arguments = ["--mode=eval", f"--workdir={tmp_path}", "--coordinator=node0:1234"]
+    refused = run(command(*arguments), check=False)
+    assert refused.returncode == 1
+    assert "--num_processes and --process_id missing" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from configs import common
 from scam_jax import TrainedModel, models
-from scam_jax.commands import export
+from scam_jax.commands import export, train
 from scam_jax.evaluation.results import OURS, Evaluation, Figure
 from scam_jax.inference import programs, release, release_examples
 from scam_jax.runs import run_folder
@@ -224,6 +224,26 @@ def test_an_output_with_other_files_is_refused_and_an_older_release_replaced(
     release._write_sums(older)
     export_model(config, run, older)
     assert not (older / "programs" / "old.bin").exists()
+
+
+def test_a_release_is_not_trained(copy):
+    before = (copy / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=r"--workdir=.* is a release, which is not trained"):
+        train.train(small.config(), copy, None, None)
+    assert (copy / "config.json").read_bytes() == before
+
+
+def test_a_release_keeps_the_colours_of_label_maps(tmp_path):
+    colors, run = tmp_path / "colors.txt", tmp_path / "run"
+    colors.write_text("#000000 background\n#ff0000 hair\n#0000ff skin\n")
+    write_run(run, small.config(data__colors=str(colors)))
+    export_model(run_folder.load_config(run), run, tmp_path / "release")
+    colors.unlink()
+    shutil.rmtree(run)
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "b.png")
+    model = TrainedModel.load(tmp_path / "release")
+    assert (model.read(tmp_path / "a.png", tmp_path / "b.png").labels == 1).all()
 
 
 def test_loading_needs_neither_orbax_nor_optax(released):

@@ -322,3 +322,12 @@ def test_changes_during_training_are_listed_with_their_step(tmp_path):
     assert re.search(r"300.*train\.batch_size.*4.*8", table)
     other = write_run(tmp_path / "other")
     assert "Changes during" not in written([other], tmp_path / "report of other")[0]
+
+
+def test_a_run_s_time_and_goodput(tmp_path):
+    run = write_run(tmp_path / "scam")
+    start = json.loads((run / "runs.jsonl").read_text())
+    start |= {"began": 0, "reached": 4, "seconds": {"start": 20.0, "step": 80.0}}
+    (run / "runs.jsonl").write_text(json.dumps(start) + "\n")
+    markdown, _ = written([run], tmp_path / "out")
+    assert "goodput 80% (start 20%)" in markdown

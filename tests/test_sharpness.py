@@ -1,11 +1,16 @@
 """Sharpness-aware minimisation by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers import small
 
-from scam_jax.training import sharpness
+from scam_jax import models
+from scam_jax.training import sharpness, state
 from scam_jax.training.state import TrainState
+from scam_jax.training.step import train_step
 
 
 def state_of(params):
@@ -35,3 +40,20 @@ def test_each_side_climbs_alone():
     # a single number moves by rho times its size
     np.testing.assert_allclose(sides["generator"]["generator"], [3 * 3.0**2 * 3], rtol=1e-6)
     np.testing.assert_allclose(sides["discriminator"]["discriminator"], [2 * 3 * 4.5**2], rtol=1e-6)
+
+
+def test_the_step_climbs_only_if_the_config_says_so(monkeypatch):
+    seen = []
+
+    def uphill(gradients_at, train_state, sides, rho):
+        seen.append(rho)
+        return sides
+
+    monkeypatch.setattr(sharpness, "gradients_uphill", uphill)
+    for rho in (0.0, 0.5):
+        config = small.shallow(optimizer__sam_rho=rho)
+        networks = models.build(config)
+        step = partial(train_step, config, networks, None)
+        shapes = state.abstract(config, networks)
+        jax.eval_shape(lambda s, b, step=step: step(s, b, None), shapes, small.batch(config, 0))
+    assert seen == [0.5]

@@ -12,6 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import uvicorn
 from helpers import small
 from helpers.named_model import NAMES
 from helpers.program import command, start
@@ -39,6 +40,7 @@ from scam_jax.inference import attention_maps, programs, recipe, recipe_file, re
 from scam_jax.inference.model import TrainedModel
 from scam_jax.inference.parsing import Parsed
 from scam_jax.inference.release import Release
+from scam_jax.studio import server
 from scam_jax.studio.library import MOST_OWN, Library
 from scam_jax.training import state
 
@@ -237,3 +239,18 @@ def test_the_command_serves_a_release_until_ctrl_c(tmp_path):
     assert "Traceback" not in errors
     assert errors.strip().endswith("interrupted")
     assert files_below(tmp_path) == before
+
+
+def test_only_other_addresses_ask_for_a_token(model, tmp_path, monkeypatch, capsys):
+    given = {}
+    monkeypatch.setattr(TrainedModel, "load", lambda *_: model)
+    monkeypatch.setattr(studio, "_pictures", lambda *_: {})
+    monkeypatch.setattr(server, "create", lambda desk, hosts, token: given.update(token=token))
+    monkeypatch.setattr(uvicorn, "Config", mock.Mock())
+    monkeypatch.setattr(uvicorn, "Server", mock.Mock())
+    for host in ("127.0.0.1", "0.0.0.0"):
+        studio.studio(model.config, tmp_path, None, host, 0)
+        (address,) = re.findall(r"http://\S+", capsys.readouterr().out)
+        is_open = host == "0.0.0.0"
+        assert (given["token"] is not None) == is_open
+        assert ("?token=" in address) == is_open

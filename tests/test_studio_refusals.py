@@ -106,12 +106,12 @@ def test_requests_of_others_are_malformed(client, content):
         assert "\n" not in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["../config.json", "x/../../config.json", "%2e%2e/config.json"])
-def test_saved_files_are_the_only_ones(client, desk, path):
+def test_saved_files_are_the_only_ones(client, desk):
+    """Dots are escaped here, because the client would resolve them itself."""
     send(client, "save", ASKED)
-    (desk.folder.parent / "config.json").write_text("secret")
-    assert client.get(f"/api/saved/{path}").status_code in (400, 404)
-    assert client.get("/page/../desk.py").status_code == 404
+    (desk.folder.parent / "recipe.json").write_text("secret")
+    assert client.get("/api/saved/%2e%2e/recipe.json").status_code == 400
+    assert client.get("/page/%2e%2e/desk.py").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from scam_jax.evaluation.missing import missing_figures
 from scam_jax.evaluation.results import OURS
 from scam_jax.examples import Picture
 from scam_jax.files import check_room, check_writable
-from scam_jax.inference import panels
+from scam_jax.inference import panels, release
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import changes, run_folder, validation
 from scam_jax.training import loop, state
@@ -59,11 +59,13 @@ def train(
 
     Raises:
       FileNotFoundError: weights of the perceptual loss, or files of the data set, are missing.
-      ValueError: another process trains the run; it would go on with changes that are not accepted;
-        something could not be written; or the data set is invalid.
+      ValueError: the folder is a release; another process trains the run; it would go on with
+        changes that are not accepted; something could not be written; or the data set is invalid.
       TrainingDiverged: see `loop.train`.
       CheckpointError: there are checkpoints, but none can be read.
     """
+    if release.is_release(workdir):
+        raise ValueError(f"--workdir={workdir} is a release, which is not trained: give another")
     with start.only_trainer(workdir):
         _train(config, workdir, open_feed, stop, accept_changes, init_from)
 

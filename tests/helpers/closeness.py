@@ -8,6 +8,7 @@ def assert_close(ours, theirs, atol: float = 0.0, of_largest: float = 0.0) -> No
     """Differences within `atol` + `of_largest` times the largest entry, where theirs was kept."""
     ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs)
     assert ours.shape == theirs.shape
+    assert not np.isnan(ours).any(), "not a number"
     kept = ~np.isnan(theirs)
     assert kept.any()
     limit = atol + of_largest * np.abs(theirs[kept]).max()
