@@ -158,15 +158,16 @@ def test_commands_read_a_run_in_a_bucket(trained, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_a_run_in_a_bucket(trained):
     workdir = f"{BUCKET}/runs/two"
-    for _, log in wait_for(start_two(_trains(workdir, f"{BUCKET}/datasets"))):
+    options = ("--config.train.num_steps=2", "--config.eval.every=0")
+    for _, log in wait_for(start_two(_trains(workdir, f"{BUCKET}/datasets", *options))):
         assert "Traceback" not in log
     place = buckets.path(workdir)
-    assert Checkpoints(place / "checkpoints").steps() == [8, 6]
+    assert Checkpoints(place / "checkpoints").steps() == [2]
     ours, theirs = (
         [line for _, line in files.read_json_lines(folder / "metrics.jsonl")]
         for folder in (place, trained)
     )
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(ours, theirs[:2], strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
     assert not (place / "trainer.lock").exists()
 
