@@ -64,7 +64,7 @@ def files_of(file: pathlib.Path) -> list[pathlib.Path]:
     with _naming(file):
         pictures = _object(files.read_json(file), "pictures")
         given = [_object(pictures, name) for name in pictures]
-    names = [str(value) for picture in given for value in picture.values()]
+    names = [text for picture in given for text in picture.values() if isinstance(text, str)]
     return [_place(file.parent, name) for name in names if not name.startswith(_EMBEDDED)]
 
 
