@@ -82,7 +82,7 @@ _COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache",
     None,
     "The folder of compiled programs, which later commands load; off for none. By default "
-    "JAX_COMPILATION_CACHE_DIR, or ~/.cache/scam_jax.",
+    "JAX_COMPILATION_CACHE_DIR, or ~/.cache/scam_jax. Several processes need one that all share.",
 )
 _SUBJECT = flags.DEFINE_string(
     "subject",
@@ -182,8 +182,10 @@ def _config(given: CommandLine, workdir: epath.Path) -> ConfigDict:
 
 def _dispatch(given: CommandLine) -> None:
     workdir = _workdir(given)
+    trains = _MODE.value in ("train", "study", "parser")
+    others = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    processes.join(*others, stop_together=trains)
     compilation_cache.use(_COMPILATION_CACHE.value)
-    processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _config(given, workdir)
     with terminal.explaining_memory(config):
         _run_mode(config, workdir)

@@ -26,6 +26,8 @@ def base(choices: str = "") -> ConfigDict:
         _use_model(config, chosen["model"])
     if "discriminator" in chosen:
         _use_discriminator(config, chosen["discriminator"])
+    if config.model.family != "scam":
+        config.model.discriminator.spectral_norm = True
     return config
 
 
@@ -58,7 +60,6 @@ def _use_model(config: ConfigDict, name: str) -> None:
     if name == "scam":
         return
     config.model.initialization = "xavier"
-    config.model.discriminator.spectral_norm = True
     config.losses.gradient_normalization = False
     config.losses.l1 = 0.0
     config.losses.feature_matching = 10.0

@@ -10,7 +10,7 @@ from absl import logging
 _SECONDS_BETWEEN_LINES = 10
 # Warnings of TFDS that a user can do nothing about.
 _NEEDLESS_WARNINGS = (
-    # The project decodes with Pillow everywhere, so that pixels do not depend on what is installed.
+    # JPEGs are decoded with Pillow in any case, see kinds.py.
     "OpenCV is not installed.",
     # Sizes that a builder does not list are meant to work.
     "Using custom data configuration:",

@@ -3,11 +3,13 @@
 An example is `{'image': uint8 [h, w, 3], 'label': uint8 [h, w]}`. Each augmentation cuts a box out
 of the example, may mirror it, resizes it to height×width (see `fitting.cut`), and may change the
 colours of the image. The random draws depend only on the generator and the size of the example.
-Mirroring does not exchange labels of left and right parts. The authors of SCAM train ADE20K with
+Mirroring exchanges labels whose names tell left from right. The authors of SCAM train ADE20K with
 "crop". Values that the paper does not give are the defaults of albumentations 1.0.
 """
 
 import math
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -37,8 +39,36 @@ _SMALL_CROP_ROWS = (128, 400)
 _ROWS = 512
 _PORTRAIT_RATIO = 0.664
 
+# Words of names that mirroring exchanges.
+_OTHER_SIDE = {"l": "r", "r": "l", "left": "right", "right": "left"}
 
-def none(example: Example, rng: np.random.Generator, height: int, width: int) -> Example:
+
+def mirrored_labels(names: Sequence[str]) -> np.ndarray:
+    """Returns the label that each label has in a mirrored picture, uint8 `[256]`.
+
+    'l_eye' becomes 'r_eye', and 'left arm' becomes 'right arm'. All others stay.
+
+    Args:
+      names: the names of the labels from 0 on, empty if unknown.
+    """
+    words = [tuple(re.findall(r"[^\W_]+", name.lower())) for name in names]
+    label_of = {word: label for label, word in enumerate(words)}
+    mirrored = np.arange(256, dtype=np.uint8)
+    for label, own in enumerate(words):
+        mirrored[label] = label_of.get(tuple(_OTHER_SIDE.get(w, w) for w in own), label)
+    return mirrored
+
+
+_NO_NAMES = mirrored_labels(())
+
+
+def none(
+    example: Example,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    mirrored: np.ndarray = _NO_NAMES,
+) -> Example:
     """Resizes without keeping the aspect ratio; draws nothing.
 
     Args:
@@ -46,6 +76,7 @@ def none(example: Example, rng: np.random.Generator, height: int, width: int) ->
       rng: random generator, unused.
       height: rows of the result.
       width: columns of the result.
+      mirrored: see `mirrored_labels`, unused.
 
     Returns:
       `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -56,7 +87,13 @@ def none(example: Example, rng: np.random.Generator, height: int, width: int) ->
     return _example(fitting.resize(Picture.of(example), height, width))
 
 
-def basic(example: Example, rng: np.random.Generator, height: int, width: int) -> Example:
+def basic(
+    example: Example,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    mirrored: np.ndarray = _NO_NAMES,
+) -> Example:
     """Mirrors, cuts a large box, and changes colours, each at random.
 
     The probabilities are 0.5, 0.7 and 0.4. A box has 50–100% of the area (`resized_crop_box`).
@@ -66,6 +103,7 @@ def basic(example: Example, rng: np.random.Generator, height: int, width: int) -
       rng: random generator.
       height: rows of the result.
       width: columns of the result.
+      mirrored: see `mirrored_labels`.
 
     Returns:
       `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -78,10 +116,17 @@ def basic(example: Example, rng: np.random.Generator, height: int, width: int) -
     box = fitting.whole(picture)
     if rng.random() < _RESIZED_CROP_PROBABILITY:
         box = resized_crop_box(rng, box.height, box.width)
-    return _maybe_jittered(fitting.cut(picture, box, height, width, flipped), rng)
+    picture = fitting.cut(picture, box, height, width, mirrored if flipped else None)
+    return _maybe_jittered(picture, rng)
 
 
-def crop(example: Example, rng: np.random.Generator, height: int, width: int) -> Example:
+def crop(
+    example: Example,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    mirrored: np.ndarray = _NO_NAMES,
+) -> Example:
     """Mirrors, cuts a portrait box, and changes colours, each at random.
 
     The probabilities are 0.5, 0.6 and 0.4. The authors resize first and then cut 400–512 of 256
@@ -93,6 +138,7 @@ def crop(example: Example, rng: np.random.Generator, height: int, width: int) ->
       rng: random generator.
       height: rows of the result.
       width: columns of the result.
+      mirrored: see `mirrored_labels`.
 
     Returns:
       `{'image': uint8 [height, width, 3], 'label': uint8 [height, width]}`.
@@ -105,7 +151,8 @@ def crop(example: Example, rng: np.random.Generator, height: int, width: int) ->
     box = fitting.whole(picture)
     if rng.random() < _PORTRAIT_CROP_PROBABILITY:
         box = portrait_crop_box(rng, box.height, box.width)
-    return _maybe_jittered(fitting.cut(picture, box, height, width, flipped), rng)
+    picture = fitting.cut(picture, box, height, width, mirrored if flipped else None)
+    return _maybe_jittered(picture, rng)
 
 
 # Augmentations for training, keyed by `config.data.augmentation`. `fitting.FITTING` has the

@@ -13,7 +13,7 @@ from data.pipeline import Augment
 from data.sources import Augmented, Mapped, Subset
 from scam_jax import buckets
 from scam_jax.examples import Example, Picture, Source
-from scam_jax.inference import label_map as labels
+from scam_jax.inference import label_map
 from scam_jax.inference.fitting import FITTING, fit
 
 SPLITS = ("train", "validation", "test")
@@ -122,8 +122,7 @@ def load_for_training(config: Config, skipped: Skipped | None = None) -> tuple[S
       FileNotFoundError, ValueError: see `prepare`.
     """
     source = _open(config, config.train_split, skipped or {})
-    function = augment.TRAINING[config.augmentation]
-    return source, functools.partial(function, height=config.height, width=config.width)
+    return source, _for_training(config)
 
 
 def load_transfers(config: Config, split: str = "test") -> Source | None:
@@ -170,9 +169,8 @@ def load_real(
     opened = _open(config, split, skipped)
     source: Source
     if augmented:
-        function = augment.TRAINING[config.augmentation]
-        sized = functools.partial(function, height=config.height, width=config.width)
-        source, way = Augmented(opened, sized, seed=0), function.__name__
+        source = Augmented(opened, _for_training(config), seed=0)
+        way = augment.TRAINING[config.augmentation].__name__
     else:
         source, way = Mapped(opened, for_evaluation(config)), FITTING[config.augmentation].__name__
     contents = KINDS[config.name].contents(config, skipped)
@@ -185,9 +183,17 @@ def label_names(config: Config) -> tuple[str, ...]:
     """Returns the names of the model's labels from 0 on, empty if unknown."""
     if colors := kinds.label_colors(config):
         return colors.label_names(kinds.label_map(config))
-    if config.label_map:
-        return labels.NAMES.get(config.label_map, ())
-    return KINDS[config.name].label_names
+    known = KINDS[config.name].label_names if not config.label_map else ()
+    return known or label_map.names_of(config.name, config.label_map)
+
+
+def _for_training(config: Config) -> Augment:
+    return functools.partial(
+        augment.TRAINING[config.augmentation],
+        height=config.height,
+        width=config.width,
+        mirrored=augment.mirrored_labels(label_names(config)),
+    )
 
 
 def for_evaluation(config: Config) -> Callable[[Example], Example]:

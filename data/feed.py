@@ -77,7 +77,10 @@ class Feed:
     @functools.cached_property
     def training_data(self) -> str:
         """A digest of the training data, without regard to skipped files."""
-        contents = KINDS[self.config.name].contents(self.config, {})
+        kind = KINDS[self.config.name]
+        contents = kind.contents(self.config, {})
+        # Without a split of its own, validation takes a part of these.
+        contents += f" {kind.has_validation(self.config)}"
         return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
     @property

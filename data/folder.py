@@ -43,6 +43,11 @@ _NOTES_LOGGED = 5
 Pair = tuple[pathlib.Path, pathlib.Path]
 
 
+def is_of_system(name: str) -> bool:
+    """Returns whether a file or folder is hidden, or one that operating systems add."""
+    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+
+
 class FolderSource:
     """Random access to one split of a folder of photos and label maps, sorted by name.
 
@@ -195,7 +200,7 @@ def _files_by_name(
     files: dict[str, pathlib.Path] = {}
     faults = []
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.name.casefold() in _SYSTEM_NAMES:
+        if is_of_system(file.name):
             continue
         # Some file systems store é as one character, others as e and an accent.
         name = unicodedata.normalize("NFC", printable(file.stem))

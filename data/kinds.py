@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -22,7 +23,7 @@ from data.synthetic import scenes
 from data.synthetic.synthetic_people import SyntheticPeople
 from scam_jax import buckets
 from scam_jax.examples import Example, Source
-from scam_jax.inference import photos
+from scam_jax.inference import decoding, photos
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import CCP, LabelMap
 
@@ -45,7 +46,7 @@ class Kind:
       has_validation: returns whether it has a validation split of its own.
       num_labels: number of labels in its label maps, or 0 if the user sets it.
       contents: returns a string that changes whenever the training examples change.
-      label_names: names of its labels from 0 on, empty if unknown.
+      label_names: names of its labels from 0 on, if `label_map.names_of` does not know them.
     """
 
     prepare: Callable[[Config], Any]
@@ -166,8 +167,11 @@ def _ccp(config: Config) -> Ccp:
 
 def _pair(record: Mapping[str, Any], labels: LabelMap) -> Example:
     """Converts a record to an image and a label map with the model's labels."""
-    name = f"the label map of {record['id'].decode()}"
-    return {"image": record["image"], "label": labels(_plane(record["label"]), name)}
+    name = record["id"].decode()
+    image = record["image"]
+    if isinstance(image, bytes):
+        image = np.asarray(decoding.decode(io.BytesIO(image), pathlib.Path(name)))
+    return {"image": image, "label": labels(_plane(record["label"]), f"the label map of {name}")}
 
 
 def _transfer(record: Mapping[str, Any], labels: LabelMap) -> Example:
@@ -192,11 +196,14 @@ def _built(
     num_labels: int,
     has_validation: bool = False,
     label_names: tuple[str, ...] = (),
+    jpeg: bool = False,
 ) -> Kind:
     """Returns the kind of data set that a TFDS builder prepares."""
+    # TFDS would decode photos with OpenCV where that is installed, and give other pixels.
+    decoders = {"image": tfds.decode.SkipDecoding()} if jpeg else None
 
     def open_split(config: Config, split: str, skipped: Skipped) -> Source:
-        records = builder_of(config).as_data_source(split=split)
+        records = builder_of(config).as_data_source(split=split, decoders=decoders)
         return Mapped(records, functools.partial(_pair, labels=label_map(config)))
 
     def contents(config: Config, skipped: Skipped) -> str:
@@ -208,14 +215,13 @@ def _built(
 
 
 def _faces(labels: str) -> Kind:
-    names = celeba_mask_hq.LABELS
     builder_of = functools.partial(_celeba_mask_hq, labels=labels)
-    return _built(builder_of, len(names), label_names=names)
+    return _built(builder_of, len(celeba_mask_hq.LABELS))
 
 
 KINDS = {
-    "ade20k": _built(_ade20k, ade20k.NUM_LABELS),
-    "ccp": _built(_ccp, len(CCP), True, CCP),
+    "ade20k": _built(_ade20k, ade20k.NUM_LABELS, jpeg=True),
+    "ccp": _built(_ccp, len(CCP), True),
     "celeba_mask_hq": _faces("official"),
     "celeba_mask_hq_sean": _faces("sean"),
     "folder": Kind(

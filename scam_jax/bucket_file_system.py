@@ -14,11 +14,15 @@ import fsspec
 from absl import logging
 from gcsfs import retry
 from gcsfs.core import GCSFileSystem
+from google.auth import exceptions
 
 # How long the service may be away before a command ends.
 PATIENCE = 300.0
 _LONGEST_PAUSE = 16.0
 _SECONDS_BETWEEN_LINES = 30
+_UNAUTHORIZED = "401"
+# How often a request is sent again that no token was right for.
+_TOKENS_TRIED = 2
 
 
 class PatientFileSystem(GCSFileSystem):
@@ -28,17 +32,20 @@ class PatientFileSystem(GCSFileSystem):
     _away_since: float | None = None
 
     async def _request(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
-        pause = 1.0
+        pause, unauthorized = 1.0, 0
         while True:
             try:
                 # The function below the retries of gcsfs, which give up after half a minute.
                 answer = await super()._request.__wrapped__(self, method, path, *args, **kwargs)
             except Exception as error:
-                if not _is_away(error):
+                if _code(error) == _UNAUTHORIZED and unauthorized < _TOKENS_TRIED:
+                    unauthorized += 1  # The token may just have run out.
+                elif not _is_away(error):
                     if (refusal := _refusal(error, self._format_path(path, args))) is not None:
                         raise refusal from error
                     raise
-                self._count_on(error)
+                else:
+                    self._count_on(error)
             else:
                 self._away_since = None
                 return answer
@@ -72,15 +79,24 @@ class PatientFileSystem(GCSFileSystem):
 
 
 def _is_away(error: Exception) -> bool:
-    of_time = isinstance(error, TimeoutError) or getattr(error, "retryable", False)
-    return bool(of_time or retry.is_retriable(error))
+    # gcsfs makes a 401 of a token that could not be had.
+    reason = error.__cause__ if _code(error) == _UNAUTHORIZED else error
+    if isinstance(reason, exceptions.GoogleAuthError):
+        return isinstance(reason, exceptions.TransportError) or reason.retryable
+    if _code(error) == _UNAUTHORIZED:
+        return False
+    return isinstance(error, TimeoutError) or bool(retry.is_retriable(error))
+
+
+def _code(error: Exception) -> str:
+    return str(error.code) if isinstance(error, retry.HttpError) else ""
 
 
 def _refusal(error: Exception, address: str) -> PermissionError | None:
     """Returns the error of a request without the rights for it, or None for other errors."""
-    is_refused = isinstance(error, retry.HttpError) and str(error.code) in ("401", "403")
+    is_refused = _code(error) in (_UNAUTHORIZED, "403")
     is_refused |= isinstance(error, OSError) and str(error).startswith("Forbidden")
-    is_refused |= type(error).__module__.startswith("google.auth")
+    is_refused |= isinstance(error, exceptions.GoogleAuthError | retry.NonRetryableError)
     if not is_refused:
         return None
     bucket = address.partition("/b/")[2].partition("/")[0]
@@ -94,7 +110,9 @@ def _refusal(error: Exception, address: str) -> PermissionError | None:
 def _said(error: Exception) -> str:
     text = error.message if isinstance(error, retry.HttpError) else str(error)
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    return " ".join(str(text).split()) or type(error).__name__
+    # Why a token could not be had is only told there.
+    cause = f": {error.__cause__}" if error.__cause__ is not None else ""
+    return " ".join(f"{text}{cause}".split()) or type(error).__name__
 
 
 @functools.cache

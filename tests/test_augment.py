@@ -124,6 +124,18 @@ def test_mirrored_is_the_mirrored_example(name, without_jitter, monkeypatch):
         assert_same(flipped, resize(mirrored(example), 16, 16))
 
 
+def test_mirroring_exchanges_left_and_right(without_jitter, monkeypatch):
+    monkeypatch.setattr(augment, "_FLIP_PROBABILITY", 1)
+    monkeypatch.setattr(augment, "_RESIZED_CROP_PROBABILITY", 0)
+    names = ["skin", "l_eye", "r_eye", "Left arm", "l_ear", "leg", "right Arm"]
+    mirrored_labels = augment.mirrored_labels(names)
+    assert mirrored_labels[: len(names)].tolist() == [0, 2, 1, 6, 4, 5, 3]
+    assert mirrored_labels[255] == 255
+    example = {"image": np.zeros((1, 4, 3), np.uint8), "label": np.uint8([[0, 1, 2, 6]])}
+    mirrored = augment.basic(example, np.random.default_rng(0), 1, 4, mirrored_labels)
+    assert mirrored["label"].tolist() == [[3, 1, 2, 0]]
+
+
 @pytest.mark.parametrize(("name", "crops"), [("none", 0), ("basic", 0.7), ("crop", 0.6)])
 def test_how_often(name, crops, monkeypatch):
     jittered = []

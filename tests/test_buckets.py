@@ -10,6 +10,8 @@ import time
 
 import jax
 import pytest
+from gcsfs.retry import HttpError
+from google.auth import exceptions
 from helpers import small
 from helpers.bucket import BUCKET, names, pointed_to
 from helpers.closeness import assert_trees_close
@@ -261,6 +263,36 @@ def test_no_permission(answering, status):
         (buckets.path("gs://people/run") / "config.json").is_file()
     with pytest.raises(PermissionError, match="no permission for gs://people"):
         Checkpoints(buckets.path("gs://people/run")).steps()
+
+
+def test_a_token_that_just_ran_out_is_had_anew(answering):
+    answering(401, 200)
+    run_folder.place_or_bucket("--workdir", "gs://people/run")
+
+
+def unauthorized_by(cause):
+    error = HttpError({"code": 401, "message": "Invalid Credentials"})
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [
+        (HttpError({"code": 401, "message": "Invalid Credentials"}), False),
+        (exceptions.RefreshError("invalid_grant: Token has been expired or revoked."), False),
+        (unauthorized_by(exceptions.RefreshError("invalid_grant")), False),
+        (unauthorized_by(exceptions.RefreshError("internal_failure", retryable=True)), True),
+        (exceptions.RefreshError("internal_failure", retryable=True), True),
+        (exceptions.TransportError("Network is unreachable"), True),
+        (HttpError({"code": 503, "message": "try again"}), True),
+        (TimeoutError(), True),
+    ],
+)
+def test_who_has_to_log_in_does_not_wait_for_the_server(error, is_away):
+    assert bucket_file_system._is_away(error) == is_away
+    refusal = bucket_file_system._refusal(error, "https://storage/b/people/o")
+    assert is_away or "no permission for gs://people" in str(refusal)
 
 
 def test_a_server_that_is_away_for_a_while(answering):

@@ -20,7 +20,7 @@ from scam_jax.runs.validation import validate
 
 COUNT, NOBODY = 43, 7
 HAIR, SKIN, COAT = (CCP.index(name) for name in ("hair", "skin", "coat"))
-TINY = CcpConfig(name="24x16", height=24, width=16)
+TINY = CcpConfig(name="24x16", height=24, width=16, num_photos=COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,10 @@ def test_sizes_of_the_config_file():
                 root / "annotations/pixel-level/0005.mat", {"groundtruth": np.full((60, 50), 77)}
             ),
             r"0005\.mat holds \(60, 50\) with values 77 … 77, not .* 0 … 58",
+        ),
+        (
+            lambda root: (root / "annotations/pixel-level/0002.mat").unlink(),
+            r"pixel-level holds 42 \.mat files, not 43: clone again",
         ),
         (
             lambda root: Image.new("RGB", (9, 9)).save(root / "photos/0006.jpg"),

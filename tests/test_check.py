@@ -145,9 +145,13 @@ def test_every_fault_is_listed_at_once(root, run):
     ):
         assert sum(f"test/{file} " in fault and message in fault for fault in faults) == 1, file
     assert len(faults) == 9
-    assert lines[-1].startswith("9 faults: fix them, or set --config.data.skip_bad_files=True ")
+    assert lines[-1] == "9 faults: fix them."
     assert any(line.split() == ["test", "7", "(1", "usable)"] for line in lines)
     assert any("train/a" in line and "test/c" in line for line in lines)
+    for file in ("images/d.webp", "images/link.jpg", "labels/link.png", "images/alone.jpg"):
+        (test / file).unlink()
+    last = run("--num_labels=3")[1][-1]
+    assert last.startswith("6 faults: fix them, or set --config.data.skip_bad_files=True ")
 
 
 def test_a_label_lost_in_resizing_is_still_a_fault(root, run):
@@ -208,6 +212,25 @@ def test_gaps_in_the_label_numbers(root, run):
     assert warning.endswith("labels 3–5, 7–8")
     (warning,) = entries(run("--label_map=0|1|8|*")[1], "Warnings")
     assert warning.endswith("never used, of labels 0–3: label 2")
+
+
+def test_label_maps_without_a_background(root, run):
+    for split, name in (("train", "a"), ("train", "größe 写真"), ("test", "c")):
+        write(root, split, name, halves(1, 2))
+    (warning,) = entries(run()[1], "Warnings")
+    assert warning.endswith("- label 0, which is the background, does not occur")
+
+
+def test_photos_that_are_there_twice(root, run):
+    write(root, "train", "b", halves(0, 1))
+    shutil.copy(root / "train/images/a.jpg", root / "train/images/b.jpg")
+    (warning,) = entries(run()[1], "Warnings")
+    assert "byte for byte twice in train: 1 photo (b is a); validation is taken out" in warning
+    write(root, "validation", "v", halves(0, 1))
+    shutil.copy(root / "test/images/c.jpg", root / "validation/images/v.jpg")
+    found = entries(run()[1], "Warnings")
+    assert any("validation too: 1 photo of test (test's c is validation's v)" in w for w in found)
+    assert any(w.endswith("twice in train: 1 photo (b is a)") for w in found)
 
 
 def test_a_photo_of_test_that_is_in_train(root, run):
@@ -305,11 +328,13 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, capsys, arguments, messag
 
 
 def test_the_picture_replaces_no_photo(root, capsys):
-    photo = next((root / "train" / "images").glob("*.png"), root / "train" / "labels" / "a.png")
-    before = photo.read_bytes()
-    assert check(str(root), f"--output={photo}") == 2
-    assert f"--output={photo} would replace a file of" in capsys.readouterr().err
-    assert photo.read_bytes() == before
+    photo = root / "train" / "images" / "p.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(photo)
+    for file in (photo, root / "train" / "labels" / "a.png"):
+        before = file.read_bytes()
+        assert check(str(root), f"--output={file}") == 2
+        assert f"--output={file} would replace a file of" in capsys.readouterr().err
+        assert file.read_bytes() == before
 
 
 def test_as_a_program_without_jax(root, tmp_path):

@@ -7,7 +7,7 @@ from helpers.program import command, start
 from PIL import Image
 
 from scam_jax import models
-from scam_jax.devices import compilation_cache
+from scam_jax.devices import agreement, compilation_cache, sharding
 from scam_jax.inference import programs, release
 from scam_jax.inference.release import Release
 from scam_jax.training import state
@@ -34,7 +34,7 @@ def test_the_default_is_a_folder_of_this_host_below_the_home(updates, monkeypatc
 
 
 def test_the_environment_and_the_flag_say_otherwise(updates, monkeypatch, tmp_path):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "elsewhere"))
     compilation_cache.use(None)
     assert updates == {}
     compilation_cache.use(str(tmp_path / "given"))
@@ -47,9 +47,29 @@ def test_the_environment_and_the_flag_say_otherwise(updates, monkeypatch, tmp_pa
 def test_a_folder_that_cannot_be_written_is_left_alone(updates, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     compilation_cache.use(str(tmp_path / "file" / "cache"))
-    assert updates == {}
+    assert updates == {"jax_enable_compilation_cache": False}
     assert "compiled programs are not kept" in caplog.text
     assert "--compilation_cache=DIR" in caplog.text
+
+
+@pytest.mark.parametrize("others_see_it", [True, False])
+def test_several_processes_use_a_folder_that_all_see(
+    updates, monkeypatch, tmp_path, caplog, others_see_it
+):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(agreement, "of_first_process", list)
+    monkeypatch.setattr(agreement, "everywhere", lambda holds: holds and others_see_it)
+    monkeypatch.setattr(sharding, "wait_for_all", lambda name: None)
+    compilation_cache.use(None)
+    assert updates == {"jax_enable_compilation_cache": False}, "none by default"
+    updates.clear()
+    compilation_cache.use(str(tmp_path / "given"))
+    if others_see_it:
+        assert updates["jax_compilation_cache_dir"] == str(tmp_path / "given")
+    else:
+        assert updates == {"jax_enable_compilation_cache": False}
+        assert "not every process sees" in caplog.text
+    assert not [*(tmp_path / "given").iterdir()]
 
 
 @pytest.mark.slow

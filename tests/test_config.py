@@ -191,6 +191,9 @@ def test_a_choice_is_in_the_name_of_the_run():
 def test_scam_is_what_is_chosen_by_default():
     assert common.base("model=scam").to_dict() == common.base().to_dict()
     assert common.base("discriminator=patchgan").to_dict() == common.base().to_dict()
+    named = common.base("model=sean,discriminator=patchgan")
+    assert named.to_dict() == common.base("model=sean").to_dict()
+    assert common.base("model=clade,discriminator=stylegan2").model.discriminator.spectral_norm
 
 
 def test_a_config_of_another_version_names_the_key_that_it_lacks():

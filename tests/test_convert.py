@@ -7,6 +7,7 @@ import pytest
 from helpers import by_rule, saved, small
 
 from scam_jax import models
+from scam_jax.inference import label_map
 from scam_jax.inference.model import TrainedModel
 from scam_jax.models.layers.label_maps import LabelLinear
 from scam_jax.models.layers.primitives import Conv, Linear
@@ -88,6 +89,22 @@ def test_a_run_is_not_replaced_by_a_checkpoint(tmp_path):
 def test_no_such_torch_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*model.ckpt"):
         convert.read_torch(tmp_path / "model.ckpt")
+
+
+def test_a_page_in_place_of_a_torch_file(tmp_path):
+    (tmp_path / "model.pth").write_text("<!DOCTYPE html><title>Quota exceeded</title>")
+    with pytest.raises(ValueError, match=r"model.pth is not a PyTorch file: .*<!DOCTYPE html>"):
+        convert.read_torch(tmp_path / "model.pth")
+
+
+def test_a_converted_run_knows_its_labels(golden, tmp_path, monkeypatch):
+    tensors = lightning_checkpoint(golden)
+    monkeypatch.setattr(convert, "read_torch", lambda path: tensors)
+    config = small.of_golden_steps()
+    config.data.label_map = label_map.BODY_FACE_BACKGROUND
+    convert.convert_checkpoint_file(tmp_path / "model.ckpt", config, tmp_path)
+    assert TrainedModel.load(tmp_path).label_names == ("background", "face", "body")
+    assert label_map.names_of("celeba_mask_hq", "")[13] == "hair"
 
 
 def test_small_config_is_valid():

@@ -19,6 +19,8 @@ from data.builders.celeba_mask_hq import CelebaMaskHqConfig
 from scam_jax.inference.resizing import resize_nearest
 from scam_jax.runs import validation
 
+CONFIGS = pathlib.Path(common.__file__).parent
+
 
 @pytest.fixture
 def root(tmp_path):
@@ -244,7 +246,9 @@ def test_idesigner_merges_the_labels_of_the_human_parser(tmp_path):
     np.testing.assert_array_equal(example["label"], np.tile(merged, (256, 1)))
 
 
-@pytest.mark.parametrize("name", ["ade20k", "celeba", "faces", "idesigner", "synthetic"])
+@pytest.mark.parametrize(
+    "name", sorted({file.stem for file in CONFIGS.glob("*.py")} - {"__init__", "common"})
+)
 def test_every_experiment_is_one_that_can_be(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     validation.validate(config)

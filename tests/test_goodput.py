@@ -39,6 +39,16 @@ def test_steps_that_are_done_again_do_not_count_and_time_away_is_seen():
     assert found.share == pytest.approx(50 / 3630)
 
 
+def test_steps_that_a_later_start_went_back_behind_do_not_count():
+    starts = [
+        entry(0, 0, 40, step=40.0),
+        entry(50, 40, 50, step=10.0),
+        entry(70, 30, 60, step=30.0),
+    ]
+    found = goodput.of_starts(starts)
+    assert (found.useful, found.repeated) == (30 + 30, 10 + 10)
+
+
 def test_a_start_that_saved_nothing_was_for_nothing():
     found = goodput.of_starts([entry(0, 0), entry(60, 0, 10, step=40.0)])
     assert (found.life, found.useful, found.away) == (100, 40, 60)

@@ -1,10 +1,11 @@
 """Metrics of single images, against plain computations."""
 
+import jax
 import numpy as np
 import pytest
 from scipy.signal import convolve2d
 
-from scam_jax.evaluation import metrics
+from scam_jax.evaluation import metrics, summary
 
 
 def test_authors_cut_off_and_files_round():
@@ -50,6 +51,28 @@ def test_the_same_image():
     assert found["ssim"][0] == pytest.approx(1)
     assert found["psnr"][0] == np.inf
     assert found["l1"][0] == 0
+
+
+def test_an_image_that_is_not_finite_is_not_left_out():
+    target = np.zeros((3, 12, 12, 3), np.uint8)
+    image = np.zeros((3, 12, 12, 3), np.float32)
+    image[1, 2, 3, 0] = np.nan
+    seen = np.ones((3, 12, 12), bool)
+    seen[2] = False
+    values = {
+        **jax.device_get(metrics.errors(image, target, seen)),
+        **jax.device_get(metrics.authors_errors(image, target, seen)),
+        **jax.device_get(metrics.region_errors(image, target, seen * 1, 2)),
+    }
+    worst = {"psnr": -np.inf, "ssim": -np.inf, "l1": np.inf, "squared_error": np.inf}
+    for name, value in worst.items():
+        assert values[name][1] == value
+        assert np.isnan(values[name][2]), "no pixel counts"
+    assert metrics.psnr_within(image, target, seen)[1] == -np.inf
+    figures = summary.figures_of([{"reconstruction": values}], {}, 2)
+    of_all = [figure for figure in figures if not figure.part]
+    assert {(f.metric, f.count) for f in of_all} == {("PSNR", 2), ("SSIM", 2), ("L1", 2)}
+    assert all(np.isnan(figure.mean) for figure in of_all)
 
 
 def test_psnr_within_some_pixels():

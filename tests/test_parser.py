@@ -17,9 +17,10 @@ from scam_jax.commands import label
 from scam_jax.commands import parser as command_of_parser
 from scam_jax.evaluation import iou
 from scam_jax.evaluation.data import EvaluationData
-from scam_jax.inference import label_files
+from scam_jax.inference import label_files, parsing, photos
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.parsing import Parsed, PhotoParser
+from scam_jax.inference.resizing import resize_nearest
 from scam_jax.models import parser
 from scam_jax.training import parser_step
 from scam_jax.training.parser_step import PARSER
@@ -83,7 +84,16 @@ def test_a_photo_of_another_size_has_a_map_of_its_own_size(fitted):
     large = batch["image"][0].repeat(3, 0).repeat(5, 1)
     drawn = PhotoParser(config, state.params[PARSER])(large)
     assert drawn.labels.shape == (48, 80)
-    assert (drawn.labels == batch["label"][0].repeat(3, 0).repeat(5, 1)).mean() > 0.95
+    assert (resize_nearest(drawn.labels, 16, 16) == batch["label"][0]).mean() > 0.99
+
+
+def test_enlarged_and_resized_as_label_maps_it_is_where_it_was():
+    small = np.random.default_rng(0).integers(2, size=(8, 6)).astype(np.float32)
+    large = parsing._enlarged(small, 80, 90)
+    assert large.shape == (80, 90)
+    np.testing.assert_array_equal(resize_nearest((large > 0.5).astype(np.uint8), 8, 6), small)
+    edge = parsing._enlarged(np.float32([[0, 0, 1, 1]]), 10, 400)[0]
+    assert abs(np.argmax(edge > 0.5) - 150) <= 1, "half way from the left ends of pixels 1 and 2"
 
 
 def test_two_devices_equal_one():
@@ -247,6 +257,21 @@ def test_the_least_confident_photo_comes_first(tmp_path):
     label._label(Judge(), tmp_path, label._photos(tmp_path), label._Confidences(file))
     rows = file.read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["b.png", "c.png", "a.png"]
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_photo_keeps_the_label_map_that_was_drawn(fitted, tmp_path, orientation):
+    config, batch, state, _ = fitted
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = Image.fromarray(batch["image"][0]).resize((48, 48), Image.Resampling.NEAREST)
+    photo.save(tmp_path / "a.png", exif=exif)
+    label_all(fitted, tmp_path)
+    assert (tmp_path / label.TO_CHECK / "page_001.jpg").is_file()
+    files_of_pair = tmp_path / "a.png", tmp_path / label.LABELS / "a.png"
+    picture = photos.read_picture(*files_of_pair, config.data)
+    drawn = PhotoParser(config, state.params[PARSER])(photos.read_photo(tmp_path / "a.png"))
+    np.testing.assert_array_equal(picture.labels, resize_nearest(drawn.labels, 16, 16))
 
 
 @pytest.fixture(scope="module")

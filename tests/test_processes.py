@@ -29,7 +29,7 @@ from helpers.program import (
     wait_for,
 )
 
-from scam_jax.devices import processes
+from scam_jax.devices import launchers, processes
 from scam_jax.evaluation.results import Evaluation
 
 # As srun sets them for one of the tasks, here 16 on two nodes.
@@ -115,8 +115,8 @@ ALL, ONE_EACH = True, False
     ],
 )
 def test_what_started_several_processes(environment, platforms, expected):
-    launcher = processes.find_launcher(environment, platforms)
-    assert launcher == (expected and processes.Launcher(*expected))
+    launcher = launchers.find_launcher(environment, platforms)
+    assert launcher == (expected and launchers.Launcher(*expected))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_started_several_processes(environment, platforms, expected):
 )
 def test_several_processes_that_jax_cannot_find(environment, message):
     with pytest.raises(ValueError, match=message):
-        processes.find_launcher(environment, None)
+        launchers.find_launcher(environment, None)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_several_processes_that_jax_cannot_find(environment, message):
     ids=["srun", "mpirun"],
 )
 def test_jax_joins_what_the_launcher_names(variables, rank, local_rank):
-    script = "from scam_jax.devices import processes; processes.join(None, None, None)"
+    script = "from scam_jax.devices import launchers, processes; processes.join(None, None, None)"
     script += "; import jax; print(jax.process_index(), 'of', jax.process_count())"
     port = {"JAX_COORDINATOR_PORT": str(free_port())}
     started = [

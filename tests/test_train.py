@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import small
@@ -14,6 +15,7 @@ from helpers.closeness import assert_trees_close
 from helpers.loop import mesh_of, run_loop
 from helpers.program import command, restored, run, start, train_command
 from PIL import Image
+from tqdm import tqdm
 
 from scam_jax import models
 from scam_jax.inference.model import TrainedModel
@@ -210,23 +212,43 @@ def test_an_evaluation_that_was_ended_is_made_up_for(tmp_path, ended_at):
     ]
 
 
-@pytest.mark.parametrize("step_is_done", [True, False])
-def test_reading_counts_as_waiting_only_if_the_device_has_run_dry(step_is_done):
+@pytest.mark.parametrize(("step", "waited"), [(0.0, 0.3), (0.2, 0.1), (0.6, 0.0)])
+def test_reading_counts_as_waiting_only_while_the_device_has_run_dry(step, waited):
     class Metric:
+        done = time.monotonic() + step
+
         def is_ready(self):
-            return step_is_done
+            return time.monotonic() >= self.done
+
+        def block_until_ready(self):
+            time.sleep(max(self.done - time.monotonic(), 0))
 
     def slow_batches():
-        time.sleep(0.05)
+        time.sleep(0.3)
         yield small.batch(small.config(), 0)
 
     progress = meter.Meter(
         small.config(), mesh_of(1), slow_batches(), None, None, Ledger(), 0, None, ""
     )
-    progress.pending.append((1, {"l1": Metric()}))
+    metric = Metric()
+    metric.done = time.monotonic() + step
+    progress.pending.append((1, {"l1": metric}))
     progress.next_batch()
-    assert (progress.waited >= 0.05) == step_is_done
-    assert step_is_done or progress.waited == 0
+    assert progress.waited == pytest.approx(waited, abs=0.08)
+
+
+def test_the_first_step_has_no_speed(caplog):
+    config = small.config()
+    config.train.log_every = 1
+    progress = meter.Meter(config, mesh_of(1), None, None, None, Ledger(), 0, lambda step: 1.0, "")
+    caplog.set_level("INFO", "absl")
+    for step in (1, 2):
+        progress.pending.append((step, {"l1": jnp.ones(())}))
+        progress.report(step, False, tqdm(disable=True))
+    first, second = caplog.messages
+    assert first.endswith(": l1 1.0000")
+    assert "images/s" in second
+    assert "of peak FLOPs" in second
 
 
 def test_half_a_line_of_metrics_is_taken_back(tmp_path):

@@ -1,1 +1,1 @@
-"""TFDS builders of data sets that the user has downloaded: ADE20K and CelebAMask-HQ."""
+"""TFDS builders of data sets that the user has downloaded: ADE20K, CelebAMask-HQ and CCP."""

@@ -36,15 +36,17 @@ labelled, and is left out.
 
 @dataclasses.dataclass
 class CcpConfig(tfds.core.BuilderConfig):
-    """The image size.
+    """The image size, and how many photos the clone has.
 
     Attributes:
       height: height of photos and label maps, in pixels.
       width: width of photos and label maps, in pixels.
+      num_photos: number of photos with label maps.
     """
 
     height: int = 256
     width: int = 170
+    num_photos: int = 1_004
 
 
 class Box(NamedTuple):
@@ -106,8 +108,9 @@ must then exist:
         there = set(self._list_names(photos))
         missing = [p.photo.name for p in people if p.photo.name not in there]
         raise_if_any(missing, f"of {len(people)} photos are missing from {photos}")
-        if not people:
-            raise FileNotFoundError(f"{labels} is empty: {UNPACK_AGAIN}")
+        # The splits go by position: another number would give others.
+        if len(people) != (count := self.builder_config.num_photos):
+            raise ValueError(f"{labels} holds {len(people)} .mat files, not {count}: clone again")
         test = people[TEST_EVERY - 1 :: TEST_EVERY]
         others = [p for i, p in enumerate(people, 1) if i % TEST_EVERY]
         splits = {

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import Image
 
 from data.array_record_builder import ArrayRecordBuilder, log_progress
-from data.folder import first_names
+from data.folder import first_names, is_of_system
 from scam_jax.inference import decoding, label_files
 
 # TFDS keeps the examples of a shard in memory while it writes the shard.
@@ -110,8 +110,7 @@ class ManualDownloadBuilder(  # type: ignore[call-arg]
             raise FileNotFoundError(
                 f"there is no folder {folder}\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
-        names = (file.name for file in folder.iterdir())
-        return sorted(n for n in names if not n.startswith(".") and n != "Thumbs.db")
+        return sorted(file.name for file in folder.iterdir() if not is_of_system(file.name))
 
 
 def ordered_map(

@@ -99,7 +99,7 @@ def _read_split(
     root: pathlib.Path, name: str, label_map: LabelMap, colors: LabelColors | None
 ) -> Split:
     pairs, faults = find_pairs(root, name)
-    split = Split(len(pairs), [str(fault) for fault in faults])
+    split = Split(len(pairs), [str(fault) for fault in faults], len(faults))
     readings = _read_all(pairs.values(), label_map, colors)
     readings = tqdm(readings, f"reading {name}", len(pairs), unit="pair", disable=None)
     for (pair_name, pair), reading in zip(pairs.items(), readings, strict=True):

@@ -125,7 +125,7 @@ def _label_table(report: Report) -> Iterator[str]:
 def _verdict(report: Report) -> str:
     if report.faults:
         count = f"{len(report.faults)} fault{'s' * (len(report.faults) > 1)}"
-        if all(split.num_pairs == len(split.usable) for split in report.splits.values()):
+        if any(split.layout_faults for split in report.splits.values()):
             return f"{count}: fix them."
         return (
             f"{count}: fix them, or set --config.data.skip_bad_files=True to train without the "

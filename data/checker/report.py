@@ -20,6 +20,8 @@ class Split:
     Attributes:
       num_pairs: number of pairs found in the folders.
       faults: one message per fault, with the file's name.
+      layout_faults: how many of them `data.skip_bad_files` does not pass over: files without a
+        counterpart, of another kind, or missing folders.
       usable: the pairs that can be read and trained on, keyed by name.
       sizes: number of photos of each size `(height, width)`.
       resized: names of the pairs whose label map has the photo's aspect ratio but another size.
@@ -33,6 +35,7 @@ class Split:
 
     num_pairs: int
     faults: list[str]
+    layout_faults: int = 0
     usable: dict[str, Pair] = dataclasses.field(default_factory=dict)
     sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     left_out: int = 0

@@ -1,5 +1,6 @@
 """Warnings about things that are allowed but probably not meant."""
 
+import itertools
 import shlex
 from collections.abc import Collection, Iterator
 
@@ -56,16 +57,30 @@ def _transparency(splits: dict[str, Split]) -> Iterator[str]:
 
 
 def _leaks(splits: dict[str, Split]) -> Iterator[str]:
-    train = {digest: photo for photo, digest in splits["train"].digests.items()}
-    for name, split in splits.items():
-        digests = split.digests.items()
-        same = [f"{name}'s {photo} is train's {train[d]}" for photo, d in digests if d in train]
-        if name != "train" and same:
-            count = "1 photo" if len(same) == 1 else f"{len(same)} photos"
+    for (first, one), (second, other) in itertools.combinations(splits.items(), 2):
+        photos = {digest: photo for photo, digest in one.digests.items()}
+        digests = other.digests.items()
+        same = [f"{second}'s {p} is {first}'s {photos[d]}" for p, d in digests if d in photos]
+        if same:
             yield (
-                f"byte for byte in train too: {count} of {name} ({first_names(same)}); remove from "
-                f"either, or the figures of {name} flatter the model"
+                f"byte for byte in {first} too: {_photos(len(same))} of {second} "
+                f"({first_names(same)}); remove from either, or the figures of {second} flatter "
+                "the model"
             )
+    photos = {}
+    same = []
+    for photo, digest in splits["train"].digests.items():
+        if (original := photos.setdefault(digest, photo)) != photo:
+            same.append(f"{photo} is {original}")
+    if same:
+        warning = f"byte for byte twice in train: {_photos(len(same))} ({first_names(same)})"
+        if "validation" not in splits:
+            warning += "; validation is taken out of train, and may get one of the two: remove one"
+        yield warning
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
 
 
 def _labels(
@@ -82,10 +97,12 @@ def _labels(
         flags = label_flags(LabelMap("0|255", 2))
         yield f"the only values are 0 and 255: make them labels 0 and 1 with {flags}"
         return
-    missing = set(range(label_map.num_labels)) - everywhere
+    if 0 not in everywhere and everywhere:
+        yield "label 0, which is the background, does not occur"
+    # Label 0 keeps its number whether it occurs or not.
+    kept = sorted(everywhere | {0})
+    missing = set(range(label_map.num_labels)) - {*kept}
     if missing and everywhere:
-        # Label 0 keeps its number: it is the background.
-        kept = sorted(everywhere | {0})
         warning = f"never used, of labels 0–{label_map.num_labels - 1}: {_ranges(missing)}"
         # Pairs with faults may contain the missing labels.
         complete = not any(split.faults for split in splits.values())

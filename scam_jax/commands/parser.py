@@ -98,7 +98,7 @@ def _train(
             state = jax.device_put(parser_step.create(config), everywhere)
         else:
             logging.info("resuming from step %d (%s)", int(state.step), checkpoints.directory)
-        start.record(config, folder, feed, int(state.step), changed)
+        start.record(config, folder, feed, ledger.began, int(state.step), changed)
         with stop:
             state = loop.train(
                 config,

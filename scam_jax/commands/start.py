@@ -30,13 +30,22 @@ def only_trainer(folder: epath.Path) -> Iterator[None]:
 
 
 def record(
-    config: ConfigDict, folder: epath.Path, feed: Feed, step: int, changes: Mapping[str, Any]
+    config: ConfigDict,
+    folder: epath.Path,
+    feed: Feed,
+    began: float,
+    step: int,
+    changes: Mapping[str, Any],
 ) -> None:
-    """Records a start in the run's folder, in the first process; see `run_folder.record`."""
-    if jax.process_index() == 0:
+    """Records a start in the run's folder, in the first process; see `run_folder.record`.
+
+    A start that has nothing to train and nothing to change is not one.
+    """
+    if jax.process_index() == 0 and (step < config.train.num_steps or changes):
         run_folder.record(
             config,
             folder,
+            began=began,
             step=step,
             training_examples=feed.num_training_examples,
             training_data=feed.training_data,

@@ -107,7 +107,7 @@ def _train(
                 transplant.initial_state, source=init_from, names=feed.label_names
             )
         train_state = loop.restore_or_create(config, mesh, checkpoints, create=create)
-        start.record(config, workdir, feed, int(train_state.step), changed)
+        start.record(config, workdir, feed, ledger.began, int(train_state.step), changed)
         with stop:
             train_state = loop.train(
                 config,

@@ -71,7 +71,7 @@ def reconstruct(
       FileNotFoundError: there is no trained model.
       ValueError: see `TrainedModel.read`.
     """
-    model = TrainedModel.load(workdir, checkpoint)
+    model = _load(workdir, checkpoint, needs_parser=target[1] is None)
     _write(output, lambda: model.reconstruct(*_read(model, target)))
 
 
@@ -100,7 +100,7 @@ def transfer(
       FileNotFoundError: there is no trained model.
       ValueError: see `TrainedModel.read` and `TrainedModel.transfer`.
     """
-    model = TrainedModel.load(workdir, checkpoint)
+    model = _load(workdir, checkpoint, needs_parser=None in (subject[1], target[1]))
     remarks = _remarks(model, labels, absent)
 
     def draw():
@@ -144,7 +144,8 @@ def from_recipe(
       FileNotFoundError: there is no trained model, or no such recipe.
       ValueError: the recipe is not one for this model.
     """
-    model = TrainedModel.load(workdir, checkpoint)
+    # Only reading the recipe tells, and that one process does.
+    model = _load(workdir, checkpoint, needs_parser=jax.process_count() > 1)
 
     def draw():
         chosen = recipe_file.read(file, model)
@@ -182,7 +183,7 @@ def attention(
       FileNotFoundError: there is no trained model.
       ValueError: see `TrainedModel.read` and `attention_maps.draw`.
     """
-    model = TrainedModel.load(workdir, checkpoint)
+    model = _load(workdir, checkpoint, needs_parser=None in (subject[1], target[1]))
     remarks = _remarks(model, labels, absent)
 
     def draw():
@@ -191,6 +192,14 @@ def attention(
         return panels.attention(model, *people, latent, labels, absent)
 
     _write(output, draw)
+
+
+def _load(workdir: epath.Path, checkpoint: Checkpoint, *, needs_parser: bool) -> TrainedModel:
+    """Loads a model, and its parser too if it is needed: all processes restore it together."""
+    model = TrainedModel.load(workdir, checkpoint)
+    if needs_parser:
+        _ = model.parser
+    return model
 
 
 def _read(model: TrainedModel, given: Files) -> Picture:

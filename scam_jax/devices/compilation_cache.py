@@ -3,9 +3,14 @@
 import os
 import pathlib
 import platform
+import secrets
 
 import jax
 from absl import logging
+from etils import epath
+
+from scam_jax import buckets
+from scam_jax.devices import agreement, sharding
 
 OFF = "off"
 _VARIABLE = "JAX_COMPILATION_CACHE_DIR"
@@ -16,31 +21,60 @@ _LEAST_SECONDS = 0.2
 def use(value: str | None) -> None:
     """Chooses the folder of compiled programs, which JAX reads and writes from then on.
 
-    A folder that cannot be written is left alone, with a warning.
+    A folder that cannot be written is left alone, with a warning. Of several processes, only the
+    first writes programs, and if some load a program that others compile, these may wait for each
+    other for ever (GPUs share what they tune). So several processes use a folder only if all see
+    it. Every process calls this, after it has joined the others.
 
     Args:
-      value: the folder; 'off' for none; or None for the environment's
-        `JAX_COMPILATION_CACHE_DIR`, and `~/.cache/scam_jax/HOST` without it.
+      value: the folder, in a bucket too; 'off' for none; or None for the environment's
+        `JAX_COMPILATION_CACHE_DIR`, and without it `~/.cache/scam_jax/HOST`, or none with several
+        processes.
     """
-    if value is None and os.environ.get(_VARIABLE):
-        return  # JAX has read it, and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` too.
-    if value == OFF:
-        jax.config.update("jax_enable_compilation_cache", False)
+    given = os.environ.get(_VARIABLE) if value is None else value
+    alone = jax.process_count() == 1
+    if given == OFF or (not given and not alone):
+        _turn_off()
         return
-    folder = pathlib.Path(value).expanduser() if value else _default()
+    folder = buckets.path(given) if given else epath.Path(_default())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
+        if not buckets.is_in_bucket(folder) and not os.access(folder, os.W_OK):
             raise PermissionError(f"{folder} is not writable")
+        fault = ""
     except OSError as error:
+        fault = str(error)
+    if not alone and not _all_see(folder, fault):
+        fault = fault or f"not every process sees what process 0 writes to {folder}"
+    if fault:
         logging.warning(
             "compiled programs are not kept: %s; --compilation_cache=DIR gives another folder",
-            error,
+            fault,
         )
+        _turn_off()
         return
+    if value is None and given:
+        return  # JAX has read it, and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` too.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _turn_off() -> None:
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
+def _all_see(folder: epath.Path, fault: str) -> bool:
+    """Returns whether every process finds a file that the first one writes."""
+    (number,) = agreement.of_first_process([secrets.randbelow(2**31)])
+    file = folder / f"shared-{number}"
+    if jax.process_index() == 0 and not fault:
+        file.write_text("Removed at once.")
+    sharding.wait_for_all("cache folder tried")
+    seen = agreement.everywhere(not fault and file.exists())
+    if jax.process_index() == 0:
+        file.unlink(missing_ok=True)
+    return seen
 
 
 def _default() -> pathlib.Path:

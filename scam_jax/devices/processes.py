@@ -1,109 +1,22 @@
 """Runs of several processes: they find each other, stop together and exit together."""
 
-import dataclasses
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-# Seconds in which a coordinator has to answer.
-_LONGEST_SEARCH = 45
-_REMEDY = (
-    "give --coordinator=HOST:PORT of process 0, --num_processes and --process_id to every process"
-)
+from scam_jax.devices.launchers import REMEDY, Launcher, find_launcher
 
-
-@dataclasses.dataclass(frozen=True)
-class Launcher:
-    """A program that starts several processes and tells JAX about all of them.
-
-    Attributes:
-      name: JAX's name for the launcher.
-      sees_only_its_devices: whether all visible devices belong to this process. If False, JAX
-        assigns one GPU of the host to each of the host's processes.
-    """
-
-    name: str
-    sees_only_its_devices: bool
-
-
-def find_launcher(environment: Mapping[str, str], platforms: str | None) -> Launcher | None:
-    """Finds the launcher that started this process together with others.
-
-    Args:
-      environment: the environment variables, read after JAX was imported.
-      platforms: `jax.config.jax_platforms`, which lists 'tpu' if TPUs are to be used.
-
-    Returns:
-      The launcher, or None if this process runs alone.
-
-    Raises:
-      ValueError: there are several processes, but JAX does not support their launcher.
-    """
-    # JAX's order of precedence, because srun may have started mpirun.
-    launcher = _open_mpi(environment) or _slurm(environment) or _cloud_tpu(environment, platforms)
-    if launcher is None:
-        _refuse_unknown(environment)
-    return launcher
-
-
-def _open_mpi(environment: Mapping[str, str]) -> Launcher | None:
-    if _number(environment, "OMPI_COMM_WORLD_SIZE") <= 1:
-        return None
-    if "OMPI_MCA_orte_hnp_uri" not in environment:
-        raise ValueError(
-            "started by Open MPI 5 or newer, which does not tell JAX where process 0 is: "
-            f"{_REMEDY} (with --process_id=$OMPI_COMM_WORLD_RANK), or use srun"
-        )
-    alone = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE") == 1
-    return Launcher("ompi", alone or _sees_one_gpu(environment))
-
-
-def _slurm(environment: Mapping[str, str]) -> Launcher | None:
-    # Not SLURM_NTASKS, which is also set in a shell of salloc, where a single process runs.
-    tasks = _number(environment, "SLURM_STEP_NUM_TASKS")
-    if tasks <= 1:
-        return None
-    one_per_node = tasks == _number(environment, "SLURM_STEP_NUM_NODES")
-    return Launcher("slurm", one_per_node or _sees_one_gpu(environment))
-
-
-def _cloud_tpu(environment: Mapping[str, str], platforms: str | None) -> Launcher | None:
-    if "tpu" not in (platforms or "").split(","):
-        return None
-    hosts = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
-    if hosts is not None:
-        several = "," in hosts or _number(environment, "MEGASCALE_NUM_SLICES") > 1
-        return Launcher("gketpu", True) if several else None
-    # The metadata server of a TPU VM tells JAX the number of hosts, even if there is only one.
-    return None if "TPU_SKIP_MDS_QUERY" in environment else Launcher("gcetpu", True)
-
-
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    if _number(environment, "PMI_SIZE") > 1:
-        raise ValueError(
-            f"PMI_SIZE = {environment['PMI_SIZE']}: started by an MPI that JAX does not know: "
-            f"{_REMEDY} (with --process_id=$PMI_RANK), or use srun"
-        )
-
-
-def _sees_one_gpu(environment: Mapping[str, str]) -> bool:
-    gpus = environment.get("CUDA_VISIBLE_DEVICES", "")
-    return gpus != "" and "," not in gpus
-
-
-def _number(environment: Mapping[str, str], name: str) -> int:
-    value = environment.get(name, "1")
-    if not value.isdigit():
-        raise ValueError(f"{name} = {value!r} in the environment is not a number: unset it")
-    return int(value)
+# Seconds in which a coordinator has to answer, as many as JAX's own.
+_LONGEST_SEARCH = 300
+# Seconds between two lines about it.
+_PAUSE = 30
 
 
 def from_flags(
@@ -131,7 +44,7 @@ def from_flags(
     if len(missing) == len(given):
         return None
     if coordinator is None or num_processes is None or process_id is None:
-        raise ValueError(f"{' and '.join(missing)} missing: {_REMEDY}, or none of the three")
+        raise ValueError(f"{' and '.join(missing)} missing: {REMEDY}, or none of the three")
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdigit() and 0 < int(port) < 2**16):
         raise ValueError(
@@ -152,7 +65,13 @@ def from_flags(
     }
 
 
-def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def join(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    *,
+    stop_together: bool = True,
+) -> None:
     """Joins the other processes, if there are several, and logs this process's index and devices.
 
     The flags or the launcher say where the other processes are. Call this before any device is
@@ -162,11 +81,14 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
       coordinator: HOST:PORT of process 0, or None.
       num_processes: number of processes, or None.
       process_id: index of this process from 0, or None.
+      stop_together: whether a `StopRequest` of several processes is to come. SIGTERM then takes
+        effect there only; otherwise it ends the process, as usual.
 
     Raises:
       ValueError: the flags are wrong, or neither flags nor launcher say where the others are; there
         is no coordinator, or its port is taken; or there is no device of the kind asked for.
     """
+    jax.config.update("jax_enable_preemption_service", stop_together)
     arguments = from_flags(coordinator, num_processes, process_id)
     if arguments is not None:
         logging.info("process %d of %d: joining at %s", process_id, num_processes, coordinator)
@@ -180,7 +102,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     _check_backend()
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ValueError(
-            f"there are {jax.process_count()} processes at unknown addresses: {_REMEDY}"
+            f"there are {jax.process_count()} processes at unknown addresses: {REMEDY}"
         )
     logging.info(
         "process %d of %d, %d local of %d devices (%s)",
@@ -214,18 +136,25 @@ def _find_coordinator(address: str, process_id: int) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
             return
-        except socket.gaierror as error:
-            raise ValueError(
-                f"--coordinator={address}: the host {host} is not known ({error.strerror})"
-            ) from error
         except OSError as error:
             if time.monotonic() > deadline:
-                raise ValueError(
-                    f"--coordinator={address}: nobody answers there for {_LONGEST_SEARCH} s "
-                    f"({error.strerror or error}): start process 0 there first, and let the "
-                    "firewall pass the port"
-                ) from error
+                raise ValueError(_nobody(address, error)) from error
+            # A pod of Kubernetes has no name before it runs.
+            logging.log_every_n_seconds(
+                logging.INFO, "--coordinator=%s: %s; trying again", _PAUSE, address, error
+            )
         time.sleep(0.5)
+
+
+def _nobody(address: str, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        host = address.rpartition(":")[0]
+        return f"--coordinator={address}: the host {host} is not known ({error.strerror})"
+    return (
+        f"--coordinator={address}: nobody answers there for {_LONGEST_SEARCH} s "
+        f"({error.strerror or error}): start process 0 there first, and let the firewall pass the "
+        "port"
+    )
 
 
 def _check_backend() -> None:
@@ -247,7 +176,13 @@ def _check_backend() -> None:
 
 def _join_by(launcher: Launcher) -> None:
     logging.info("joining the processes that %s started", launcher.name)
-    jax.distributed.initialize(cluster_detection_method=launcher.name)
+    try:
+        jax.distributed.initialize(cluster_detection_method=launcher.name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the processes that {launcher.name} started do not find each other "
+            f"({' '.join(str(error).split())}): let the firewall pass their ports, or {REMEDY}"
+        ) from error
     if launcher.sees_only_its_devices and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
         for vendor in ("cuda", "rocm"):
             name = f"jax_{vendor}_visible_devices"
@@ -257,9 +192,9 @@ def _join_by(launcher: Launcher) -> None:
 class StopRequest:
     """Records the first Ctrl-C or SIGTERM, so that the training loop can save and stop.
 
-    It does so in a `with` block; outside, signals end the process as usual. A second Ctrl-C ends
-    the process without saving. If one of several processes receives a signal, all of them stop
-    after the same step.
+    It does so in a `with` block; outside, signals end the process as usual, except SIGTERM to one
+    of several processes, which waits for the next block. A second Ctrl-C ends the process without
+    saving. If one of several processes receives a signal, all of them stop after the same step.
 
     Attributes:
       signal: the signal that was received, or SIGTERM if JAX received it.

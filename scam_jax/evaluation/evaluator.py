@@ -1,8 +1,9 @@
 """Computes all figures of a trained model on a split, by two protocols, on all devices and hosts.
 
-*authors* is the protocol of the published figures. Images are truncated to whole numbers. PSNR uses
-one mean squared error over the data set. FID compares with the augmented train split. S-FID
-exchanges the latents of all labels, including the background, at random among eight images.
+*authors* is the protocol of the published figures. PSNR uses one mean squared error over the data
+set. FID sees images that are truncated to whole numbers, and compares with the augmented train
+split. S-FID exchanges the latents of all labels, including the background, at random among eight
+images.
 
 *ours* rounds images, as an image file does. PSNR, SSIM, L1 and LPIPS are computed per image. FID
 compares with the train split without augmentation. Pairs are drawn once from the whole split, and
@@ -146,7 +147,7 @@ class Evaluator:
             if "lpips" in self.judges:
                 pair = metrics.rounded(image), target.astype(jnp.float32)
                 seen = (self.networks.only_seen(x, labels, GREY) for x in pair)
-                values["lpips"] = self.judges.lpips(*seen)
+                values["lpips"] = metrics.or_worst(self.judges.lpips(*seen), image, jnp.inf)
             if "inception" in self.judges:
                 values |= self._features(metrics.rounded(image))
                 if seed == 0:

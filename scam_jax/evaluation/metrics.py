@@ -36,6 +36,17 @@ def _mean(values: Array, seen: Array | None) -> Array:
     return (values.mean(-1) * seen).sum((1, 2)) / seen.sum((1, 2))
 
 
+def or_worst(values: Array, image: Array, worst: float) -> Array:
+    """Gives images that are not finite the worst value, which NaN, for no pixel, would hide.
+
+    Args:
+      values: a metric's values of images, `[B]`.
+      image: the images `[B, H, W, 3]`.
+      worst: `-inf` or `inf`.
+    """
+    return jnp.where(jnp.isfinite(image).all((1, 2, 3)), values, worst)
+
+
 def authors_errors(image: Array, target: Array, seen: Array | None = None) -> Values:
     """Computes the per-image values of the authors' PSNR, see `authors_psnr`.
 
@@ -51,7 +62,7 @@ def authors_errors(image: Array, target: Array, seen: Array | None = None) -> Va
     counts = None if seen is None else seen[..., None]
     axes = (1, 2, 3)
     return {
-        "squared_error": _mean(jnp.square(image - target), seen),
+        "squared_error": or_worst(_mean(jnp.square(image - target), seen), image, jnp.inf),
         "minimum": target.min(axes, where=counts, initial=None if seen is None else jnp.inf),
         "maximum": target.max(axes, where=counts, initial=None if seen is None else -jnp.inf),
     }
@@ -83,14 +94,16 @@ def errors(image: Array, target: Array, seen: Array | None = None) -> Values:
 
     Returns:
       `[B]` values: 'psnr' in dB, 'ssim', and 'l1', the mean absolute difference on the scale
-      [-1, 1]. NaN for an image without pixels that count.
+      [-1, 1]. NaN for an image without pixels that count; infinitely bad for one that is not
+      finite.
     """
-    image, target = rounded(image), target.astype(jnp.float32)
+    drawn, image, target = image, rounded(image), target.astype(jnp.float32)
     absolute = _mean(jnp.abs(image - target), seen)
+    psnr = 10 * jnp.log10(PEAK**2 / _mean(jnp.square(image - target), seen))
     return {
-        "psnr": 10 * jnp.log10(PEAK**2 / _mean(jnp.square(image - target), seen)),
-        "ssim": _ssim(image / PEAK, target / PEAK, seen),
-        "l1": absolute * (2 / PEAK),
+        "psnr": or_worst(psnr, drawn, -jnp.inf),
+        "ssim": or_worst(_ssim(image / PEAK, target / PEAK, seen), drawn, -jnp.inf),
+        "l1": or_worst(absolute * (2 / PEAK), drawn, jnp.inf),
     }
 
 
@@ -113,11 +126,11 @@ def psnr_within(image: Array, target: Array, weight: Array) -> Array:
       weight: `[B, H, W]`, 1 for the pixels that count and 0 for others.
 
     Returns:
-      PSNR in dB, `[B]`; NaN for an image without such pixels.
+      PSNR in dB, `[B]`; NaN for an image without such pixels, −∞ for one that is not finite.
     """
     squared = jnp.square(rounded(image) - target.astype(jnp.float32)).mean(-1)
     error = jnp.sum(weight * squared, (1, 2)) / jnp.sum(weight, (1, 2))
-    return 10 * jnp.log10(PEAK**2 / error)
+    return or_worst(10 * jnp.log10(PEAK**2 / error), image, -jnp.inf)
 
 
 def region_errors(image: Array, target: Array, labels: Array, num_labels: int) -> Values:

@@ -65,17 +65,25 @@ def figures_of(
 
 
 def _authors_psnr(values: Arrays) -> Figure:
-    psnr = metrics.authors_psnr(values)
-    return Figure("PSNR", AUTHORS, (psnr,), "dB", count=len(values["psnr"]))
+    errors = values["squared_error"]
+    value = float("nan") if np.isposinf(errors).any() else metrics.authors_psnr(values)
+    return Figure("PSNR", AUTHORS, (value,), "dB", count=int((~np.isnan(errors)).sum()))
 
 
 def _per_image(
     seeds: Sequence[Arrays], key: str, metric: str, unit: str, higher: bool, part: str = ""
 ) -> Figure:
-    """Averages over images. Images without a value (NaN, because they lack pixels) do not count."""
+    """Averages over images.
+
+    Images without a value (NaN, because they lack pixels) do not count. If one is infinitely bad,
+    because it is not finite, there is no average.
+    """
     values = [arrays[key][~np.isnan(arrays[key])].astype(np.float64) for arrays in seeds]
     count = len(values[0])
-    means = tuple(float(v.mean()) if len(v) else float("nan") for v in values)
+    worst = -np.inf if higher else np.inf
+    means = tuple(
+        float("nan") if len(v) == 0 or (v == worst).any() else float(v.mean()) for v in values
+    )
     finite = count > 1 and np.isfinite(values[0]).all()
     spread = float(values[0].std(ddof=1)) if finite else None
     return Figure(metric, OURS, means, unit, higher, part, spread, count)

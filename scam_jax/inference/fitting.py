@@ -51,7 +51,9 @@ def central_box(height: int, width: int, ratio: float) -> Box:
     return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
-def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = False) -> Picture:
+def cut(
+    picture: Picture, box: Box, height: int, width: int, mirrored: np.ndarray | None = None
+) -> Picture:
     """Cuts a box out of a picture, optionally mirrors it, and resizes it.
 
     Images are resized bilinearly with antialiasing, label maps to the nearest pixel.
@@ -61,7 +63,7 @@ def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = Fal
       box: the part to keep.
       height: rows of the result.
       width: columns of the result.
-      flipped: whether to mirror left and right.
+      mirrored: to mirror left and right: the label of each label in the mirror, `[256]`.
 
     Returns:
       Image `uint8 [height, width, 3]` and labels `uint8 [height, width]`.
@@ -77,10 +79,10 @@ def cut(picture: Picture, box: Box, height: int, width: int, flipped: bool = Fal
         )
     part = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
     image, labels = resize_bilinear(image[part], height, width), labels[part]
-    if flipped:
+    if mirrored is not None:
         # The result equals mirroring first. Bilinear resizing commutes with mirroring, and the
         # resized image is cheaper to mirror. Nearest resizing rounds down and does not commute.
-        image, labels = image.take(np.arange(width)[::-1], axis=1), labels[:, ::-1]
+        image, labels = image.take(np.arange(width)[::-1], axis=1), mirrored[labels[:, ::-1]]
     return Picture(image, resize_nearest(labels, height, width))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from scam_jax.files import replaced
 from scam_jax.images import palette
@@ -31,6 +31,8 @@ _VALUES_SHOWN = 5
 # Tags of TIFF files, and the values of them that matter here.
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED = 0, 1, 2
+# A text in a label map, which says that it lies as people see its photo.
+_UPRIGHT = ("scam_jax", "upright")
 
 
 def read_numbers(file: pathlib.Path, colors: LabelColors | None = None) -> np.ndarray:
@@ -70,8 +72,16 @@ def header(file: pathlib.Path, colors: LabelColors | None = None) -> Image.Image
     return picture
 
 
+def is_upright(file: pathlib.Path) -> bool:
+    """Returns whether a label map says that it lies as people see its photo, see `write`."""
+    with opened(file, file) as picture:
+        return picture.info.get(_UPRIGHT[0]) == _UPRIGHT[1]
+
+
 def write(file: pathlib.Path, labels: np.ndarray, data: ConfigDict) -> None:
     """Writes a label map that `read_numbers` reads, and whose labels the data's map gives back.
+
+    The label map is that of an upright photo, and the file says so.
 
     Args:
       file: a PNG. Its values are label numbers, with a palette to look at; or it has the colours of
@@ -88,8 +98,10 @@ def write(file: pathlib.Path, labels: np.ndarray, data: ConfigDict) -> None:
     else:
         picture = Image.fromarray(numbers.astype(np.uint8)).convert("L")
         picture.putpalette(_palette(label_map).ravel().tolist())
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(*_UPRIGHT)
     with replaced(file) as stream:
-        picture.save(stream, format="PNG")
+        picture.save(stream, format="PNG", pnginfo=mark)
 
 
 def _palette(label_map: LabelMap) -> np.ndarray:

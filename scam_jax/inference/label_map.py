@@ -68,8 +68,23 @@ CCP_CLOTHES_NAMES = (
     *("background", "hair", "skin", "top", "outerwear", "bottom", "dress", "shoes"),
     "accessories",
 )
-# Names of the labels that these maps make.
-NAMES = {BODY_FACE_BACKGROUND: BODY_FACE_BACKGROUND_NAMES, CCP_CLOTHES: CCP_CLOTHES_NAMES}
+# Names of the labels that these maps make, and of those of data sets without a map.
+_NAMES = {BODY_FACE_BACKGROUND: BODY_FACE_BACKGROUND_NAMES, CCP_CLOTHES: CCP_CLOTHES_NAMES}
+_NAMES_OF_DATA = {
+    "celeba_mask_hq": CELEBA_MASK_HQ,
+    "celeba_mask_hq_sean": CELEBA_MASK_HQ,
+    "ccp": CCP,
+}
+
+
+def names_of(data: str, text: str) -> tuple[str, ...]:
+    """Returns the names of a model's labels from 0 on, empty if unknown.
+
+    Args:
+      data: `config.data.name`.
+      text: `config.data.label_map`.
+    """
+    return _NAMES.get(text, ()) if text else _NAMES_OF_DATA.get(data, ())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Makes the label maps of photos that have none, with a run's parser."""
 
 import functools
+import math
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from scam_jax.images import to_float
 from scam_jax.inference.label_map import LabelMap
@@ -57,7 +59,7 @@ class PhotoParser:
         labels, best = np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], -1.0)
         # One label at a time: the probabilities of all, at a photo's size, would need gigabytes.
         for label in np.flatnonzero(self._possible):
-            probability = resize_bilinear(given[..., label], *photo.shape[:2])
+            probability = _enlarged(given[..., label], *photo.shape[:2])
             labels = np.where(probability > best, np.uint8(label), labels)
             best = np.maximum(best, probability)
         return Parsed(labels, float(best.mean()))
@@ -78,6 +80,26 @@ class PhotoParser:
 @functools.partial(jax.jit, static_argnums=0)
 def _probabilities(network: Parser, params: Any, image: Array) -> Array:
     return jax.nn.softmax(cast(Array, network.apply({"params": params}, to_float(image))))
+
+
+def _enlarged(map_: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Enlarges a map of the size of label maps, so that it lies where their labels come from.
+
+    A label map is resized to its pixels `floor(i * in / out)`, which lie half a pixel of the small
+    map before the middle. Resizing about the middle would move a drawn label map by that much.
+
+    Args:
+      map_: float32 `[h, w]`.
+      height: rows of the result.
+      width: columns of the result.
+    """
+    rows, columns = map_.shape
+    down, right = rows / height, columns / width
+    by = math.ceil(max(down, right) / 2)
+    padded = Image.fromarray(np.pad(map_, by, mode="edge"))
+    top, left = by + (1 - down) / 2, by + (1 - right) / 2
+    box = (left, top, left + columns, top + rows)
+    return np.asarray(padded.resize((width, height), Image.Resampling.BILINEAR, box))
 
 
 def _size_to_see(size: tuple[int, int], data: ConfigDict) -> tuple[int, int]:

@@ -129,8 +129,8 @@ def read_pair(
 
     Photos of any colour mode become RGB. Transparent pixels lie on white. A label map of another
     size is resized to the photo's size, to the nearest pixel. If EXIF data turns the photo by 90°,
-    the shape of the label map tells whether the label map fits the stored or the upright pixels. If
-    it does not tell, this raises an error.
+    the shape of the label map tells whether the label map fits the stored or the upright pixels, or
+    the file says that it is upright (`label_files.write`). If neither tells, this raises an error.
 
     Args:
       image_file: the photo.
@@ -145,7 +145,8 @@ def read_pair(
     photo, numbers = decode(image_file, image_file), label_files.read_numbers(label_file, colors)
     orientation = _orientation(photo, image_file)
     if orientation in _UPRIGHT:
-        if _lies_as_stored(photo, numbers.shape, orientation, image_file, label_file):
+        of_photo = photo, numbers.shape, orientation, image_file, label_file
+        if not label_files.is_upright(label_file) and _lies_as_stored(*of_photo):
             upright = Image.fromarray(numbers).transpose(_UPRIGHT[orientation])
             numbers = np.asarray(upright)
         photo = photo.transpose(_UPRIGHT[orientation])

@@ -73,7 +73,8 @@ def load(folder: epath.Path) -> Release:
       FileNotFoundError: a file is missing.
       ValueError: a file is not the one that was released; names it.
     """
-    _check(folder, run_folder.CONFIG_FILE, WEIGHTS)
+    colors = [run_folder.COLORS_FILE] if run_folder.COLORS_FILE in _sums(folder) else []
+    _check(folder, run_folder.CONFIG_FILE, WEIGHTS, *colors)
     about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY).get(run_folder.RELEASE)
     if about is None:
         raise ValueError(

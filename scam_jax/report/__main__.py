@@ -12,9 +12,9 @@ from scam_jax.report import published, write
 from scam_jax.runs import run_folder
 
 
-def _run(text: str) -> epath.Path:
+def _place(text: str) -> epath.Path:
     try:
-        return run_folder.place_or_bucket("RUN", text)
+        return run_folder.place_or_bucket("the place", text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -27,10 +27,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         conflict_handler="resolve",  # Other modules may define flags of the same names.
     )
     parser.add_argument(
-        "runs", nargs="+", type=_run, metavar="RUN", help="a run, or a folder of runs"
+        "runs", nargs="+", type=_place, metavar="RUN", help="a run, or a folder of runs"
     )
     parser.add_argument(
-        "--output", type=console.path, default="report", metavar="DIR", help="default: %(default)s"
+        "--output", type=_place, default="report", metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
         "--published",

@@ -120,7 +120,7 @@ def check_data(training_data: str, workdir: epath.Path, are_accepted: bool) -> d
 
 def _changes(config: ConfigDict, workdir: epath.Path) -> dict[str, Change]:
     """Returns all differences from the config that the run was last trained with."""
-    if not run_folder.is_begun(workdir):
+    if not (run_folder.is_begun(workdir) or run_folder.is_released(workdir)):
         return {}
     if not (workdir / run_folder.CONFIG_FILE).is_file():
         logging.warning("%s has no config: it is taken to be the same as before", workdir)

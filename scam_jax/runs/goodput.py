@@ -47,8 +47,8 @@ def of_starts(starts: Sequence[Mapping[str, Any]]) -> Goodput | None:
         if not (seconds := start.get("seconds")):
             continue
         done = start["reached"] - start["step"]
-        next_step = starts[i + 1]["step"] if i + 1 < len(starts) else start["reached"]
-        kept = max(min(next_step, start["reached"]) - start["step"], 0)
+        lasting = min([start["reached"], *(later["step"] for later in starts[i + 1 :])])
+        kept = max(lasting - start["step"], 0)
         share = kept / done if done else 0.0
         useful += share * seconds[STEP]
         repeated += (1 - share) * seconds[STEP]

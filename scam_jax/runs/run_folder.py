@@ -143,6 +143,12 @@ def load_config(workdir: epath.Path) -> ConfigDict:
     return config
 
 
+def is_released(workdir: epath.Path) -> bool:
+    """Returns whether the config is that of a release; raises ValueError if it is damaged."""
+    file = workdir / CONFIG_FILE
+    return file.is_file() and RELEASE in read_json(file, "get the release again")
+
+
 def evaluation(workdir: epath.Path, split: str) -> epath.Path:
     """Returns the folder of a split's figures and pictures."""
     return workdir / f"evaluation_{split}"
@@ -173,6 +179,7 @@ def record(
     config: ConfigDict,
     workdir: epath.Path,
     *,
+    began: float | None = None,
     step: int = 0,
     training_examples: int | None = None,
     training_data: str = "",
@@ -184,6 +191,7 @@ def record(
     Args:
       config: the whole config.
       workdir: the run's folder, created if needed.
+      began: when its command began, in seconds since 1970; now by default.
       step: the step that the run starts or resumes from.
       training_examples: number of training examples, or None if unknown.
       training_data: a digest of the training data, empty if unknown.
@@ -194,7 +202,7 @@ def record(
     if config.data.colors:
         write(workdir / COLORS_FILE, buckets.path(config.data.colors).read_bytes())
     entry = {
-        "began": round(time.time(), 3),
+        "began": round(time.time() if began is None else began, 3),
         "command": sys.argv,
         "step": step,
         "changes": dict(changes or {}),

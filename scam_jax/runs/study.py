@@ -34,6 +34,8 @@ def runs_of(config: ConfigDict, num_devices: int = 1) -> dict[str, ConfigDict]:
         for name, changes in config.study.variants.items():
             variant = config.copy_and_resolve_references().lock()
             try:
+                if not isinstance(changes, ConfigDict):
+                    raise TypeError(f"{changes!r} is no dictionary of what it changes")
                 _change(variant, changes.to_dict())
                 variant.seed = seed
                 validate(variant, num_devices)

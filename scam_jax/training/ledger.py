@@ -10,10 +10,15 @@ STEP = "step"
 
 
 class Ledger:
-    """Counts seconds from its making on. A part must not lie within another."""
+    """Counts seconds from its making on. A part must not lie within another.
+
+    Attributes:
+      began: when it was made, in seconds since 1970.
+    """
 
     def __init__(self) -> None:
         self._begun = time.perf_counter()
+        self.began = time.time()
         self._seconds = dict.fromkeys(MEASURED, 0.0)
 
     @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Reads what training steps report: bounds how far they run ahead, checks, times and logs them."""
 
+import concurrent.futures
 import contextlib
 import time
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from scam_jax.training.state import TrainState
 
 # Metrics in the progress bar, those that the step has.
 SHOWN = ("l1", "generator", "discriminator", "cross_entropy", "accuracy")
+# Name in the log, key in TensorBoard, and format.
+_SPEED = {
+    "images/s": ("images_per_second", ".1f"),
+    "waiting for data": ("share_waiting_for_data", ".1%"),
+    "of peak FLOPs": ("model_flops_utilization", ".1%"),
+}
 # Steps dispatched ahead: enough to hide the host's work, few enough to bound memory. On CPUs, a
 # waiting step would take threads from the one that runs.
 _IN_FLIGHT, _IN_FLIGHT_ON_CPUS = 2, 0
@@ -35,6 +42,7 @@ class Meter:
         on_cpus = mesh.devices.flat[0].platform == "cpu"
         self.in_flight = _IN_FLIGHT_ON_CPUS if on_cpus else _IN_FLIGHT
         self.writer, self.checkpoints = writer, checkpoints
+        self.watch = concurrent.futures.ThreadPoolExecutor(1)
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.first_step = start + 1
         self.since, self.waited, self.step_at_since = 0.0, 0.0, start
@@ -43,12 +51,17 @@ class Meter:
     def next_batch(self) -> dict[str, jax.Array]:
         unread: list[Any] = [value for _, metrics in self.pending for value in metrics.values()]
         begun = time.perf_counter()
+        if all(value.is_ready() for value in unread):
+            ran_dry = None
+        else:
+            ran_dry = self.watch.submit(_when_ready, unread)
         batch = sharding.to_global(next(self.batches), self.mesh)
         # Reading costs no time while a step is still running.
-        if all(value.is_ready() for value in unread):
-            self.waited += time.perf_counter() - begun
+        if ran_dry is None or ran_dry.done():
+            waited = time.perf_counter() - (begun if ran_dry is None else ran_dry.result())
+            self.waited += waited
             if unread:
-                self.ledger.add("data", time.perf_counter() - begun)
+                self.ledger.add("data", waited)
         return batch
 
     def bound_steps_in_flight(self) -> None:
@@ -69,11 +82,10 @@ class Meter:
             timings = self._timings(step)
             shown = {name: f"{values[name]:.4f}" for name in SHOWN if name in values}
             speed = {
-                "images/s": f"{timings['time/images_per_second']:.1f}",
-                "waiting for data": f"{timings['time/share_waiting_for_data']:.1%}",
+                name: f"{timings[f'time/{key}']:{form}}"
+                for name, (key, form) in _SPEED.items()
+                if f"time/{key}" in timings
             }
-            if "time/model_flops_utilization" in timings:
-                speed["of peak FLOPs"] = f"{timings['time/model_flops_utilization']:.1%}"
             progress.set_postfix({**speed, **shown})
             if progress.disable:
                 report = ", ".join(f"{name} {value}" for name, value in {**shown, **speed}.items())
@@ -121,15 +133,22 @@ class Meter:
     def _timings(self, step: int) -> dict[str, float]:
         now = time.perf_counter()
         seconds, count = max(now - self.since, 1e-9), step - self.step_at_since
-        timings = {
-            "time/images_per_second": count * self.config.train.batch_size / seconds,
-            "time/share_waiting_for_data": min(self.waited / seconds, 1.0),
-        }
+        timings = {}
+        if count:  # The first step is not timed.
+            images = count * self.config.train.batch_size
+            timings["time/images_per_second"] = images / seconds
+            timings["time/share_waiting_for_data"] = min(self.waited / seconds, 1.0)
         seconds_by_part = self.ledger.seconds()
         timings |= {f"time/seconds_{name}": part for name, part in seconds_by_part.items()}
         if (fullest := memory.peak_gigabytes()) is not None:
             timings["memory/peak_gigabytes_of_fullest_device"] = fullest
-        if self.seconds_at_peak is not None:
+        if count and self.seconds_at_peak is not None:
             timings["time/model_flops_utilization"] = count * self.seconds_at_peak(step) / seconds
         self.since, self.waited, self.step_at_since = now, 0.0, step
         return timings
+
+
+def _when_ready(unread: list[Any]) -> float:
+    """Waits for arrays; returns when the last one was computed."""
+    jax.block_until_ready(unread)
+    return time.perf_counter()

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from scam_jax import console
-from scam_jax.runs import command_line
+from scam_jax.runs import command_line, run_folder
 from scam_jax.weights import convert
 
 
@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     frozen.add_argument("--output", type=console.path, help="weights/NAME.npz by default")
     checkpoint = commands.add_parser("checkpoint", help="a checkpoint of the authors' system")
     checkpoint.add_argument("file", type=console.path, help="the Lightning checkpoint")
-    checkpoint.add_argument("--workdir", type=console.path, required=True, help="the run to write")
+    checkpoint.add_argument("--workdir", required=True, help="the run to write")
     return parser.parse_args(given.rest, argparse.Namespace(config=given.config))
 
 
@@ -41,10 +41,11 @@ def main(arguments: argparse.Namespace) -> None:
         elif arguments.config is None:
             raise ValueError("--config=configs/NAME.py is needed: it describes the model")
         else:
-            convert.convert_checkpoint_file(arguments.file, arguments.config, arguments.workdir)
+            workdir = run_folder.place_or_bucket("--workdir", arguments.workdir)
+            convert.convert_checkpoint_file(arguments.file, arguments.config, workdir)
             print(
-                f"wrote {arguments.workdir}\nNext: python main.py --mode=transfer "
-                f"--workdir={arguments.workdir} --subject=… --target=… --output=…"
+                f"wrote {workdir}\nNext: python main.py --mode=transfer --workdir={workdir} "
+                "--subject=… --target=… --output=…"
             )
 
 

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax import models
+from scam_jax.inference import label_map
 from scam_jax.runs import run_folder
 from scam_jax.runs.validation import validate
 from scam_jax.training import state
@@ -29,6 +31,9 @@ from scam_jax.weights.torch_names import Names, torch_name
 NETWORKS = ("encoder", "generator", "discriminator")
 
 _FAULTS_NAMED = 20
+# A ZIP archive, and a pickle, as torch.save writes now and wrote before.
+_STARTS = (b"PK\x03\x04", b"\x80")
+_LONGEST_START = 16
 
 
 def _entries(
@@ -237,7 +242,7 @@ def convert_frozen_file(path: pathlib.Path, output: pathlib.Path | None = None) 
     return output
 
 
-def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pathlib.Path) -> None:
+def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: epath.Path) -> None:
     """Converts a Lightning checkpoint of the authors' system to a run.
 
     Args:
@@ -255,7 +260,8 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: pat
     if run_folder.is_begun(workdir):
         raise ValueError(f"--workdir={workdir} holds a run already: give another folder")
     converted = convert_checkpoint(read_torch(path), config)
-    run_folder.record(config, workdir)
+    names = label_map.names_of(config.data.name, config.data.label_map)
+    run_folder.record(config, workdir, label_names=names)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
     checkpoints.save(converted)
     checkpoints.close()
@@ -277,6 +283,13 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_START)
+    if not start.startswith(_STARTS):
+        raise ValueError(
+            f"{path} is not a PyTorch file: it begins with {start!r}. A page in place of the file, "
+            "perhaps: look at it, and download the file again"
+        )
     try:
         import torch
     except ImportError as error:
