@@ -21,7 +21,7 @@ from scam_jax import TrainedModel, models
 from scam_jax.commands import export, train
 from scam_jax.evaluation.results import OURS, Evaluation, Figure
 from scam_jax.inference import programs, release, release_examples
-from scam_jax.runs import run_folder
+from scam_jax.runs import changes, run_folder
 from scam_jax.training import state
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.weights import transplant
@@ -244,6 +244,24 @@ def test_a_release_keeps_the_colours_of_label_maps(tmp_path):
     Image.new("RGB", (16, 16), "red").save(tmp_path / "b.png")
     model = TrainedModel.load(tmp_path / "release")
     assert (model.read(tmp_path / "a.png", tmp_path / "b.png").labels == 1).all()
+    card = (tmp_path / "release" / "MODEL_CARD.md").read_text()
+    assert "Label map files have the colours of `label_colors.txt`" in card
+    assert "hold these labels as they are" not in card
+    colors = tmp_path / "release" / "label_colors.txt"
+    colors.write_text(colors.read_text().replace("ff0000", "00ff00"))
+    with pytest.raises(ValueError, match=r"label_colors.txt is not the file that was released"):
+        TrainedModel.load(tmp_path / "release")
+    colors.unlink()
+    with pytest.raises(FileNotFoundError, match=r"label_colors.txt is missing"):
+        TrainedModel.load(tmp_path / "release")
+
+
+def test_a_config_that_does_not_fit_a_release_is_refused(released):
+    config = run_folder.load_config(released)
+    changes.check_weights_fit(config, released)
+    config.model.latent_dim += 1
+    with pytest.raises(ValueError, match=r"config.model.latent_dim = .* were trained with"):
+        changes.check_weights_fit(config, released)
 
 
 def test_loading_needs_neither_orbax_nor_optax(released):

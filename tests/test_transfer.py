@@ -81,6 +81,33 @@ def test_latents_of_baselines_are_mixed_by_label(family):
             np.testing.assert_array_equal(leaf, jnp.broadcast_to(expected, leaf.shape))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda image, labels: (image / 255, labels),
+            r"images are float64 .* uint8 \(1, 20, 16",
+        ),
+        (
+            lambda image, labels: (image.repeat(2, 1), labels.repeat(2, 1)),
+            r"maps are .*\[B, 20, 16\]",
+        ),
+        (lambda image, labels: (image[:, :8], labels), r"images are uint8 \(1, 8, 16, 3\): need"),
+        (lambda image, labels: (image, labels + 3), r"a label map has values 3 … 5: need .* 0 … 2"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(model, change, message):
+    image, labels = (array[None] for array in picture(0))
+    wrong = change(image, labels)
+    for draw in (
+        lambda: model.reconstruct_batch(*wrong),
+        lambda: model.transfer_batch(*wrong, image, labels),
+        lambda: model.transfer_batch(image, labels, *wrong),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw()
+
+
 NAMES = ("background", "skin", "coat")
 
 

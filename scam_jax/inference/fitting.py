@@ -121,6 +121,36 @@ def fit(picture: Picture, data: ConfigDict) -> Picture:
     return function(Picture(picture.image, labels), data.height, data.width)
 
 
+def check_batch(labels: np.ndarray, data: ConfigDict, image: np.ndarray | None = None) -> None:
+    """Checks a batch of a caller, which is not fitted.
+
+    Args:
+      labels: labels `[B, H, W]` of the model's size.
+      data: `config.data` of the model.
+      image: images `uint8 [B, H, W, 3]` of the model's size, if there are any.
+
+    Raises:
+      ValueError: wrong shapes or types, or a label that the model does not know.
+    """
+    size = data.height, data.width
+    if labels.ndim != 3 or labels.shape[1:] != size or np.dtype(labels.dtype).kind not in "uib":
+        found = f"{labels.dtype} {labels.shape}"
+        raise ValueError(f"label maps are {found}: need whole numbers [B, {size[0]}, {size[1]}]")
+    if image is not None and (image.shape != (*labels.shape, 3) or image.dtype != np.uint8):
+        found = f"{image.dtype} {image.shape}"
+        raise ValueError(f"images are {found}: need uint8 {(*labels.shape, 3)}")
+    _check_labels("a", labels, data)
+
+
+def _check_labels(name: str, labels: np.ndarray, data: ConfigDict) -> None:
+    highest = data.num_labels - 1 + LabelMap.of(data).ignores
+    if labels.size and (labels.min() < 0 or labels.max() > highest):
+        raise ValueError(
+            f"{name} label map has values {labels.min()} … {labels.max()}: need [H, W] with "
+            f"labels 0 … {highest}"
+        )
+
+
 def fit_given(name: str, picture: Picture, data: ConfigDict) -> Picture:
     """Checks the arrays of a caller and fits them; warns if their size changes.
 
@@ -138,16 +168,10 @@ def fit_given(name: str, picture: Picture, data: ConfigDict) -> Picture:
     image, labels = (np.asarray(array) for array in picture)
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"{name} image is {image.dtype} {image.shape}: need uint8 [H, W, 3]")
-    num_labels = data.num_labels
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
         kind = f"{labels.dtype} {labels.shape}"
         raise ValueError(f"{name} label map is {kind}: need uint8 [H, W]")
-    highest = num_labels - 1 + LabelMap.of(data).ignores
-    if labels.min() < 0 or labels.max() > highest:
-        raise ValueError(
-            f"{name} label map has values {labels.min()} … {labels.max()}: need [H, W] with "
-            f"labels 0 … {highest}"
-        )
+    _check_labels(name, labels, data)
     height, width = data.height, data.width
     for what, shape in (("image", image.shape[:2]), ("label map", labels.shape)):
         if shape != (height, width):

@@ -141,6 +141,7 @@ class TrainedModel:
         Returns:
           The latents.
         """
+        fitting.check_batch(labels, self.config.data, image)
         return generation.encode(self.networks, self.variables, image, labels, _keys(len(image)))
 
     def generate(self, labels: np.ndarray, latents: Latents) -> np.ndarray:
@@ -153,6 +154,7 @@ class TrainedModel:
         Returns:
           Images `[B, H, W, 3]` in [-1, 1].
         """
+        fitting.check_batch(labels, self.config.data)
         keys = _keys(len(labels))
         return np.asarray(generation.generate(self.networks, self.variables, labels, latents, keys))
 
@@ -191,6 +193,8 @@ class TrainedModel:
         Returns:
           Images `[B, H, W, 3]` in [-1, 1].
         """
+        fitting.check_batch(subject_labels, self.config.data, subject_image)
+        fitting.check_batch(target_labels, self.config.data, target_image)
         image = generation.transfer(
             self.networks,
             self.variables,
