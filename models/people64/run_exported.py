@@ -5,6 +5,7 @@
 Images are uint8 [height, width, 3] of the model's size, label maps uint8 [height, width].
 """
 
+import json
 import pathlib
 import sys
 
@@ -19,8 +20,13 @@ def load(folder=pathlib.Path(__file__).parent):
     weights = load_file(folder / "weights.safetensors")
     program = export.deserialize((folder / "programs" / "transfer.bin").read_bytes())
     call, count = jax.jit(program.call), program.in_avals[-2].shape[1]
+    data = json.loads((folder / "config.json").read_text())["data"]
+    highest = count - 1 + (data["ignore_label"] >= 0)
 
     def transfer(subject, subject_labels, target, target_labels, labels=range(1, count)):
+        for image, map_ in ((subject, subject_labels), (target, target_labels)):
+            if image.dtype != np.uint8 or image.shape != (*map_.shape, 3) or map_.max() > highest:
+                raise ValueError(f"need uint8 images [B, H, W, 3], and labels 0 … {highest}")
         # Whose latents each label takes: the subject's if it has any, or -1, the target's.
         has = np.stack([np.isin(np.arange(count), map_) for map_ in subject_labels])
         sources = np.where(has & np.isin(np.arange(count), labels), np.arange(count), -1)
