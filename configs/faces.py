@@ -33,11 +33,10 @@ def get_config(choices: str = "") -> ConfigDict:
 
     config.losses.perceptual = 0.0
 
-    # A short run with high rates, like configs/synthetic.py.
+    # As in configs/synthetic.py: colours and shapes first, the GAN loss in the second half.
     config.losses.gan = 0.1
-    config.optimizer.generator_learning_rate = 1e-3
-    config.optimizer.discriminator_learning_rate = 1e-3
-    config.optimizer.b1 = 0.5
+    config.losses.schedules.gan = ConfigDict({"start": 0.0, "steps": 1200})
+    common.use_muon(config)
 
     config.train.batch_size = 4
     config.train.num_steps = 2000
@@ -46,4 +45,9 @@ def get_config(choices: str = "") -> ConfigDict:
     config.train.panel_every = 100
     config.train.checkpoint_every = 200
     config.eval.every = 500
+
+    config.parser.features = 16
+    config.parser.learning_rate = 2e-3
+    config.parser.batch_size = 8
+    config.parser.num_steps = 3000
     return config

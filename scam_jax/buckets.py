@@ -32,7 +32,7 @@ def path(place: Place) -> epath.Path:
     if is_in_bucket(place):
         _connect(place)
         return epath.Path(place)
-    return epath.Path(place).expanduser()
+    return epath.Path(os.path.expanduser(place))
 
 
 def absolute(place: Place) -> epath.Path:

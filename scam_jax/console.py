@@ -15,8 +15,11 @@ _MOMENT = 0.05
 
 
 def path(text: str) -> pathlib.Path:
-    """Converts an argument to a path; `~` is the home, also after `--output=`."""
-    return pathlib.Path(text).expanduser()
+    """Converts an argument to a path; `~` is the home, also after `--output=`.
+
+    The name of a user that there is not stays as it is. (Path.expanduser would raise RuntimeError.)
+    """
+    return pathlib.Path(os.path.expanduser(text))
 
 
 def print_any_text() -> None:

@@ -7,7 +7,7 @@ from helpers import environment
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has it all from the process that started it
     _COMPILED = tempfile.TemporaryDirectory()
-    environment.set_up(_COMPILED.name)
+    environment.set_up(os.environ.get("JAX_COMPILATION_CACHE_DIR", _COMPILED.name))
 
 import pytest
 from helpers.bucket import bucket_server  # noqa: F401 a fixture of all tests

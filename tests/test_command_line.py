@@ -9,6 +9,7 @@ from absl import flags
 from helpers import small
 from PIL import Image
 
+from scam_jax import console
 from scam_jax.commands import arguments
 from scam_jax.inference import recipe_file, sources
 from scam_jax.runs import command_line, run_folder
@@ -133,6 +134,7 @@ def test_a_home_is_expanded(tmp_path, monkeypatch):
     run_folder.expand_places(config)
     assert config.data.directory == f"{tmp_path}/photos"
     assert config.data.manual_dir == ""
+    assert str(console.path("~nobody-here/a.jpg")) == "~nobody-here/a.jpg", "no traceback"
     assert config.weights_directory == f"{tmp_path}/weights"
 
 
@@ -188,7 +190,7 @@ def test_no_other_checkpoints():
             [0, 1, 2],
             3,
             None,
-            "the subject has no label 2, which the target shows: the target's stays",
+            "the subject has no label 2, which the label map shows: the target's stays",
         ),
         ([0, 1, 2], [0, 1], 3, None, None),
         ([0, 1], [0, 1], 3, [1], None),

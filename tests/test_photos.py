@@ -131,6 +131,28 @@ def test_a_photo_turned_by_exif_and_its_labels_come_out_upright(pair, orientatio
     np.testing.assert_array_equal(read_labels, turn(labels))
 
 
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("labels_are", ["stored", "upright"])
+def test_a_turned_tiff_is_read_as_other_turned_photos(pair, orientation, labels_are):
+    image, labels = pixels(pair[0]), pixels(pair[1])
+    turn, tiff = UPRIGHT[orientation], pair[0].with_suffix(".tif")
+    save_turned(tiff, image, orientation)
+    if labels_are == "upright":
+        Image.fromarray(np.ascontiguousarray(turn(labels))).save(pair[1])
+    assert photos.compare(tiff, pair[1]) == "same"
+    read_image, read_labels = read((tiff, pair[1]))
+    np.testing.assert_array_equal(read_image, turn(image))
+    np.testing.assert_array_equal(read_labels, turn(labels))
+    np.testing.assert_array_equal(photos.read_photo(tiff), turn(image))
+
+
+def test_a_tiff_upside_down_does_not_tell_how_its_labels_lie(pair):
+    tiff = pair[0].with_suffix(".tif")
+    save_turned(tiff, pixels(pair[0]), 3)
+    with pytest.raises(ValueError, match="does not tell whether its labels are turned"):
+        read((tiff, pair[1]))
+
+
 @pytest.mark.parametrize(("orientation", "size"), [(3, (12, 8)), (2, (12, 8)), (6, (8, 8))])
 def test_where_the_shape_does_not_tell_how_the_labels_lie_it_is_an_error(pair, orientation, size):
     save_turned(pair[0], np.zeros((*size, 3), np.uint8), orientation)

@@ -109,12 +109,16 @@ def test_a_loop_goes_from_the_target_to_the_recipe_and_back(model, people):
 def test_remarks_say_what_is_missing_and_what_stands_in(model, people):
     bald = people["subject"]._replace(labels=np.where(people["subject"].labels == 1, 0, 2))
     chosen = Recipe({**people, "subject": bald}, {1: {"subject": 1.0}, 2: {"subject": 1.0}})
-    said = "the subject has no hair, which the target shows: the target's stays"
+    said = "the subject has no hair, which the label map shows: the target's stays"
     assert recipe.remarks(model, chosen) == [(1, said)]
     painted = people["target"].labels.copy()
     only = Picture(people["target"].image, np.minimum(painted, 1))
     chosen = Recipe({"target": only}, labels=painted)
     guess = "the target has nothing of this label: a guess stands in"
+    assert recipe.remarks(model, chosen) == [(2, guess)]
+    given = {name: only for name in ("target", "subject")}
+    chosen = Recipe(given, {2: {"subject": 1.0}}, labels=painted)
+    guess = "the subject has no top, which the label map shows: a guess stands in"
     assert recipe.remarks(model, chosen) == [(2, guess)]
 
 

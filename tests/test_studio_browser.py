@@ -1,7 +1,9 @@
 """A person's whole way through the studio, in Chromium. `make test-studio` installs it."""
 
 import json
+import pathlib
 import re
+import resource
 import shutil
 import socket
 import threading
@@ -187,8 +189,102 @@ def test_painting_with_the_keyboard_alone(page):
     page.keyboard.press("ArrowRight")
     settled(page)
     assert np.any(pixels(page) != changed)
+    moved = label_map(page)
     page.keyboard.press("h")
     settled(page)
+    label = (
+        int(
+            page.evaluate(
+                "() => document.querySelector('[name=paint]:checked').closest('tr').rowIndex"
+            )
+        )
+        // 2
+    )
+    columns = np.flatnonzero((moved == label).any(0))
+    mirrored = label_map(page) == label
+    span = np.s_[:, columns[0] : columns[-1] + 1]
+    np.testing.assert_array_equal(mirrored[span], (moved == label)[span][:, ::-1])
+
+
+def label_map(page):
+    """The label map that the page shows, by the colours of the overlay."""
+    page.fill("#alpha", "100")
+    drawn = page.evaluate(
+        "() => { const c = document.getElementById('overlay');"
+        " return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"
+    )
+    colors = page.evaluate(
+        "() => [...document.querySelectorAll('.swatch')].map("
+        "(s) => s.style.background.match(/\\d+/g).map(Number))"
+    )
+    pixels = np.array(drawn).reshape(16, 16, 4)[..., :3]
+    return np.array([[colors.index(pixel.tolist()) for pixel in row] for row in pixels])
+
+
+def test_what_was_painted_comes_back(page):
+    """Another target, a click that changes nothing and leaving the page lose nothing."""
+    box = page.locator("#overlay").bounding_box()
+    unpainted = label_map(page)
+    page.keyboard.press("1")
+    page.keyboard.press("b")
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    painted = label_map(page)
+    assert np.any(painted != unpainted)
+    page.keyboard.press("Control+z")
+    page.keyboard.press("m")
+    page.mouse.click(box["x"] + 200, box["y"] + 200)
+    assert page.is_enabled("#redo"), "selecting a region is no change"
+    page.keyboard.press("Control+y")
+    np.testing.assert_array_equal(label_map(page), painted)
+    page.click("#slots [data-role=target]")
+    chosen = page.get_attribute("#slots [data-role=target] img", "src")
+    page.click(f"#gallery button[data-name='{chosen[len('/api/pictures/') : -len('.png')]}']")
+    settled(page)
+    np.testing.assert_array_equal(label_map(page), painted)
+    page.click("#gallery button:nth-child(5)")
+    settled(page)
+    assert page.get_attribute("#slots [data-role=target] img", "src") != chosen
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert page.get_attribute("#slots [data-role=target] img", "src") == chosen
+    np.testing.assert_array_equal(label_map(page), painted)
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.reload()
+    assert asked == ["beforeunload"]
+
+
+def test_the_brush_paints_in_sight_after_attention(page):
+    page.keyboard.press("a")
+    page.hover("#overlay", position={"x": 200, "y": 120})
+    page.wait_for_selector("#looks-said:has-text('subject, hair')")
+    page.keyboard.press("b")
+    page.keyboard.press("1")
+    box = page.locator("#overlay").bounding_box()
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    assert label_map(page)[0, 0] == 1
+
+
+def test_a_loop_of_what_was_chosen_before_is_not_shown(page):
+    page.keyboard.press("p")
+    page.click("#slots [data-role=subject]")
+    page.click("#gallery button:nth-child(5)")
+    page.wait_for_selector("#play:enabled")
+    settled(page)
+    assert page.is_hidden("#loop")
+
+
+@pytest.mark.parametrize("width", [740, 768, 880, 1130, 1300])
+def test_the_picture_fits_its_column(browser, studio_url, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(studio_url)
+    page.wait_for_selector("body[data-ready]")
+    column, picture = (page.locator(name).bounding_box() for name in ("#stage", "#overlay"))
+    assert column["x"] <= picture["x"]
+    assert picture["x"] + picture["width"] <= column["x"] + column["width"]
+    assert picture["width"] == pytest.approx(picture["height"], abs=1)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    page.close()
 
 
 def test_photos_of_ones_own(page, tmp_path):
@@ -258,7 +354,6 @@ def test_a_browser_that_goes_away_costs_nothing(studio_url):
 
 def test_two_hundred_pictures_in_a_row_need_no_more_memory(page):
     """Memory after 100 and after 200 requests, and threads."""
-    import resource
     import urllib.request
 
     url = page.url
@@ -271,7 +366,8 @@ def test_two_hundred_pictures_in_a_row_need_no_more_memory(page):
             request = urllib.request.Request(f"{url}api/generate", body + b"\n")
             with urllib.request.urlopen(request) as answer:
                 assert answer.status == 200
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, threading.active_count()
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() // 1024, threading.active_count()
 
     ask(50)
     before, after = ask(50), ask(150)

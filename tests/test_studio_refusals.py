@@ -148,6 +148,7 @@ def test_elsewhere_a_token_is_needed(desk):
     answer = known.get("/?token=secret")
     assert answer.headers["location"] == "/", "the token leaves the address bar"
     assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "SameSite=lax" in answer.headers["set-cookie"], "also after a link in a page of mail"
     assert known.get("/").status_code == 200
     assert known.get("/", headers={"origin": "http://evil.example"}).status_code == 403
     for scheme in ("http", "https"):  # a server before the studio may add TLS

@@ -171,7 +171,7 @@ def test_what_stands_in_is_said_by_name():
         ("coat<skin", "its skin stands in"),
     ):
         (said,) = sources.remarks(taken, *maps, sources.AbsentRule.parse(rule, 3, NAMES), NAMES)
-        assert said == f"the subject has no coat, which the target shows: {remedy}"
+        assert said == f"the subject has no coat, which the label map shows: {remedy}"
 
 
 def test_other_sizes_are_resized_and_said(model, caplog):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from data.checker.report import NUM_VALUES, Report, Split
 from data.checker.warnings import warnings_of
 from data.folder import Pair, find_pairs
+from scam_jax import console
 from scam_jax.inference import label_files, photos
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.label_colors import LabelColors
@@ -60,7 +61,7 @@ def check(
       NotADirectoryError: `directory` is not a folder.
       ValueError: the label map, the number of labels or the list of colours is invalid.
     """
-    root = pathlib.Path(directory).expanduser()
+    root = console.path(str(directory))
     if not root.is_dir():
         place = printable(root)
         raise NotADirectoryError(f"there is no folder {place}: give the one that holds train, test")

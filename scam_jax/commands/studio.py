@@ -16,6 +16,9 @@ from scam_jax.inference import release, release_examples
 from scam_jax.inference.model import Checkpoint, TrainedModel
 
 FOLDER = "studio"
+_HTTP = 80
+# Addresses that stand for all of a machine's own.
+_ANY = ("0.0.0.0", "::", "")
 _ON_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -55,10 +58,12 @@ def studio(
         model = TrainedModel.load(workdir, checkpoint)
         pictures = library.Library(_pictures(config, workdir, open_feed))
         port = listener.getsockname()[1]
-        hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+        names = ("127.0.0.1", "localhost", "[::1]")
+        # Browsers leave out HTTP's own port.
+        hosts = [f"{name}:{port}" for name in names] + [*names] * (port == _HTTP)
         token = None if host in _ON_THIS_MACHINE else secrets.token_urlsafe(16)
         app = server.create(desk.Desk(model, pictures, _saved(workdir)), hosts, token)
-        shown = f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if host in _ANY else f"[{host}]" if ":" in host else host
         print(
             f"the studio is at http://{shown}:{port}/{f'?token={token}' if token else ''}\n"
             "Ctrl-C ends it",

@@ -17,7 +17,7 @@ from PIL import Image
 
 from scam_jax.examples import Picture
 from scam_jax.inference import label_files
-from scam_jax.inference.decoding import decode, opened, printable
+from scam_jax.inference.decoding import opened, printable
 from scam_jax.inference.fitting import fit, same_shape
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
@@ -40,6 +40,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Transposition that undoes this.
+_AS_STORED = {**_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
@@ -142,8 +144,8 @@ def read_pair(
       ValueError: a file cannot be read, the label map has a colour or a value without a label, or
         EXIF data leaves the orientation of the label map open.
     """
-    photo, numbers = decode(image_file, image_file), label_files.read_numbers(label_file, colors)
-    orientation = _orientation(photo, image_file)
+    photo, orientation = _stored(image_file)
+    numbers = label_files.read_numbers(label_file, colors)
     if orientation in _UPRIGHT:
         of_photo = photo, numbers.shape, orientation, image_file, label_file
         if not label_files.is_upright(label_file) and _lies_as_stored(*of_photo):
@@ -169,8 +171,8 @@ def read_photo(image_file: str | os.PathLike) -> np.ndarray:
       ValueError: the file cannot be read; names it.
     """
     file = pathlib.Path(image_file)
-    photo = decode(file, file)
-    if (orientation := _orientation(photo, file)) in _UPRIGHT:
+    photo, orientation = _stored(file)
+    if orientation in _UPRIGHT:
         photo = photo.transpose(_UPRIGHT[orientation])
     image, transparent = _to_rgb(photo, file)
     if transparent:
@@ -202,7 +204,7 @@ def compare(
     if found != "misshapen" or turned == "misshapen":
         return found
     # Decodes the whole file only in this case: the EXIF data of a PNG may follow the pixels.
-    is_turned = _orientation(decode(image_file, image_file), image_file) in _ON_ITS_SIDE
+    is_turned = _stored(image_file)[1] in _ON_ITS_SIDE
     return turned if is_turned else found
 
 
@@ -211,6 +213,17 @@ def relation(photo: Size, labels: Size) -> Relation:
     if photo == labels:
         return "same"
     return "resized" if same_shape(photo, labels) else "misshapen"
+
+
+def _stored(file: pathlib.Path) -> tuple[Image.Image, int]:
+    """Decodes a photo as it is stored; returns it and its EXIF orientation, 1 if it has none."""
+    with opened(file, file) as photo:
+        # Pillow turns TIFF files upright, and forgets that it did.
+        before = photo.getexif().get(_EXIF_ORIENTATION) if photo.format == "TIFF" else None
+        photo.load()
+    if before in _AS_STORED:
+        return photo.transpose(_AS_STORED[before]), before
+    return photo, _orientation(photo, file)
 
 
 def _orientation(photo: Image.Image, file: pathlib.Path) -> int:

@@ -132,7 +132,8 @@ def remarks(model: TrainedModel, recipe: Recipe) -> list[tuple[int, str]]:
     num_labels, names = model.config.data.num_labels, model.label_names
     rule = sources.AbsentRule.parse(recipe.absent, num_labels, names)
     shown = recipe.label_map
-    found = []
+    lacking = {*range(num_labels)} - {*np.unique(recipe.pictures[TARGET].labels).tolist()}
+    found: list[tuple[int, str]] = []
     for label in range(num_labels):
         taken = np.arange(num_labels) == label
         shares = recipe.givers.get(label, {})
@@ -140,8 +141,8 @@ def remarks(model: TrainedModel, recipe: Recipe) -> list[tuple[int, str]]:
             continue
         for name in (name for name, share in shares.items() if share > 0):
             labels = recipe.pictures[name].labels
-            said = sources.remarks(taken, labels, shown, rule, names, name)
+            said = sources.remarks(taken, labels, shown, rule, names, name, lacking)
             found += [(label, sentence) for sentence in said]
-        if sum(shares.values()) < 1 and not (recipe.pictures[TARGET].labels == label).any():
+        if sum(shares.values()) < 1 and label in lacking:
             found.append((label, "the target has nothing of this label: a guess stands in"))
     return found

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scam_jax import files
+from scam_jax import console, files
 from scam_jax.examples import Picture
 from scam_jax.inference import sources
 from scam_jax.inference.decoding import decode
@@ -78,7 +78,7 @@ def _naming(file: pathlib.Path) -> Iterator[None]:
 
 
 def _place(folder: pathlib.Path, name: str) -> pathlib.Path:
-    return folder / pathlib.Path(name).expanduser()
+    return folder / console.path(name)
 
 
 def from_json(

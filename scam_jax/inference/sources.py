@@ -13,7 +13,7 @@ A subject may lack a label that the target shows, such as a coat. A rule says wh
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -138,16 +138,18 @@ def remarks(
     rule: AbsentRule,
     names: Sequence[str] = (),
     giver: str = "subject",
+    target_lacks: Collection[int] = (),
 ) -> list[str]:
     """Returns what a transfer cannot do for lack of labels, one sentence each.
 
     Args:
       taken: bool `[L]`, whether a label takes its latents from the subject.
       subject_labels: the subject's label map, `[H, W]`.
-      target_labels: the target's label map, `[H, W]`.
+      target_labels: the label map of the picture, `[H, W]`: the target's, or a painted one.
       rule: what stands in for labels that the subject lacks.
       names: names of the labels, empty if unknown.
       giver: what to call the subject.
+      target_lacks: labels of a painted label map that the target itself lacks.
     """
     count = len(taken)
     chosen = {*np.flatnonzero(taken).tolist()}
@@ -163,10 +165,10 @@ def remarks(
     def remedy(label: int) -> str:
         source = sources[label]
         if source < 0:
-            return "the target's stays"
+            return "a guess stands in" if label in target_lacks else "the target's stays"
         return f"{'a guess' if source == label else f'its {called[source]}'} stands in"
 
     return [
-        f"the {giver} has no {called[label]}, which the target shows: {remedy(label)}"
+        f"the {giver} has no {called[label]}, which the label map shows: {remedy(label)}"
         for label in sorted(chosen & shown - has)
     ]

@@ -18,6 +18,7 @@ from absl import flags
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
+from scam_jax import console
 from scam_jax.runs import run_folder
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
@@ -122,7 +123,7 @@ def load(value: str) -> ConfigDict:
       IllegalFlagValueError: there is no such choice.
     """
     name, _, choices = value.partition(":")
-    file = pathlib.Path(name).expanduser()
+    file = console.path(name)
     if not file.is_file():
         beside = [str(other) for other in sorted(file.parent.glob("*.py"))]
         raise ValueError(f"--config={value}: there is no such file{_nearest(name, beside, '')}")

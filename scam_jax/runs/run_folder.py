@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from scam_jax import buckets
+from scam_jax import buckets, console
 from scam_jax.files import read_json, read_json_lines, write, write_json
 from scam_jax.training.committed import committed_steps
 
@@ -85,7 +85,7 @@ def place(name: str, value: str) -> pathlib.Path:
             f"{name}={value}: a place in a file system is needed; give the path of a folder that "
             "all hosts share, or mount the bucket and give its path"
         )
-    return pathlib.Path(value).expanduser()
+    return console.path(value)
 
 
 def place_or_bucket(name: str, value: str) -> epath.Path:

@@ -47,7 +47,9 @@ class Guard:
             return
         if self.token and self._is_token(given):
             answer = RedirectResponse(scope["path"])
-            answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
+            # Not strict: then a link in a page of mail would not work. Other requests of other
+            # pages are refused above.
+            answer.set_cookie(self.cookie, self.token, httponly=True, samesite="lax")
             await answer(scope, receive, _with_headers(send))
             return
         await self.app(scope, receive, _with_headers(send))

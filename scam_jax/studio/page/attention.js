@@ -12,6 +12,7 @@ export class Attention {
     choices.addEventListener("change", () => {
       this.maps = null;
       clearTimeout(this.soon);
+      this.shade(null);
       if (this.box.checked) this.soon = setTimeout(() => this.fetch(), 400);
     });
     painter.pointed = (y, x) => this.point(y, x);
@@ -23,9 +24,15 @@ export class Attention {
       this.painter.tool = "look";
       this.fetch();
     } else {
-      this.painter.shade = null;
-      this.painter.show();
+      this.shade(null);
     }
+  }
+
+  // Shows a mask in place of the label map.
+  shade(mask) {
+    if (mask === null && this.painter.shade === null) return;
+    this.painter.shade = mask;
+    this.painter.show();
   }
 
   async fetch() {
@@ -61,6 +68,7 @@ export class Attention {
       this.maps[role] = { shape, values: bytes.subarray(start, start + length) };
       start += length;
     }
+    this.pixel = null;
     this.point(...this.painter.at);
   }
 
@@ -75,17 +83,19 @@ export class Attention {
     if (!this.maps || !this.box.checked || this.painter.tool !== "look") return;
     const { labels, model } = this.choices;
     const label = labels[y * model.width + x];
-    if (!model.labels[label]) return;
+    if (this.pixel === y * model.width + x || !model.labels[label]) return;
+    this.pixel = y * model.width + x;
     const weights = this.at(this.maps[""], y, x).subarray(0, this.maps.latents[label]);
     const latent = weights.indexOf(Math.max(...weights));
-    this.painter.shade = Uint8Array.from(labels, (other, place) =>
-      other === label
-        ? this.at(this.maps[""], Math.floor(place / model.width), place % model.width)[latent]
-        : 0,
+    this.shade(
+      Uint8Array.from(labels, (other, place) =>
+        other === label
+          ? this.at(this.maps[""], Math.floor(place / model.width), place % model.width)[latent]
+          : 0,
+      ),
     );
-    this.painter.show();
     this.drawShares(weights, latent, label);
-    this.drawLooks(label, latent);
+    this.drawLooks(label, latent).catch(this.fail);
   }
 
   drawShares(weights, latent, label) {
@@ -109,7 +119,9 @@ export class Attention {
     const map = this.maps[role];
     const name = this.choices.pictures[role];
     const { height, width } = this.choices.model;
-    const [photo, labels] = await Promise.all([this.photo(name), api.labelsOf(name)]);
+    const { maps, pixel } = this;
+    const [photo, labels] = await this.shown(name);
+    if (maps !== this.maps || pixel !== this.pixel) return; // the cursor has gone on
     const canvas = document.getElementById("looks");
     [canvas.width, canvas.height] = [width, height];
     const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -125,13 +137,15 @@ export class Attention {
     document.getElementById("looks-said").textContent = `It looks there: ${role}, ${of}`;
   }
 
-  photo(name) {
-    if (this.photoName !== name) {
-      this.photoName = name;
+  // The photo and the label map of the last picture that was asked for.
+  shown(name) {
+    if (this.shownName !== name) {
+      this.shownName = name;
       const image = new Image();
       image.src = api.pictureAt(name);
-      this.photoImage = image.decode().then(() => image);
+      this.last = Promise.all([image.decode().then(() => image), api.labelsOf(name)]);
+      this.last.catch(() => (this.shownName = null));
     }
-    return this.photoImage;
+    return this.last;
   }
 }

@@ -12,6 +12,7 @@ export class Choices extends EventTarget {
     this.labels = new Uint8Array(model.height * model.width);
     this.ofTarget = this.labels;
     this.painted = false;
+    this.unsaved = false; // what was painted since the last save
     this.byLabel = model.labels.map((_, i) => ({ from: i ? "subject" : "target", share: 1 }));
     this.past = [];
     this.future = [];
@@ -38,7 +39,7 @@ export class Choices extends EventTarget {
       const shares = this.sharesOf(label);
       if (Object.keys(shares).length) givers[label] = shares;
     });
-    return { pictures: this.pictures, givers, absent: this.absent };
+    return { pictures: { ...this.pictures }, givers, absent: this.absent };
   }
 
   // The label map to send, or null for the target's own.
@@ -46,44 +47,60 @@ export class Choices extends EventTarget {
     return this.painted ? this.labels : null;
   }
 
+  // Another target brings its own label map. Undo takes both back.
   setTarget(name, labels) {
+    if (name === this.pictures.target) return;
+    if (this.pictures.target) this.remember();
     this.pictures.target = name;
     this.ofTarget = labels;
     this.labels = labels.slice();
     this.painted = false;
-    this.past = [];
-    this.future = [];
   }
 
-  // Remembers the label map before it is painted.
+  // What undo brings back.
+  now() {
+    return { target: this.pictures.target, ofTarget: this.ofTarget, labels: this.labels };
+  }
+
   remember() {
-    this.past.push(this.labels.slice());
+    this.past.push(this.now());
     if (this.past.length > 100) this.past.shift();
     this.future = [];
   }
 
-  paint(labels) {
+  // Changes the label map, if the labels differ from it. All changes of a stroke are one to undo.
+  paint(labels, stroke) {
+    if (labels.every((label, i) => label === this.labels[i])) return;
+    if (!stroke?.remembered) this.remember();
+    if (stroke) stroke.remembered = true;
+    this.unsaved = true;
+    this.take({ ...this.now(), labels });
+  }
+
+  take({ target, ofTarget, labels }) {
+    this.pictures.target = target;
+    this.ofTarget = ofTarget;
     this.labels = labels;
-    this.painted = labels.some((label, i) => label !== this.ofTarget[i]);
+    this.painted = labels.some((label, i) => label !== ofTarget[i]);
     this.changed();
   }
 
   undo() {
     if (!this.past.length) return;
-    this.future.push(this.labels);
-    this.paint(this.past.pop());
+    this.future.push(this.now());
+    this.take(this.past.pop());
   }
 
   redo() {
     if (!this.future.length) return;
-    this.past.push(this.labels);
-    this.paint(this.future.pop());
+    this.past.push(this.now());
+    this.take(this.future.pop());
   }
 
   // Takes what a recipe holds.
   load(recipe, labelsOfTarget) {
-    this.pictures = recipe.pictures;
     this.setTarget(recipe.pictures.target, labelsOfTarget);
+    this.pictures = recipe.pictures;
     this.absent = recipe.absent;
     this.blend = 1;
     this.byLabel = this.model.labels.map((_, label) => {
@@ -95,7 +112,6 @@ export class Choices extends EventTarget {
       }
       return { from: "loaded", share: 1, loaded };
     });
-    if (recipe.labels) this.paint(Uint8Array.from(recipe.labels));
-    this.changed();
+    this.take({ ...this.now(), labels: Uint8Array.from(recipe.labels ?? labelsOfTarget) });
   }
 }

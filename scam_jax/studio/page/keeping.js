@@ -30,11 +30,26 @@ export class Keeping {
         this.loop(form, button).then((blob) => download(blob, `loop.${form}`), fail);
       });
     }
-    choices.addEventListener("change", () => this.stop());
+    this.changes = 0;
+    choices.addEventListener("change", () => {
+      this.changes++;
+      this.stop();
+    });
   }
 
   async save() {
-    const { folder, place, files } = await api.save(this.choices.asked(), this.choices.map());
+    const button = document.getElementById("save");
+    button.disabled = true;
+    try {
+      const painted = this.choices.labels;
+      this.list(await api.save(this.choices.asked(), this.choices.map()));
+      if (painted === this.choices.labels) this.choices.unsaved = false;
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  list({ folder, place, files }) {
     const item = document.createElement("li");
     item.append(`${place}: `);
     for (const name of files) {
@@ -69,7 +84,9 @@ export class Keeping {
 
   async togglePlay() {
     if (!this.image.hidden) return this.stop();
+    const { changes } = this;
     const blob = await this.loop("webp", this.play);
+    if (changes !== this.changes) return; // it is a loop of what was chosen before
     this.image.src = URL.createObjectURL(blob);
     this.image.hidden = false;
     this.play.firstChild.textContent = "Stop ";

@@ -8,6 +8,9 @@ import { Painter } from "./painter.js";
 import { People } from "./people.js";
 import { Regions } from "./regions.js";
 
+// Pixels of the picture's longer side on the page, where there is room.
+const LONGEST = 512;
+
 const element = (id) => document.getElementById(id);
 
 function banner(id, text) {
@@ -27,12 +30,16 @@ async function waitForModel() {
   }
 }
 
-function fit(canvas, model, longest) {
-  canvas.width = model.width;
-  canvas.height = model.height;
-  const times = longest / Math.max(model.width, model.height);
-  canvas.style.width = `${Math.round(model.width * times)}px`;
-  canvas.style.height = `${Math.round(model.height * times)}px`;
+// Gives the picture the model's shape, as large as its column allows.
+function fit(model) {
+  for (const canvas of [element("result"), element("truth").firstElementChild]) {
+    canvas.width = model.width;
+    canvas.height = model.height;
+  }
+  const stage = document.querySelector(".canvases");
+  stage.style.aspectRatio = `${model.width} / ${model.height}`;
+  const wide = (LONGEST * model.width) / Math.max(model.width, model.height);
+  stage.parentElement.style.width = `${Math.round(wide)}px`;
 }
 
 // Generates one picture at a time; of the changes meanwhile only the last counts.
@@ -94,6 +101,11 @@ function listenToKeys(choices, painter, regions) {
   document.addEventListener("keydown", (event) => {
     if (event.target.matches("input[type=text], select")) return;
     const key = event.key.toLowerCase();
+    // Some keyboards need AltGr, which is Ctrl and Alt, or Option for these.
+    if ((key === "[" || key === "]") && !event.metaKey && (event.altKey || !event.ctrlKey)) {
+      painter.size[key === "[" ? "stepDown" : "stepUp"]();
+      return;
+    }
     if (event.ctrlKey || event.metaKey) {
       if (key === "z" || key === "y") {
         event.preventDefault();
@@ -103,9 +115,7 @@ function listenToKeys(choices, painter, regions) {
     }
     if (event.altKey) return;
     if (tools[key]) painter.tool = tools[key];
-    else if (buttons[key]) element(buttons[key]).click();
-    else if (key === "[") painter.size.stepDown();
-    else if (key === "]") painter.size.stepUp();
+    else if (buttons[key] && !event.repeat) element(buttons[key]).click();
     else if (/^\d$/.test(key)) regions.select(Number(key));
   });
 }
@@ -116,15 +126,7 @@ async function start() {
   document.querySelector("main").hidden = false;
   element("model").textContent =
     `${model.family}, ${model.height}×${model.width}, step ${model.step}`;
-  const longest = Math.min(512, window.innerWidth - 40);
-  const stage = document.querySelector(".canvases");
-  fit(element("result"), model, longest);
-  Object.assign(stage.style, {
-    width: element("result").style.width,
-    height: element("result").style.height,
-  });
-  element("truth").firstElementChild.width = model.width;
-  element("truth").firstElementChild.height = model.height;
+  fit(model);
 
   const choices = new Choices(model);
   const regions = new Regions(choices);
@@ -137,6 +139,9 @@ async function start() {
     new Attention(choices, painter, fail);
   }
   listenToKeys(choices, painter, regions);
+  window.addEventListener("beforeunload", (event) => {
+    if (choices.unsaved) event.preventDefault();
+  });
   const [group] = Object.keys(model.groups);
   if (group) {
     choices.pictures.subject = `${group}/0`;

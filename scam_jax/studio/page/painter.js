@@ -32,17 +32,20 @@ export class Painter {
   listen() {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
+      if (event.button || !event.isPrimary) return;
       canvas.setPointerCapture(event.pointerId);
       this.begin(this.pixel(event));
     });
     canvas.addEventListener("pointermove", (event) => {
+      if (!event.isPrimary) return; // a second finger
       const pixel = this.pixel(event);
       this.point(pixel);
       if (this.stroke) this.go(pixel);
     });
     for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, () => (this.stroke = null));
+      canvas.addEventListener(name, (event) => {
+        if (event.isPrimary) this.stroke = null;
+      });
     }
     canvas.addEventListener("keydown", (event) => this.key(event));
     this.alpha.addEventListener("input", () => this.show());
@@ -56,7 +59,6 @@ export class Painter {
       document.getElementById(name).addEventListener("click", () => this.choices[name]());
     }
     document.getElementById("reset").addEventListener("click", () => {
-      this.choices.remember();
       this.choices.paint(this.choices.ofTarget.slice());
     });
     document.getElementById("mirror").addEventListener("click", () => this.mirror());
@@ -88,7 +90,6 @@ export class Painter {
       event.preventDefault();
       const label = this.regions.selected;
       if (this.tool === "move") {
-        this.choices.remember();
         this.choices.paint(this.moved(this.choices.labels, label, ...step));
       } else {
         const clip = (value, count) => Math.max(0, Math.min(count - 1, value));
@@ -105,19 +106,18 @@ export class Painter {
   begin([y, x]) {
     const { tool, choices } = this;
     if (tool === "look") return this.point([y, x]);
-    choices.remember();
     const label = choices.labels[y * this.width + x];
     if (tool === "fill") return choices.paint(this.filled(y, x));
     if (tool === "move") this.regions.select(label);
-    this.stroke = { start: [y, x], last: [y, x], before: choices.labels.slice(), label };
+    this.stroke = { tool, start: [y, x], last: [y, x], before: choices.labels, label };
     if (tool !== "move") this.go([y, x]);
   }
 
   go([y, x]) {
     const { stroke, choices } = this;
-    if (this.tool === "move") {
+    if (stroke.tool === "move") {
       const shift = [y - stroke.start[0], x - stroke.start[1]];
-      choices.paint(this.moved(stroke.before, stroke.label, ...shift));
+      choices.paint(this.moved(stroke.before, stroke.label, ...shift), stroke);
       return;
     }
     const labels = choices.labels.slice();
@@ -128,7 +128,7 @@ export class Painter {
       this.dab(labels, fromY + ((y - fromY) * i) / steps, fromX + ((x - fromX) * i) / steps, radius);
     }
     stroke.last = [y, x];
-    choices.paint(labels);
+    choices.paint(labels, stroke);
   }
 
   dab(labels, y, x, radius) {
@@ -137,7 +137,7 @@ export class Painter {
       for (let u = Math.max(0, Math.ceil(x - radius)); u <= Math.min(width - 1, x + radius); u++) {
         if ((v - y) ** 2 + (u - x) ** 2 > radius ** 2) continue;
         const place = v * width + u;
-        labels[place] = this.tool === "erase" ? choices.ofTarget[place] : this.regions.selected;
+        labels[place] = this.stroke.tool === "erase" ? choices.ofTarget[place] : this.regions.selected;
       }
     }
   }
@@ -215,7 +215,6 @@ export class Painter {
       .map((place) => place % this.width);
     if (!columns.length) return;
     const sum = columns.reduce((a, b) => Math.min(a, b)) + columns.reduce((a, b) => Math.max(a, b));
-    choices.remember();
     choices.paint(this.placed(choices.labels, label, (y, x) => [y, sum - x]));
   }
 
@@ -223,9 +222,10 @@ export class Painter {
     const { choices, context } = this;
     const picture = context.createImageData(this.width, this.height);
     const alpha = Math.round(2.55 * this.alpha.value);
+    const shade = this.tool === "look" ? this.shade : null;
     choices.labels.forEach((label, place) => {
-      const color = this.shade ? [255, 255, 255] : (this.colors[label] ?? [255, 255, 255]);
-      const opacity = this.shade ? 0.85 * this.shade[place] : alpha;
+      const color = shade ? [255, 255, 255] : (this.colors[label] ?? [255, 255, 255]);
+      const opacity = shade ? 0.85 * shade[place] : alpha;
       picture.data.set([...color, opacity], 4 * place);
     });
     context.putImageData(picture, 0, 0);
