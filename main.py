@@ -187,7 +187,7 @@ def _dispatch(given: CommandLine) -> None:
     processes.join(*others, stop_together=trains)
     compilation_cache.use(_COMPILATION_CACHE.value)
     config = _config(given, workdir)
-    with terminal.explaining_memory(config):
+    with terminal.explaining_memory(config, _MODE.value):
         _run_mode(config, workdir)
 
 

@@ -44,6 +44,11 @@ def replaced(file: epath.Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(file)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        # A full disk does not say which file it had no room for.
+        raise OSError(error.errno, f"{error.strerror}: make room", str(file)) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -78,14 +83,23 @@ def read_json_lines(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the place and the object of each line of a JSON Lines file, which need not exist.
 
-    A last line without an end is left out: a killed process may have been writing it.
+    Empty lines are passed over. A last line without an end is left out if it is damaged: a killed
+    process may have been writing it.
 
     Raises:
       ValueError: a line is damaged; the message names it.
     """
     text = _text(file) if file.is_file() else ""
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
-        yield f"{file}, line {number}", _parse(line, file, number, remedy)
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if not line.strip():
+            continue
+        try:
+            parsed = _parse(line, file, number, remedy)
+        except ValueError:
+            if line.endswith("\n"):
+                raise
+            return
+        yield f"{file}, line {number}", parsed
 
 
 def _text(file: epath.Path) -> str:

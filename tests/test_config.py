@@ -8,6 +8,7 @@ from configs import ade20k, celeba, common, faces, idesigner, synthetic, synthet
 from scam_jax import models
 from scam_jax.runs import run_folder
 from scam_jax.runs.validation import validate
+from scam_jax.training.loss_weights import discriminator_start
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,40 @@ def test_a_choice_is_in_the_name_of_the_run():
     assert str(run_folder.default("configs/celeba.py:model=sean")) == "runs/celeba_sean"
     both = "configs/celeba.py:model=sean,discriminator=oasis"
     assert str(run_folder.default(both)) == "runs/celeba_sean_oasis"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gan": 0.0, "swapped": 1.0}, "losses.swapped = 1.0: the discriminator learns real"),
+        ({"gan": 0.0, "feature_matching": 1.0}, "losses.feature_matching = 1.0: the discriminator"),
+        ({"gan": 0.0, "r1": 1.0}, "losses.r1 = 1.0: the discriminator learns real images by"),
+        (
+            {"swapped": 1.0, "schedules": {"gan": {"start": 0.0, "steps": 9}}},
+            "losses.swapped = 1.0: .* which is 0 before step 9: set losses.schedules.gan.steps = 0",
+        ),
+        ({"schedules": {"l1": 0.5}}, "losses.schedules.l1 = 0.5: a schedule is {'start'"),
+        ({"schedules": {"l2": 0.5}}, "losses.schedules.l2 = 0.5: use one of gan, "),
+    ],
+)
+def test_losses_that_teach_nothing_are_refused(changes, message):
+    config = small.config()
+    with config.unlocked():
+        config.losses.update(changes)
+    with pytest.raises(ValueError, match=message):
+        validate(config)
+
+
+def test_a_swapped_loss_may_begin_with_the_gan_loss():
+    config = small.config(losses__swapped=1.0, losses__r1=1.0)
+    with config.unlocked():
+        config.losses.schedules.gan = {"start": 0.0, "steps": 9}
+        config.losses.schedules.swapped = {"start": 0.0, "steps": 9}
+    validate(config)
+    assert discriminator_start(config) == 9
+    config.losses.schedules.gan.steps = 0
+    validate(config)
+    assert discriminator_start(config) == 0
 
 
 def test_scam_is_what_is_chosen_by_default():

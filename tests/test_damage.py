@@ -143,6 +143,22 @@ def test_the_best_checkpoint_stays(tmp_path):
     assert Checkpoints(tmp_path).figures(3) == {"psnr": 14.0}
 
 
+def test_a_state_without_the_figure_is_not_kept(tmp_path, caplog):
+    keeper = BestCheckpoint(Checkpoints(tmp_path), "psnr", higher_is_better=True)
+    keeper.offer(saved.state(2), {"ssim": 1.0})
+    assert Checkpoints(tmp_path).steps() == []
+    assert "step 2 has no psnr: it is not kept" in caplog.text
+
+
+def test_a_new_run_sets_aside_the_best_of_an_older_one(tmp_path):
+    keeper = BestCheckpoint(Checkpoints(tmp_path), "psnr", higher_is_better=True)
+    keeper.offer(saved.state(2), {"psnr": 30.0})
+    keeper.forget()
+    assert [file.name for file in tmp_path.iterdir()] == ["2.damaged"]
+    keeper.offer(saved.state(4), {"psnr": 10.0})
+    assert Checkpoints(tmp_path).steps() == [4]
+
+
 def test_a_lower_figure_may_be_the_better_one(tmp_path):
     keeper = BestCheckpoint(Checkpoints(tmp_path), "l1", higher_is_better=False)
     for step, value in ((2, 0.5), (4, 0.25), (6, 0.75)):

@@ -95,9 +95,27 @@ def test_lines_are_read_up_to_the_one_being_written(tmp_path):
     assert list(files.read_json_lines(file)) == []
     file.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert [line["step"] for _, line in files.read_json_lines(file)] == [1, 2]
+    file.write_text('{"step": 1}\n\n{"step": 2}')  # as editors leave it
+    assert [line["step"] for _, line in files.read_json_lines(file)] == [1, 2]
     file.write_bytes(b'{"step": 1}\n\0\0\0\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: not JSON .*; remove this line"):
         list(files.read_json_lines(file))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        os, "fsync", lambda number: os.write(os.open("/dev/full", os.O_WRONLY), b"a")
+    )
+    with pytest.raises(OSError, match=r"No space left on device: make room: '.*/figures.json'"):
+        files.write(tmp_path / "figures.json", "{}")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_run_that_cannot_be_written_is_refused_by_its_flag(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ValueError, match=r"--workdir = .*run"):
+        train.train(small.config(), tmp_path / "run", None, None)
 
 
 def test_an_unwritable_folder_is_named_by_its_key(tmp_path):

@@ -32,9 +32,17 @@ def test_another_family_replaces_the_model():
     assert runs["scam/seed_5"].model.family == "scam"
 
 
+def test_a_variant_may_have_a_schedule():
+    schedule = {"start": 0.0, "steps": 9}
+    runs = study.runs_of(config(scam={}, late={"losses": {"schedules": {"gan": schedule}}}))
+    assert runs["late/seed_5"].losses.schedules.gan.to_dict() == schedule
+    assert not runs["scam/seed_5"].losses.schedules
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (1e-4, r"variants\.odd: 0.0001 is no dictionary of what it changes"),
         ({"model": {"latent_per_label": 1}}, r"variants\.odd: .*latent_per_label"),
         ({"model": {"latents_per_label": "one"}}, r"variants\.odd: .*one"),
         ({"model": {"latents_per_label": 0}}, r"variants\.odd: .*latents_per_label = 0: use 1"),

@@ -34,16 +34,24 @@ def test_out_of_memory_names_what_needs_less(error):
     )
     with (
         pytest.raises(terminal.OutOfMemoryError, match=message) as raised,
-        terminal.explaining_memory(config),
+        terminal.explaining_memory(config, "train"),
     ):
         raise error
     assert "\n" not in str(raised.value)
 
 
+def test_out_of_memory_of_a_parser_names_its_own_values():
+    with (
+        pytest.raises(terminal.OutOfMemoryError, match=r"\): lower config.parser.batch_size = "),
+        terminal.explaining_memory(small.config(), "parser"),
+    ):
+        raise MemoryError
+
+
 def test_other_errors_of_the_device_stay():
     with (
         pytest.raises(jax.errors.JaxRuntimeError, match="INVALID_ARGUMENT"),
-        terminal.explaining_memory(small.config()),
+        terminal.explaining_memory(small.config(), "train"),
     ):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a bug")
 

@@ -69,8 +69,12 @@ def _hide_abandoned_reads(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 @contextlib.contextmanager
-def explaining_memory(config: ConfigDict) -> Iterator[None]:
+def explaining_memory(config: ConfigDict, mode: str) -> Iterator[None]:
     """Says on an out-of-memory error which values of a config need less memory.
+
+    Args:
+      config: the whole config.
+      mode: the command, as main.py names it.
 
     Raises:
       OutOfMemoryError: instead of the error.
@@ -81,13 +85,23 @@ def explaining_memory(config: ConfigDict) -> Iterator[None]:
         said = str(error).strip().splitlines()
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
-        train = config.train
-        raise OutOfMemoryError(
-            f"out of memory ({said[0] if said else 'of this host'}): lower config.train.batch_size "
-            f"= {train.batch_size}, raise config.train.accumulation_steps = "
-            f"{train.accumulation_steps}, or set config.train.rematerialize = True (now "
-            f"{train.rematerialize})"
-        ) from error
+        where = said[0] if said else "of this host"
+        raise OutOfMemoryError(f"out of memory ({where}): {_remedy(config, mode)}") from error
+
+
+def _remedy(config: ConfigDict, mode: str) -> str:
+    train = config.train
+    if mode in ("train", "study"):
+        return (
+            f"lower config.train.batch_size = {train.batch_size}, raise "
+            f"config.train.accumulation_steps = {train.accumulation_steps}, or set "
+            f"config.train.rematerialize = True (now {train.rematerialize})"
+        )
+    if mode == "parser":
+        return f"lower config.parser.batch_size = {config.parser.batch_size}"
+    if mode == "eval":
+        return f"lower config.train.batch_size = {train.batch_size}, which evaluation has too"
+    return "end other programs, or use a machine with more memory"
 
 
 def run(command: Callable[[], None]) -> None:

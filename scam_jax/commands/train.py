@@ -66,6 +66,8 @@ def train(
     """
     if release.is_release(workdir):
         raise ValueError(f"--workdir={workdir} is a release, which is not trained: give another")
+    if jax.process_index() == 0:
+        check_writable("--workdir", workdir)
     with start.only_trainer(workdir):
         _train(config, workdir, open_feed, stop, accept_changes, init_from)
 
@@ -107,6 +109,8 @@ def _train(
                 transplant.initial_state, source=init_from, names=feed.label_names
             )
         train_state = loop.restore_or_create(config, mesh, checkpoints, create=create)
+        if best is not None and int(train_state.step) == 0:
+            best.forget()
         start.record(config, workdir, feed, ledger.began, int(train_state.step), changed)
         with stop:
             train_state = loop.train(
@@ -150,7 +154,6 @@ def _check_places(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoi
     """Checks before training what training will write: folders, and room for the checkpoints."""
     if jax.process_index():
         return
-    check_writable("--workdir", workdir)
     if config.eval.every:
         folder = pathlib.Path(config.eval.statistics_directory).expanduser()
         check_writable("config.eval.statistics_directory", folder)

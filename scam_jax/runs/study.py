@@ -12,6 +12,10 @@ def _change(config: ConfigDict, changes: dict[str, Any]) -> None:
     if "family" in changes.get("model", {}):
         with config.unlocked():
             config.model = ConfigDict(changes.pop("model"))
+    # Only these keys are not in every config.
+    schedules = changes.get("losses", {}).pop("schedules", {})
+    with config.losses.schedules.unlocked():
+        config.losses.schedules.update(schedules)
     config.update(changes)
 
 

@@ -7,7 +7,7 @@ from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
 from scam_jax.runs import run_folder
 from scam_jax.training import optimizers, profiling
-from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used
+from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used, start_of
 from scam_jax.training.losses import GAN_LOSSES
 
 DTYPES = ("float32", "bfloat16")
@@ -202,6 +202,7 @@ def _check_losses(config: ConfigDict) -> None:
             losses.swapped,
             "without model.encoder.use_vae there are no latents to swap: use 0",
         )
+    _check_real_images(config)
     is_oasis = config.model.discriminator.kind == "oasis"
     _require(
         (losses.gan_kind == "oasis") == is_oasis,
@@ -218,9 +219,34 @@ def _check_losses(config: ConfigDict) -> None:
         )
 
 
+def _check_real_images(config: ConfigDict) -> None:
+    """Checks that the discriminator learns real images, by the GAN loss, while it is used."""
+    for name in ("swapped", "feature_matching", "r1"):
+        _require(
+            not is_used(config, name) or is_used(config, "gan"),
+            f"losses.{name}",
+            config.losses[name],
+            "the discriminator learns real images by losses.gan, which is 0: set it above 0, or "
+            "this weight to 0",
+        )
+    if is_used(config, "swapped") and not start_of(config, "gan"):
+        steps, own = config.losses.schedules.gan.steps, config.losses.schedules.get("swapped")
+        _require(
+            own is not None and not start_of(config, "swapped") and own.steps >= steps,
+            "losses.swapped",
+            config.losses.swapped,
+            f"the discriminator learns real images by losses.gan, which is 0 before step {steps}: "
+            "set losses.schedules.gan.steps = 0, or in the config file losses.schedules.swapped "
+            f"= {{'start': 0.0, 'steps': {steps}}}",
+        )
+
+
 def _check_schedule(config: ConfigDict, name: str, schedule: ConfigDict) -> None:
     key, keys = f"losses.schedules.{name}", {"start", "steps"}
-    _require(name in LOSSES, key, schedule.to_dict(), f"use one of {', '.join(LOSSES)}")
+    is_one = isinstance(schedule, ConfigDict)
+    shown = schedule.to_dict() if is_one else schedule
+    _require(name in LOSSES, key, shown, f"use one of {', '.join(LOSSES)}")
+    _require(is_one, key, shown, "a schedule is {'start': …, 'steps': …}")
     _require({*schedule} == keys, key, schedule.to_dict(), "a schedule has `start` and `steps`")
     for part, value in schedule.items():
         _require(value >= 0, f"{key}.{part}", value, "use 0 or more")

@@ -35,9 +35,18 @@ class BestCheckpoint:
         if len(sound) > 1:  # A run was killed before it deleted the older one.
             checkpoints.keep_only(sound[0])
 
+    def forget(self) -> None:
+        """Sets aside what another run left: this one is new. Every process must call this."""
+        for step in agreement.of_first_process(self._checkpoints.steps()):
+            self._checkpoints.set_aside(step)
+        self.value = None
+
     def offer(self, state: TrainState, figures: Mapping[str, float]) -> None:
         """Keeps a state instead of the best so far, if its figure is better."""
-        value = figures[self._figure]
+        value = figures.get(self._figure)
+        if value is None:
+            logging.warning("step %d has no %s: it is not kept", int(state.step), self._figure)
+            return
         if self.value is not None and self._sign * (value - self.value) <= 0:
             return
         step = int(state.step)

@@ -125,7 +125,7 @@ class Checkpoints:
         return restored
 
     def set_aside(self, step: int) -> None:
-        """Renames a damaged checkpoint to `STEP.damaged`; every process must call this."""
+        """Renames a checkpoint to `STEP.damaged`; every process must call this."""
         place = self.directory / str(step)
         if jax.process_index() == 0:
             names = (f"{step}.damaged{n}" for n in itertools.chain([""], itertools.count(2)))

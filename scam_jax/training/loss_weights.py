@@ -15,6 +15,8 @@ Array = jax.Array
 
 # The generator's losses that the discriminator's loss opposes.
 GAN_TERMS = ("gan", "swapped")
+# The losses that compare the reconstruction with its image.
+RECONSTRUCTION = ("l1", "perceptual", "feature_matching")
 # The losses that need the discriminator.
 ADVERSARIAL = (*GAN_TERMS, "feature_matching", "r1")
 LOSSES = (*GAN_TERMS, "l1", "perceptual", "feature_matching", "kl", "r1")
@@ -23,7 +25,7 @@ LOSSES = (*GAN_TERMS, "l1", "perceptual", "feature_matching", "kl", "r1")
 def start_of(config: ConfigDict, name: str) -> float:
     """Returns the weight of a loss at the first step."""
     schedule = config.losses.schedules.get(name)
-    return config.losses[name] if schedule is None else schedule.start
+    return config.losses[name] if schedule is None or not schedule.steps else schedule.start
 
 
 def is_used(config: ConfigDict, name: str) -> bool:
@@ -32,9 +34,12 @@ def is_used(config: ConfigDict, name: str) -> bool:
 
 
 def discriminator_start(config: ConfigDict) -> int:
-    """Returns the number of steps before any of the discriminator's losses has a weight above 0."""
-    used = [name for name in ADVERSARIAL if is_used(config, name)]
-    waiting = [config.losses.schedules[n].steps for n in used if start_of(config, n) == 0]
+    """Returns the number of steps before a GAN loss has a weight above 0.
+
+    Feature matching and R1 begin then, too: without it the discriminator knows nothing.
+    """
+    used = [name for name in GAN_TERMS if is_used(config, name)]
+    waiting = [config.losses.schedules[n].steps for n in used if not start_of(config, n)]
     return min(waiting) if waiting and len(waiting) == len(used) else 0
 
 

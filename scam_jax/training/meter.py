@@ -105,6 +105,7 @@ class Meter:
 
     def _check(self) -> dict[str, float]:
         """Returns the last step's metrics; raises if a metric of any unread step is not finite."""
+        penalty = None
         for step, metrics in self.pending:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             wrong = [name for name, value in values.items() if not np.isfinite(value)]
@@ -113,8 +114,10 @@ class Meter:
                     f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}: training stopped "
                     f"without saving this state. {self._way_out()}"
                 )
+            penalty = values.pop("r1", None) or penalty
         self.pending = []
-        return values
+        # R1 is 0 at most steps: this is that of the last step that had it.
+        return values if penalty is None else {**values, "r1": penalty}
 
     def _way_out(self) -> str:
         """Says from where the run can go on, and with which changes."""

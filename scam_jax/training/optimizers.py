@@ -137,7 +137,11 @@ def packed(optimizer: optax.GradientTransformation) -> optax.GradientTransformat
 
 
 def muon(
-    rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0
+    rate: optax.ScalarOrSchedule,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
     """Returns Muon (Jordan et al. 2024) for packed parameters.
 
@@ -149,11 +153,13 @@ def muon(
       rate: the learning rate.
       b1: decay of AdamW's momentum.
       b2: decay of AdamW's squares.
+      eps: what keeps divisors from 0, of AdamW and of the matrices' norms.
       weight_decay: decoupled weight decay of every parameter.
     """
     return optax.contrib.muon(
         rate,
         beta=_MOMENTUM,
+        eps=eps,
         weight_decay=weight_decay,
         adam_b1=b1,
         adam_b2=b2,
@@ -181,7 +187,7 @@ def _matrices(params: dict[str, Any]) -> dict[str, optax.contrib.MuonDimensionNu
 # Optimizers of packed parameters, as functions of `config.optimizer` and the rate.
 KINDS = {
     "adamw": lambda c, rate: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay),
-    "muon": lambda c, rate: muon(rate, c.b1, c.b2, c.weight_decay),
+    "muon": lambda c, rate: muon(rate, c.b1, c.b2, c.eps, c.weight_decay),
 }
 
 

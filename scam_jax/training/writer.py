@@ -25,8 +25,12 @@ class Writer:
           start_step: step that the run starts or resumes from.
         """
         self._file = directory / "metrics.jsonl"
-        entries = [entry for _, entry in read_json_lines(self._file)]
-        self._entries = [entry for entry in entries if entry["step"] <= start_step]
+        self._entries = []
+        for place, entry in read_json_lines(self._file):
+            if not isinstance(entry.get("step"), int):
+                raise ValueError(f"{place}: it has no step: remove this line")
+            if entry["step"] <= start_step:
+                self._entries.append(entry)
         self._write()
         self._board = EventFile(directory / "tensorboard", first_step=start_step + 1)
 
