@@ -56,10 +56,53 @@ def test_table():
 
 @pytest.mark.parametrize(
     ("shape", "size"),
-    [("bf16[16,64]{1,0:T(8,128)}", 2048), ("(f32[2], pred[3])", 11), ("s32[]", 4), ("token[]", 0)],
+    [
+        ("bf16[16,64]{1,0:T(8,128)}", 2048),
+        ("bf16[16,64]{1,0:T(8,128)(2,1)S(1)}", 0),  # in the memory on the chip
+        ("(f32[2]{0}, f32[9]{0:T(128)S(1)}, pred[3])", 11),
+        ("s32[]", 4),
+        ("token[]", 0),
+    ],
 )
 def test_sizes_of_shapes(shape, size):
     assert memory_traffic.size_in_bytes(shape) == size
+
+
+# A prefetch of a third of a kernel, a fusion that does not say where it is from, one that updates a
+# part of a buffer in place.
+ON_CHIP = """HloModule jit_step, is_scheduled=true
+
+%fused (p0: f32[1,8]) -> bf16[1,8] {
+  %p0 = f32[1,8]{1,0:S(1)} parameter(0)
+  %m = f32[1,8]{1,0} multiply(%p0, %p0), metadata={op_name="transpose(jvp(jvp(Net.at_scale)))/scale_0/mul"}
+  ROOT %c = bf16[1,8]{1,0} convert(%m), metadata={op_name="jit(step)/shard_map/convert"}
+}
+
+%updated (q0: f32[1000], q1: f32[10]) -> f32[1000] {
+  %q0 = f32[1000]{0} parameter(0)
+  %q1 = f32[10]{0} parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %u = f32[1000]{0} dynamic-update-slice(%q0, %q1, %zero)
+}
+
+ENTRY %main (a: f32[3,8], b: f32[1000], c: f32[10]) -> bf16[1,8] {
+  %a = f32[3,8]{1,0} parameter(0)
+  %b = f32[1000]{0} parameter(1)
+  %c = f32[10]{0} parameter(2)
+  %s = ((f32[3,8]{1,0}), f32[1,8]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:1], [0:8]}
+  %d = f32[1,8]{1,0:S(1)} slice-done(%s)
+  %v = f32[1000]{0} fusion(%b, %c), kind=kLoop, calls=%updated, metadata={op_name="jit(step)/stack"}
+  ROOT %f = bf16[1,8]{1,0} fusion(%d), kind=kLoop, calls=%fused
+}
+"""  # noqa: E501 as the compiler writes it
+
+
+def test_what_stays_on_the_chip_or_in_its_place_costs_nothing():
+    assert memory_traffic.bytes_by_place(ON_CHIP) == {
+        Place("", "stack", "forward", "other"): 2 * 10 * 4,
+        Place("", "slice-start", "forward", "other"): 8 * 4,
+        Place("Net", "scale_0", "backward", "other"): 8 * 2,
+    }
 
 
 def test_of_a_network_that_is_compiled_here():

@@ -1,6 +1,7 @@
 """Where a compiled step's bytes go: its instructions' operands and results, by module and block."""
 
 import collections
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,9 +9,14 @@ from typing import NamedTuple
 # They move no bytes, or name the bytes of other instructions.
 _FREE = re.compile(
     "parameter|constant|bitcast|tuple|get-tuple-element|opt-barrier|iota|after-all|partition-id|"
-    "while|conditional|call|copy-done|all-reduce-done"
+    "while|conditional|call|copy-done|slice-done|all-reduce-done"
 )
+_BITCAST = 'custom_call_target="ConcatBitcast"'
+# What follows an array that lies in a TPU's memory on the chip, which costs no traffic.
+_ON_CHIP = re.compile(r"\{[^}]*S\(1\)[^}]*\}")
 _ENTRY = "ENTRY"
+_ASYNCHRONOUS = frozenset({"copy-start", "slice-start"})
+_UPDATE = "dynamic-update-slice"
 _SLICES = frozenset({"slice", "dynamic-slice", "gather"})
 _INSTRUCTION = re.compile(
     r"^\s*(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<shape>\(.*?\)|\S+) (?P<code>[\w\-]+)\((?P<rest>.*)$"
@@ -18,8 +24,9 @@ _INSTRUCTION = re.compile(
 _ARRAY = re.compile(r"\b(?P<type>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<sizes>[\d,]*)\]")
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _CALLED = re.compile(r"calls=%?([\w.\-]+)")
-_PLACE = re.compile(r'op_name="jit\(\w+\)/(?:(?:shmap_body|shard_map)/)?(?P<path>[^"]*)"')
-_MODULE = re.compile(r"jvp\((\w+)\)")
+_PLACE = re.compile(r'op_name="(?:jit\(\w+\)/)?(?:(?:shmap_body|shard_map)/)?(?P<path>[^"]*)"')
+# A network, and the method that was called: jvp(Net), transpose(jvp(jvp(Net.at_scale))).
+_MODULE = re.compile(r"jvp\((\w+)(?:\.\w+)?\)")
 
 
 class Place(NamedTuple):
@@ -39,18 +46,21 @@ class Place(NamedTuple):
 
 
 def size_in_bytes(shape: str) -> int:
-    """Returns the total size of all arrays in a shape, such as 'bf16[16,64]{1,0}' or a tuple."""
-    total = 0
-    for match in _ARRAY.finditer(shape):
-        elements = 1
-        for size in filter(None, match["sizes"].split(",")):
-            elements *= int(size)
-        total += elements * int(match["bits"] or 8) // 8
-    return total
+    """Returns the size of all arrays in a shape, such as 'bf16[16,64]{1,0}' or a tuple.
+
+    Arrays in a TPU's memory on the chip do not count.
+    """
+    arrays = _ARRAY.finditer(shape)
+    return sum(_size(match) for match in arrays if not _ON_CHIP.match(shape, match.end()))
+
+
+def _size(array: re.Match) -> int:
+    elements = math.prod(int(size) for size in array["sizes"].split(",") if size)
+    return elements * int(array["bits"] or 8) // 8
 
 
 def bytes_by_place(compiled_text: str) -> dict[Place, int]:
-    """Counts the bytes that the entry computation's instructions read and write.
+    """Counts the bytes that the entry computation's instructions read from and write to memory.
 
     Instructions within loops and branches are not counted. The operands of a fusion count whole,
     but for those that it only slices.
@@ -70,13 +80,16 @@ def bytes_by_place(compiled_text: str) -> dict[Place, int]:
         if match is None:
             continue
         sizes[match["name"]] = size_in_bytes(match["shape"])
-        if _FREE.fullmatch(match["code"]):
+        if _FREE.fullmatch(match["code"]) or _BITCAST in line:
             continue
         called = _CALLED.search(line)
         inside = computations.get(called[1], []) if called else []
         operands = _OPERAND.findall(match["rest"].split("), ")[0])
         read = sum(_read(sizes.get(name, 0), i, inside) for i, name in enumerate(operands))
-        counted[_place(line, match, inside)] += read + sizes[match["name"]]
+        written = _written(sizes[match["name"]], inside)
+        counted[_place(line, match, inside)] += (
+            _moved(match) if match["code"] in _ASYNCHRONOUS else read + written
+        )
     return dict(counted.most_common())
 
 
@@ -98,25 +111,64 @@ def _read(size: int, number: int, inside: list[str]) -> int:
     given = next((line for line in inside if f" parameter({number})" in line), None)
     if given is None:
         return size
-    name = re.escape(given.split(" = ")[0].split("%")[-1].strip())
-    users = [line for line in inside if re.search(rf"\(.*%{name}[,)]", line)]
+    name = given.split(" = ")[0].split("%")[-1].strip()
+    users = [line for line in inside if re.search(rf"\(.*%{re.escape(name)}[,)]", line)]
     matches = [match for line in users if (match := _INSTRUCTION.match(line))]
-    if not matches or any(match["code"] not in _SLICES for match in matches):
+    # A buffer that is updated in its place is not read.
+    updated = [
+        m for m in matches if m["code"] == _UPDATE and _OPERAND.findall(m["rest"])[0] == name
+    ]
+    sliced = [match for match in matches if match["code"] in _SLICES]
+    if not matches or len(updated) + len(sliced) < len(matches):
         return size
-    return min(size, sum(size_in_bytes(match["shape"]) for match in matches))
+    return min(size, sum(size_in_bytes(match["shape"]) for match in sliced))
+
+
+def _written(size: int, inside: list[str]) -> int:
+    """Returns the bytes that a fusion writes of its result: a part that it updates, or all."""
+    root = next((line for line in inside if line.lstrip().startswith("ROOT")), "")
+    match = _INSTRUCTION.match(root)
+    if match is None or match["code"] != _UPDATE:
+        return size
+    update = re.escape(_OPERAND.findall(match["rest"])[1])
+    given = next((line for line in inside if re.search(rf"%{update} = ", line)), "")
+    found = _INSTRUCTION.match(given)
+    return min(size, size_in_bytes(found["shape"])) if found else size
+
+
+def _moved(match: re.Match) -> int:
+    """Returns the bytes that an asynchronous copy or slice reads and writes."""
+    arrays = [*_ARRAY.finditer(match["shape"])]
+    smallest = min(map(_size, arrays[:2]))
+    on_chip = [bool(_ON_CHIP.match(match["shape"], array.end())) for array in arrays[:2]]
+    return smallest * on_chip.count(False)
 
 
 def _place(line: str, match: re.Match, inside: list[str]) -> Place:
-    path = (found := _PLACE.search(line)) and found["path"].split("/")
-    kind = _kind(match, inside)
+    path, kind = _path(line, inside), _kind(match, inside)
     if not path:
         return Place("", match["code"], "forward", kind)
-    direction = "backward" if path[0].startswith("transpose(") else "forward"
+    direction = "backward" if "transpose(" in path[0] else "forward"
     module = _MODULE.search(path[0])
     if module is None:
         return Place("", path[0].split("(")[0], direction, kind)
     parts = [part for part in path[1:-1] if not part.startswith(f"{module[1]}.")]
     return Place(module[1], parts[0].split(".")[0] if parts else "", direction, kind)
+
+
+def _path(line: str, inside: list[str]) -> list[str]:
+    """Returns where an instruction is from, or the largest one of a fusion that does not say."""
+    if own := _PLACE.search(line):
+        return own["path"].split("/")
+    sizes: collections.Counter[str] = collections.Counter()
+    for each in inside:
+        if (found := _PLACE.search(each)) and (match := _INSTRUCTION.match(each)):
+            # What belongs to a network says more than a sum of gradients beside it.
+            of_network = bool(_MODULE.search(found["path"]))
+            sizes[found["path"]] = max(
+                sizes[found["path"]], of_network * 2**50 + size_in_bytes(match["shape"])
+            )
+    return sizes.most_common(1)[0][0].split("/") if sizes else []
 
 
 def _kind(match: re.Match, inside: list[str]) -> str:
@@ -143,6 +195,6 @@ def table(places: Mapping[Place, int], images: int, count: int = 25) -> str:
     copies = sum(size for place, size in places.items() if place.kind == "copy")
     return (
         f"{text}\nCounted: {total / images / 1e9:.2f} GB per image, "
-        f"{copies / images / 1e6:.1f} MB of them copies. Operands of fusions count whole, so that "
-        "this may be above the compiler's total, most of all for updates of small kernels.\n"
+        f"{copies / images / 1e6:.1f} MB of them copies. What stays in the memory on the chip does "
+        "not count; the compiler's total counts it.\n"
     )
