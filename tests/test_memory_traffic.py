@@ -58,14 +58,19 @@ def test_table():
     ("shape", "size"),
     [
         ("bf16[16,64]{1,0:T(8,128)}", 2048),
-        ("bf16[16,64]{1,0:T(8,128)(2,1)S(1)}", 0),  # in the memory on the chip
-        ("(f32[2]{0}, f32[9]{0:T(128)S(1)}, pred[3])", 11),
+        ("(f32[2], pred[3])", 11),
         ("s32[]", 4),
         ("token[]", 0),
     ],
 )
 def test_sizes_of_shapes(shape, size):
-    assert memory_traffic.size_in_bytes(shape) == size
+    assert memory_traffic.size_in_bytes(shape) == memory_traffic.size_in_memory(shape) == size
+
+
+def test_sizes_in_the_memory_on_the_chip_are_none_in_memory():
+    shape = "(f32[2]{0}, bf16[16,64]{1,0:T(8,128)(2,1)S(1)}, pred[3])"
+    assert memory_traffic.size_in_bytes(shape) == 11 + 2048
+    assert memory_traffic.size_in_memory(shape) == 11
 
 
 # A prefetch of a third of a kernel, a fusion that does not say where it is from, one that updates a

@@ -155,16 +155,19 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
     memory: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
     text: Any = compiled.as_text()
+    places = memory_traffic.bytes_by_place(text)
+    accessed = cost["bytes accessed"] * parts
     return aot_report.Cost(
         peak_bytes=memory.peak_memory_in_bytes,
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         # XLA counts the body of the loop once. The update outside the loop is counted too often.
         flops=cost["flops"] * parts,
-        bytes_accessed=cost["bytes accessed"] * parts,
+        bytes_accessed=accessed,
+        bytes_moved=sum(places.values()) if parts == 1 else accessed,
         traffic=aot_report.traffic_of(text),
         between_slices=aot_report.traffic_between_slices(text),
-        places=memory_traffic.bytes_by_place(text),
+        places=places,
     )
 
 

@@ -53,6 +53,8 @@ class Cost:
       temporary_bytes: memory of the step's temporary arrays.
       flops: floating-point operations, including recomputation that saves memory.
       bytes_accessed: bytes that all operations read and write, including on-chip memory.
+      bytes_moved: bytes that move between the memory and the chip, by `memory_traffic`; in
+        accumulated steps, whose loop hides them, `bytes_accessed`.
       traffic: collectives within a slice, keyed by kind.
       between_slices: what a chip sends to other slices, over the data center's network (DCN).
       places: bytes of the entry computation's instructions, by place, the largest first.
@@ -63,6 +65,7 @@ class Cost:
     temporary_bytes: int
     flops: float
     bytes_accessed: float
+    bytes_moved: float
     traffic: dict[str, Traffic]
     between_slices: Traffic
     places: dict[memory_traffic.Place, int]
@@ -150,16 +153,16 @@ def _parts(shape: str) -> list[str]:
     return parts
 
 
-def roofline(flops: float, bytes_accessed: float, chip: Chip) -> Roofline:
+def roofline(flops: float, bytes_moved: float, chip: Chip) -> Roofline:
     """Returns the shortest time in which a chip can run a step.
 
     Args:
       flops: floating-point operations of the step.
-      bytes_accessed: bytes that the step reads and writes.
+      bytes_moved: bytes that the step reads from and writes to memory.
       chip: the kind of chip.
     """
     compute = flops / chip.flops_per_second
-    memory = bytes_accessed / chip.bytes_per_second
+    memory = bytes_moved / chip.bytes_per_second
     return Roofline(compute, "compute") if compute >= memory else Roofline(memory, "memory")
 
 
@@ -218,12 +221,12 @@ def row(report: Report) -> str:
     if cost is None:
         cells += [f"does not fit: {report.needs}", *["–"] * (len(_COLUMNS) - len(cells) - 1)]
     else:
-        best = roofline(cost.flops, cost.bytes_accessed, report.chip)
+        best = roofline(cost.flops, cost.bytes_moved, report.chip)
         reduced = cost.traffic.get("all-reduce", Traffic(0, 0))
         cells += [
             f"{cost.peak_bytes / _GIB:.1f} of {report.chip.memory_bytes / _GIB:.0f}",
             f"{cost.flops / images / 1e12:.3f}",
-            f"{cost.bytes_accessed / images / 1e9:.2f}",
+            f"{cost.bytes_moved / images / 1e9:.2f}",
             best.bound,
             f"{images / best.seconds:.1f}",
             f"{reduced.number}, {reduced.bytes / 1e6:.1f}",
@@ -251,15 +254,19 @@ def details(report: Report) -> str:
 
 
 def _cost_lines(cost: Cost, chip: Chip, images: int) -> list[str]:
-    best = roofline(cost.flops, cost.bytes_accessed, chip)
+    best = roofline(cost.flops, cost.bytes_moved, chip)
     lines = [
         f"peak memory: {cost.peak_bytes / _GIB:.2f} GiB of {chip.memory_bytes / _GIB:.0f}; "
         f"state, batch and frozen networks {cost.argument_bytes / _GIB:.2f}, temporary "
         f"{cost.temporary_bytes / _GIB:.2f}",
     ]
     for per, divisor in (("per step and chip", 1), ("per image", images)):
-        tflop, gigabytes = cost.flops / divisor / 1e12, cost.bytes_accessed / divisor / 1e9
-        lines.append(f"{tflop:.4g} TFLOP and {gigabytes:.4g} GB {per}")
+        tflop, moved = cost.flops / divisor / 1e12, cost.bytes_moved / divisor / 1e9
+        accessed = cost.bytes_accessed / divisor / 1e9
+        lines.append(
+            f"{tflop:.4g} TFLOP and {moved:.4g} GB {per}; with the memory on the chip "
+            f"{accessed:.4g} GB"
+        )
     lines.append(
         f"at best {best.seconds * 1e3:.1f} ms per step, {images / best.seconds:.1f} images/s per "
         f"chip, bound by {best.bound}"

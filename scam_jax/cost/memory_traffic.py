@@ -46,10 +46,12 @@ class Place(NamedTuple):
 
 
 def size_in_bytes(shape: str) -> int:
-    """Returns the size of all arrays in a shape, such as 'bf16[16,64]{1,0}' or a tuple.
+    """Returns the size of all arrays in a shape, such as 'bf16[16,64]{1,0}' or a tuple."""
+    return sum(map(_size, _ARRAY.finditer(shape)))
 
-    Arrays in a TPU's memory on the chip do not count.
-    """
+
+def size_in_memory(shape: str) -> int:
+    """Returns the size of the arrays that do not lie in a TPU's memory on the chip."""
     arrays = _ARRAY.finditer(shape)
     return sum(_size(match) for match in arrays if not _ON_CHIP.match(shape, match.end()))
 
@@ -79,7 +81,7 @@ def bytes_by_place(compiled_text: str) -> dict[Place, int]:
         match = _INSTRUCTION.match(line)
         if match is None:
             continue
-        sizes[match["name"]] = size_in_bytes(match["shape"])
+        sizes[match["name"]] = size_in_memory(match["shape"])
         if _FREE.fullmatch(match["code"]) or _BITCAST in line:
             continue
         called = _CALLED.search(line)
@@ -121,7 +123,7 @@ def _read(size: int, number: int, inside: list[str]) -> int:
     sliced = [match for match in matches if match["code"] in _SLICES]
     if not matches or len(updated) + len(sliced) < len(matches):
         return size
-    return min(size, sum(size_in_bytes(match["shape"]) for match in sliced))
+    return min(size, sum(size_in_memory(match["shape"]) for match in sliced))
 
 
 def _written(size: int, inside: list[str]) -> int:
@@ -133,7 +135,7 @@ def _written(size: int, inside: list[str]) -> int:
     update = re.escape(_OPERAND.findall(match["rest"])[1])
     given = next((line for line in inside if re.search(rf"%{update} = ", line)), "")
     found = _INSTRUCTION.match(given)
-    return min(size, size_in_bytes(found["shape"])) if found else size
+    return min(size, size_in_memory(found["shape"])) if found else size
 
 
 def _moved(match: re.Match) -> int:
