@@ -41,11 +41,12 @@ baselines: .venv/ready
 	$(RUN) main.py --mode=study --config=configs/synthetic_baselines.py
 
 test: .venv/ready
-	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder --durations=10
 
 # Several processes, kills, whole runs of the program, an installation of the wheel.
 test-slow: .venv/ready
-	$(RUN) -m pytest -m slow -n 2 --dist=loadfile --no-loadscope-reorder --ignore=tests/test_benchmarks.py
+	$(RUN) -m pytest -m slow -n 2 --dist=loadfile --no-loadscope-reorder --durations=10 \
+		--ignore=tests/test_benchmarks.py
 
 # The studio in Chromium, which comes from the system's packages.
 test-studio: .venv/browser

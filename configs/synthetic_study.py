@@ -4,7 +4,7 @@
 
 This command trains every variant of `config.study.variants` with three seeds, evaluates each run on
 the test split, whose true transfers are known, and writes runs/synthetic_study/report. It works
-with any other config as well.
+with other configs of the same model as well.
 """
 
 from ml_collections import ConfigDict
