@@ -94,7 +94,7 @@ def read_json_lines(
         if not line.strip():
             continue
         try:
-            parsed = _parse(line, file, number, remedy)
+            parsed = _parse(line.rstrip(), file, number, remedy)
         except ValueError:
             if line.endswith("\n"):
                 raise

@@ -5,9 +5,10 @@ from ml_collections import ConfigDict
 from scam_jax.models import DISCRIMINATORS, FAMILIES, discriminator_options, family_of
 from scam_jax.models.layers.initialization import KINDS
 from scam_jax.models.scam.scam_generator import NORMS
-from scam_jax.runs import run_folder
+from scam_jax.runs import loss_validation, run_folder
+from scam_jax.runs.requirement import require
 from scam_jax.training import optimizers, profiling
-from scam_jax.training.loss_weights import GAN_TERMS, LOSSES, is_used, start_of
+from scam_jax.training.loss_weights import is_used
 from scam_jax.training.losses import GAN_LOSSES
 
 DTYPES = ("float32", "bfloat16")
@@ -95,16 +96,16 @@ def validate(config: ConfigDict, num_devices: int = 1) -> None:
     """
     for key, choices in _CHOICES.items():
         value = _get(config, key, default=choices[0])
-        _require(value in choices, key, value, f"use one of {', '.join(choices)}")
+        require(value in choices, key, value, f"use one of {', '.join(choices)}")
     for key, least in _AT_LEAST.items():
         value = _get(config, key, default=least)
-        _require(value >= least, key, value, f"use {least} or more")
+        require(value >= least, key, value, f"use {least} or more")
     _check_keys(config)
-    _require(0 <= config.seed < 2**32, "seed", config.seed, f"use 0 … {2**32 - 1}")
+    require(0 <= config.seed < 2**32, "seed", config.seed, f"use 0 … {2**32 - 1}")
     labels = config.data.num_labels
-    _require(labels <= 256, "data.num_labels", labels, "label maps hold 0 … 255: use at most 256")
+    require(labels <= 256, "data.num_labels", labels, "label maps hold 0 … 255: use at most 256")
     _check_networks(config)
-    _check_losses(config)
+    loss_validation.check_losses(config)
     _check_training(config, num_devices)
 
 
@@ -119,11 +120,6 @@ def _get(config: ConfigDict, key: str, default=None):
     return config
 
 
-def _require(holds: bool, key: str, value, remedy: str) -> None:
-    if not holds:
-        raise ValueError(f"config.{key} = {value!r}: {remedy}")
-
-
 def _check_keys(config: ConfigDict) -> None:
     """Checks that the model has exactly the keys of its family and its discriminator."""
     model, family = config.model, family_of(config)
@@ -136,7 +132,7 @@ def _check_keys(config: ConfigDict) -> None:
     ]
     for network, keys, choice in expected:
         odd = keys ^ {*model[network]}
-        _require(
+        require(
             not odd,
             f"model.{network}",
             sorted(model[network]),
@@ -145,7 +141,7 @@ def _check_keys(config: ConfigDict) -> None:
     needed = {*family.shared}
     others = {key for other in FAMILIES.values() for key in other.shared} - needed
     odd = (needed - {*model}) | (others & {*model})
-    _require(
+    require(
         not odd,
         "model.family",
         model.family,
@@ -156,16 +152,16 @@ def _check_keys(config: ConfigDict) -> None:
 
 def _check_networks(config: ConfigDict) -> None:
     for key, remedy in family_of(config).faults(config):
-        _require(False, key, _get(config, key), remedy)
+        require(False, key, _get(config, key), remedy)
     discriminator = config.model.discriminator
     kind, size = discriminator.kind, (config.data.height, config.data.width)
     if kind == "oasis":
         for key, length in zip(("data.height", "data.width"), size, strict=True):
             remedy = "the OASIS discriminator halves it six times: use a multiple of 64"
-            _require(length % 64 == 0, key, length, remedy)
+            require(length % 64 == 0, key, length, remedy)
     if kind == "stylegan2":
         halvings = discriminator.num_layers + discriminator.num_scales - 1
-        _require(
+        require(
             discriminator.num_layers >= discriminator.num_scales and min(size) >= 2**halvings,
             "model.discriminator.num_layers",
             discriminator.num_layers,
@@ -173,7 +169,7 @@ def _check_networks(config: ConfigDict) -> None:
             "less: use fewer",
         )
     if config.model.equalized:
-        _require(
+        require(
             config.model.initialization == "pytorch",
             "model.initialization",
             config.model.initialization,
@@ -181,88 +177,9 @@ def _check_networks(config: ConfigDict) -> None:
         )
 
 
-def _check_losses(config: ConfigDict) -> None:
-    losses = config.losses
-    for name in LOSSES:
-        _require(losses[name] >= 0, f"losses.{name}", losses[name], "use 0 or more")
-    for name, schedule in losses.schedules.items():
-        _check_schedule(config, name, schedule)
-    if is_used(config, "kl"):
-        _require(
-            family_of(config).variational(config.model),
-            "losses.kl",
-            losses.kl,
-            "only a variational encoder has a KL loss: set model.encoder.use_vae = True, or set "
-            "this weight to 0",
-        )
-    if is_used(config, "swapped"):
-        _require(
-            family_of(config).has_latents(config.model),
-            "losses.swapped",
-            losses.swapped,
-            "without model.encoder.use_vae there are no latents to swap: use 0",
-        )
-    _check_real_images(config)
-    is_oasis = config.model.discriminator.kind == "oasis"
-    _require(
-        (losses.gan_kind == "oasis") == is_oasis,
-        "losses.gan_kind",
-        losses.gan_kind,
-        "the loss 'oasis' and model.discriminator.kind = 'oasis' go together",
-    )
-    if is_oasis:
-        _require(
-            not is_used(config, "feature_matching"),
-            "losses.feature_matching",
-            losses.feature_matching,
-            "the OASIS discriminator gives no inner maps to match: use 0",
-        )
-
-
-def _check_real_images(config: ConfigDict) -> None:
-    """Checks that the discriminator learns real images, by the GAN loss, while it is used."""
-    for name in ("swapped", "feature_matching", "r1"):
-        _require(
-            not is_used(config, name) or is_used(config, "gan"),
-            f"losses.{name}",
-            config.losses[name],
-            "the discriminator learns real images by losses.gan, which is 0: set it above 0, or "
-            "this weight to 0",
-        )
-    if is_used(config, "swapped") and not start_of(config, "gan"):
-        steps, own = config.losses.schedules.gan.steps, config.losses.schedules.get("swapped")
-        _require(
-            own is not None and not start_of(config, "swapped") and own.steps >= steps,
-            "losses.swapped",
-            config.losses.swapped,
-            f"the discriminator learns real images by losses.gan, which is 0 before step {steps}: "
-            "set losses.schedules.gan.steps = 0, or in the config file losses.schedules.swapped "
-            f"= {{'start': 0.0, 'steps': {steps}}}",
-        )
-
-
-def _check_schedule(config: ConfigDict, name: str, schedule: ConfigDict) -> None:
-    key, keys = f"losses.schedules.{name}", {"start", "steps"}
-    is_one = isinstance(schedule, ConfigDict)
-    shown = schedule.to_dict() if is_one else schedule
-    _require(name in LOSSES, key, shown, f"use one of {', '.join(LOSSES)}")
-    _require(is_one, key, shown, "a schedule is {'start': …, 'steps': …}")
-    _require({*schedule} == keys, key, schedule.to_dict(), "a schedule has `start` and `steps`")
-    for part, value in schedule.items():
-        _require(value >= 0, f"{key}.{part}", value, "use 0 or more")
-    weight = config.losses[name]
-    if name not in GAN_TERMS and schedule.start != weight:
-        _require(
-            min(schedule.start, weight) > 0 and schedule.steps > 0,
-            key,
-            schedule.to_dict(),
-            f"this weight changes by equal factors: set start, steps and losses.{name} above 0",
-        )
-
-
 def _check_training(config: ConfigDict, num_devices: int) -> None:
     train, optimizer = config.train, config.optimizer
-    _require(
+    require(
         train.batch_size % num_devices == 0,
         "train.batch_size",
         train.batch_size,
@@ -270,30 +187,30 @@ def _check_training(config: ConfigDict, num_devices: int) -> None:
     )
     _check_swapped(config, num_devices)
     _check_accumulation(config, num_devices)
-    _require(0 <= train.ema_decay < 1, "train.ema_decay", train.ema_decay, "use 0 (off) … below 1")
+    require(0 <= train.ema_decay < 1, "train.ema_decay", train.ema_decay, "use 0 (off) … below 1")
     for key in ("generator_learning_rate", "discriminator_learning_rate", "eps"):
-        _require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
+        require(optimizer[key] > 0, f"optimizer.{key}", optimizer[key], "use a number above 0")
     for key in ("b1", "b2"):
-        _require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
+        require(0 <= optimizer[key] < 1, f"optimizer.{key}", optimizer[key], "use 0 … below 1")
     profile = _get(config, "train.profile")
-    _require(
+    require(
         not profile or profiling.parse(profile) is not None,
         "train.profile",
         profile,
         "use START:COUNT, such as 100:5, or nothing",
     )
     parser = config.parser
-    _require(parser.features % 8 == 0, "parser.features", parser.features, "use a multiple of 8")
+    require(parser.features % 8 == 0, "parser.features", parser.features, "use a multiple of 8")
     rate = parser.learning_rate
-    _require(rate > 0, "parser.learning_rate", rate, "use a number above 0")
+    require(rate > 0, "parser.learning_rate", rate, "use a number above 0")
     decay = optimizer.weight_decay
-    _require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")
+    require(decay >= 0, "optimizer.weight_decay", decay, "use 0 or more")
 
 
 def _check_swapped(config: ConfigDict, num_devices: int) -> None:
     if is_used(config, "swapped"):
         size = config.train.batch_size
-        _require(
+        require(
             size > num_devices,
             "train.batch_size",
             size,
@@ -306,7 +223,7 @@ def _check_accumulation(config: ConfigDict, num_devices: int) -> None:
     parts = config.train.accumulation_steps
     if parts == 1:
         return
-    _require(
+    require(
         config.train.batch_size % (parts * num_devices) == 0,
         "train.accumulation_steps",
         parts,
@@ -320,7 +237,7 @@ def _check_accumulation(config: ConfigDict, num_devices: int) -> None:
         "losses.adaptive_gan": config.losses.adaptive_gan,
     }
     for what, used in needs_all.items():
-        _require(
+        require(
             not used,
             "train.accumulation_steps",
             parts,

@@ -235,3 +235,26 @@ def r1(discriminate: Discriminate, image: Array, one_hot: Array, num_scales: int
         return jnp.square(gradient.astype(jnp.float32)).sum((1, 2, 3)).mean() / 2
 
     return sum(penalty(scale) for scale in range(num_scales)) / num_scales
+
+
+def adaptive_scale(
+    of_reconstruction: Array, of_gan: Array, reconstruction_weight: Array, gan_weight: Array
+) -> Array:
+    """Returns ‖∇ reconstruction‖ / ‖∇ GAN‖ at the generator's last layer, at most 10⁴.
+
+    Both are of losses without weights, as the authors have it: the reconstruction is the mean of
+    its losses by their weights. If a side has no weight, the scale is 1. See Esser et al. (2021),
+    equation 7.
+
+    Args:
+      of_reconstruction: gradient of the weighted losses of the reconstruction.
+      of_gan: gradient of the weighted GAN loss.
+      reconstruction_weight: sum of the weights of the reconstruction.
+      gan_weight: weight of the GAN loss.
+    """
+    has_both = (reconstruction_weight > 0) & (gan_weight > 0)
+    # Where a weight is 0 the quotient is not used.
+    weights = (jnp.where(has_both, w, 1) for w in (reconstruction_weight, gan_weight))
+    norms = map(jnp.linalg.norm, (of_reconstruction, of_gan))
+    reconstruction, gan = (n / w for n, w in zip(norms, weights, strict=True))
+    return jnp.where(has_both, jnp.clip(reconstruction / (gan + 1e-4), 0, 1e4), 1)

@@ -309,22 +309,7 @@ class _Objectives:
         return jax.lax.cond(is_due, due, not_due, params)
 
     def adaptive_scale(self, of_reconstruction: Array, of_gan: Array) -> Array:
-        """Returns ‖∇ reconstruction‖ / ‖∇ GAN‖ at the generator's last layer, at most 10⁴.
-
-        Both are of losses without weights, as the authors have it: the reconstruction is the mean
-        of its losses by their weights. If a side has no weight, the scale is 1. See Esser et al.
-        (2021), equation 7.
-
-        Args:
-          of_reconstruction: gradient of the weighted losses of the reconstruction.
-          of_gan: gradient of the weighted GAN loss.
-        """
         if self.axis is not None:
             of_reconstruction, of_gan = jax.lax.pmean((of_reconstruction, of_gan), self.axis)
         weight = sum((self.weights[name] for name in RECONSTRUCTION), jnp.float32(0))
-        norms = jnp.linalg.norm(of_reconstruction), jnp.linalg.norm(of_gan)
-        has_both = (weight > 0) & (self.weights["gan"] > 0)
-        # Where a weight is 0 the quotient is not used.
-        weight, of_weight = (jnp.where(has_both, w, 1) for w in (weight, self.weights["gan"]))
-        scale = (norms[0] / weight) / (norms[1] / of_weight + 1e-4)
-        return jnp.where(has_both, jnp.clip(scale, 0, 1e4), 1)
+        return losses.adaptive_scale(of_reconstruction, of_gan, weight, self.weights["gan"])
