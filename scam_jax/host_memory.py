@@ -7,7 +7,7 @@ import platform
 import sys
 
 # Of mallopt(3) in glibc.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _NEVER = -1
 _PADDING = 64 * 2**20
 # Packages with the devices that JAX knows besides CPUs.
@@ -19,14 +19,15 @@ def keep_freed() -> None:
 
     A compiled program takes hundreds of MB for each call and frees them after it. By default they
     go back to the system, which clears every page of them again at the next call: about a fifth of
-    a small model's training step. Call this before JAX is imported, as its threads must not have
-    memory of their own. The user's own settings, `MALLOC_…`, count. Other C libraries than glibc
-    are left alone.
+    a small model's training step. Threads keep memory of their own: with one arena for all, a
+    process that compiled its step ran it half as fast (benchmarks/RESULTS.md). Call this before JAX
+    is imported. The user's own settings, `MALLOC_…`, count. Other C libraries than glibc are left
+    alone.
     """
     if not (is_glibc() and only_cpus()) or any(name.startswith("MALLOC_") for name in os.environ):
         return
     library = ctypes.CDLL(None)
-    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _PADDING, _ARENA_MAX: 1}
+    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _PADDING}
     for parameter, value in settings.items():
         library.mallopt(parameter, value)
 
