@@ -7,11 +7,12 @@ import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 INTERRUPTED = 130
 # Seconds after which a dropped Ctrl-C is raised again.
-_MOMENT = 0.05
+_MOMENT = 0.1
 
 
 def path(text: str) -> pathlib.Path:
@@ -47,25 +48,58 @@ def end_on_interrupt() -> None:
     signal.signal(signal.SIGINT, end)
 
 
-def raise_on_interrupt() -> None:
-    """Lets Ctrl-C raise KeyboardInterrupt, as usual, once the program handles it.
+@contextlib.contextmanager
+def raised_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt, again and again until that ends the block.
 
     Python drops one that is raised within a finalizer or a callback of the garbage collector, such
-    as JAX's. It is raised again a moment later.
+    as JAX's; and libraries drop one that arrives where they catch every error.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    others = sys.unraisablehook
+    over = threading.Event()
+    hook = sys.unraisablehook
+    watch: threading.Thread | None = None
 
-    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            main = threading.main_thread().ident
-            again = threading.Timer(_MOMENT, signal.pthread_kill, (main, signal.SIGINT))
-            again.daemon = True
-            again.start()
-        else:
-            others(unraisable)
+    def handle(number: int, frame: object) -> None:
+        nonlocal watch
+        if watch is None or not watch.is_alive():
+            watch = threading.Thread(target=_interrupt_until, args=(over, handle), daemon=True)
+            watch.start()
+        raise KeyboardInterrupt
 
-    sys.unraisablehook = hook
+    def hide_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+
+    signal.signal(signal.SIGINT, handle)
+    sys.unraisablehook = hide_interrupts
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _interrupt_until(over: threading.Event, handle: Callable[[int, object], None]) -> None:
+    """Sends SIGINT to the main thread whenever no KeyboardInterrupt is on its way through it."""
+    main = threading.main_thread().ident
+    assert main is not None
+    while not over.wait(_MOMENT):
+        if _is_interrupted(main):
+            continue
+        # Another handler, such as that of training, takes note of the first one.
+        is_own = signal.getsignal(signal.SIGINT) is handle
+        signal.pthread_kill(main, signal.SIGINT)
+        if not is_own:
+            return
+
+
+def _is_interrupted(thread: int) -> bool:
+    """Returns whether a thread is in a `finally`, `except` or `with` that a Ctrl-C has reached."""
+    # Python 3.11 has (type, value, traceback) where later ones have the exception.
+    active: Any = sys._current_exceptions().get(thread)
+    error = active[1] if isinstance(active, tuple) else active
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @contextlib.contextmanager
@@ -77,9 +111,9 @@ def ended_by_one_line(program: str, status: int = 1) -> Iterator[None]:
       status: exit status after an error.
     """
     print_any_text()
-    raise_on_interrupt()
     try:
-        yield
+        with raised_interrupts():
+            yield
     except (ImportError, OSError, ValueError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(status)

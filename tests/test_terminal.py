@@ -187,27 +187,67 @@ def test_reads_that_orbax_abandons_are_not_shown_but_other_errors_are(monkeypatc
         assert ("read of an array" in capsys.readouterr().err) is is_shown
 
 
-def test_ctrl_c_within_a_finalizer_is_not_lost():
-    program = """
-import os, signal, time
-from scam_jax import console
-
+@pytest.mark.parametrize(
+    "place",
+    [
+        """
 class Interrupted:
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
-            pass
+        interrupt()
 
-with console.ended_by_one_line("program"):
+def work():
     Interrupted()
+""",
+        """
+def work():
+    try:
+        interrupt()
+    except:
+        pass
+""",
+    ],
+    ids=["finalizer", "bare except"],
+)
+def test_ctrl_c_is_not_lost_where_python_or_a_library_drops_it(place):
+    ended, seconds = run_interrupted(f"""
+{place}
+with console.ended_by_one_line("program"):
+    work()
     time.sleep(20)
     print("went on")
-"""
-    begun = time.monotonic()
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
-    )
-    assert time.monotonic() - begun < 15
+""")
+    assert seconds < 15
     assert ended.returncode == 130
     assert ended.stdout == ""
     assert ended.stderr.splitlines() == ["program: interrupted"]
+
+
+def test_what_ctrl_c_leaves_open_is_closed_once_without_hurry():
+    ended, _ = run_interrupted("""
+with console.ended_by_one_line("program"):
+    try:
+        interrupt()
+    finally:
+        time.sleep(1)
+        print("closed")
+""")
+    assert ended.returncode == 130
+    assert ended.stdout == "closed\n"
+    assert ended.stderr.splitlines() == ["program: interrupted"]
+
+
+def run_interrupted(program: str) -> tuple[subprocess.CompletedProcess, float]:
+    head = """
+import os, signal, time
+from scam_jax import console
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+"""
+    begun = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", head + program], cwd=ROOT, capture_output=True, text=True
+    )
+    return ended, time.monotonic() - begun

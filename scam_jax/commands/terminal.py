@@ -113,9 +113,9 @@ def run(command: Callable[[], None]) -> None:
     Args:
       command: the command, without arguments.
     """
-    console.raise_on_interrupt()
     try:
-        command()
+        with console.raised_interrupts():
+            command()
     except (ValueError, OSError, CheckpointError, OutOfMemoryError, TrainingDiverged) as error:
         logging.error("%s", error)
         logging.debug("traceback of the error", exc_info=error)
