@@ -204,6 +204,7 @@ def test_figures_survive_their_file(model, evaluated, tmp_path):
     assert Evaluation.load(tmp_path / "out") == evaluation
     text = (tmp_path / "out" / "figures.md").read_text()
     assert "| R-FID |  | authors |" in text
+    assert "| PSNR | 2 hair | ours |" in text
     assert "| subject transfer PSNR | target unchanged | ours | inf dB |" in text
     assert "- FID (ours) is of 5 generated" in text
     with pytest.raises(FileNotFoundError, match=r"figures.json is missing: run main.py"):

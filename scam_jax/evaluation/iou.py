@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import EvaluationData
-from scam_jax.evaluation.results import OURS, Evaluation, Figure
+from scam_jax.evaluation.results import OURS, Evaluation, Figure, of_label
 from scam_jax.images import to_float
 from scam_jax.models.parser import Parser
 
@@ -72,7 +72,7 @@ def figures_of(confusion: np.ndarray, count: int) -> list[Figure]:
         Figure("mean IoU", OURS, (float(ious.mean()) if len(ious) else float("nan"),), count=count),
         Figure("accuracy", OURS, (float(right),), count=count),
         *(
-            Figure("IoU", OURS, (float(iou),), part=f"label {label}")
+            Figure("IoU", OURS, (float(iou),), part=of_label(label))
             for label, iou in zip(shown.tolist(), ious, strict=True)
         ),
     ]

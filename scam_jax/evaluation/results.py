@@ -11,6 +11,12 @@ from scam_jax.files import read_json, write, write_json
 
 AUTHORS, OURS = "authors", "ours"
 FILE = "figures.json"
+_OF_LABEL = "label "
+
+
+def of_label(label: int) -> str:
+    """Returns the `part` of a figure of a label's region."""
+    return f"{_OF_LABEL}{label}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +54,18 @@ class Figure:
         if len(self.values) < 2 or not all(map(math.isfinite, self.values)):
             return None
         return statistics.stdev(self.values)
+
+    @property
+    def label(self) -> int | None:
+        """The label whose region the figure is of; None for other figures."""
+        is_region = self.part.startswith(_OF_LABEL)
+        return int(self.part.removeprefix(_OF_LABEL)) if is_region else None
+
+    def part_named(self, label_names: Sequence[str]) -> str:
+        """Returns the part with the label's name, such as '3 skin', or as it is without a name."""
+        if self.label is None or self.label >= len(label_names):
+            return self.part
+        return f"{self.label} {label_names[self.label]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +146,9 @@ class Evaluation:
         ]
         for f in self.figures:
             spread = "" if f.spread is None else f"± {number(f.spread)}"
-            cells = [f.metric, f.part, f.protocol, with_deviation(f.mean, f.deviation, f.unit)]
-            lines.append("| " + " | ".join([*cells, spread, str(f.count or "")]) + " |")
+            value = with_deviation(f.mean, f.deviation, f.unit)
+            cells = [f.metric, f.part_named(self.label_names), f.protocol, value, spread]
+            lines.append("| " + " | ".join([*cells, str(f.count or "")]) + " |")
         lines += [""] if self.missing or self.warnings else []
         lines += [f"- missing: {what}: {reason}" for reason, what in self._missing_by_reason()]
         lines += [f"- {warning}" for warning in self.warnings]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scam_jax.evaluation import fid, kid, metrics
-from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing
+from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing, of_label
 
 # Per-image values `[N, ...]` of one kind of image, by name.
 Arrays = dict[str, np.ndarray]
@@ -150,7 +150,7 @@ def _regions(seeds: Sequence[Arrays], num_labels: int) -> list[Figure]:
             tuple(map(float, psnr[:, label])),
             "dB",
             True,
-            f"label {label}",
+            of_label(label),
             count=int(having[label]),
         )
         for label in range(num_labels)

@@ -21,7 +21,6 @@ _TRANSFERS = ("transfer PSNR", "subject transfer PSNR")
 _DECIMALS = dict(PSNR=2, SSIM=4, L1=4, LPIPS=4) | {"R-FID": 2, "S-FID": 2}
 _DECIMALS |= {"clean R-FID": 2, "clean S-FID": 2, "R-KID": 2, "S-KID": 2}
 _DECIMALS |= dict(REIDSim=3, REIDAcc=3) | dict.fromkeys(_TRANSFERS, 2)
-_REGION = "label "
 # A column: protocol, metric, unit, and whether higher is better (None: neither).
 _Kind = tuple[str, str, str, bool | None]
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -119,12 +118,12 @@ def region_tables(group: Group) -> list[Table]:
         some = group._replace(models=models)
         names = max((run.evaluations[group.split].label_names for run in some.evaluated), key=len)
         rows = {}
-        for (kind, part), found in some.figures().items():
-            if part.startswith(_REGION):
-                label = int(part.removeprefix(_REGION))
-                name = f"{label} {names[label]}" if label < len(names) else part
-                counts = {f.count for figures in found for _, f in figures if f.count is not None}
-                rows[label] = [Cell(name), Cell(_either(counts)), *_cells(some, kind, found)]
+        for (kind, _), found in some.figures().items():
+            figures = [f for of_model in found for _, f in of_model]
+            if (label := figures[0].label) is not None:
+                counts = {f.count for f in figures if f.count is not None}
+                head = [Cell(figures[0].part_named(names)), Cell(_either(counts))]
+                rows[label] = [*head, *_cells(some, kind, found)]
         title = f"{group.title} · {num_labels} labels" + (f" by {label_map!r}" * bool(label_map))
         head = [Cell("region"), Cell("images")]
         head += [Cell(f"{model.name} ↑", style="number") for model in models]
