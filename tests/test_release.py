@@ -3,85 +3,31 @@
 import hashlib
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import small
+from helpers.released import FEED, NAMES, TRANSFERS, pictures, transferred, write_run
 from PIL import Image
 
-from configs import common
 from scam_jax import TrainedModel, models
 from scam_jax.commands import export, train
 from scam_jax.evaluation.results import OURS, Evaluation, Figure
 from scam_jax.inference import programs, release, release_examples
 from scam_jax.runs import changes, run_folder
 from scam_jax.training import state
-from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.weights import transplant
 
-NAMES = ["background", "hair", "skin"]
 # A process without this package, and without the packages that a release does not need.
 WITHOUT = """
 import sys
 sys.modules.update(dict.fromkeys({absent}))
 """
-ALONE = WITHOUT.format(absent=["scam_jax", "flax", "optax", "orbax", "ml_collections", "PIL"])
-USE = (
-    ALONE
-    + """
-import numpy as np
-from run_exported import load
-
-transfer = load()
-with np.load("pictures.npz") as file:
-    pictures = [file[name] for name in file.files]
-np.savez("images.npz", *(transfer(*(p[:count] for p in pictures)) for count in (1, 3)))
-"""
-)
-
-
-def _example(seed, *kinds):
-    random = np.random.default_rng(seed)
-    sizes = {"image": (16, 16, 3), "label": (16, 16)}
-    return {
-        kind: random.integers(0, 3, sizes[kind.split("_")[-1]], dtype=np.uint8) for kind in kinds
-    }
-
-
-class FEED:
-    """The data of the run: a split of pictures, or of transfers."""
-
-    @classmethod
-    def split(cls, split):
-        assert split == "test"
-        return [_example(i, "image", "label") for i in range(5)]
-
-    @classmethod
-    def transfers(cls, split):
-        return None
-
-
-class TRANSFERS(FEED):
-    @classmethod
-    def transfers(cls, split):
-        people = [f"{who}_{kind}" for who in ("subject", "target") for kind in ("image", "label")]
-        return [_example(i, *people, "transfer_image") for i in range(2)]
-
-
-def write_run(folder, config):
-    run_folder.record(config, folder, label_names=NAMES, training_examples=12)
-    checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
-    trained = state.create(config, models.build(config)).replace(step=jnp.int32(7))
-    checkpoints.save(trained)
-    checkpoints.close()
-    return trained
 
 
 @pytest.fixture(scope="module")
@@ -108,22 +54,6 @@ def released(run, tmp_path_factory):
 @pytest.fixture
 def copy(released, tmp_path):
     return shutil.copytree(released, tmp_path / "copy")
-
-
-def pictures(count, height=16, width=16):
-    random = np.random.default_rng(0)
-
-    def images():
-        return random.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
-
-    def labels():
-        return random.integers(0, 3, (count, height, width), dtype=np.uint8)
-
-    return images(), labels(), images(), labels()
-
-
-def transferred(model, batch):
-    return np.stack([model.transfer(*example) for example in zip(*batch, strict=True)])
 
 
 def test_it_is_the_run_s_model(run, released):
@@ -295,56 +225,6 @@ def test_a_run_starts_from_a_release(run, released):
         more, models.build(more), released, ["background", "hat", *NAMES[1:]]
     )
     assert grown.params["encoder"]["latents"].shape[0] == 3 + 3 * 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", models.FAMILIES)
-def test_programs_run_alone_for_batches_of_any_size(family, tmp_path):
-    """Equal to `TrainedModel.transfer`, one by one, to a grey level; noise included."""
-    config = small.config("" if family == "scam" else f"model={family}")
-    height, width = config.data.height, config.data.width
-    write_run(tmp_path / "run", config)
-    export.export(config, tmp_path / "run", tmp_path / "release", lambda *_: FEED)
-    batch = pictures(3, height, width)
-    batch[1][0] %= 2  # the first subject lacks label 2, which stays the target's
-    np.savez(tmp_path / "release" / "pictures.npz", *batch)
-    command = [sys.executable, "-c", USE]
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    result = subprocess.run(
-        command, cwd=tmp_path / "release", capture_output=True, text=True, env=variables
-    )
-    assert result.returncode == 0, result.stderr
-    expected = transferred(TrainedModel.load(tmp_path / "run"), batch).astype(int)
-    with np.load(tmp_path / "release" / "images.npz") as file:
-        for count, name in zip((1, 3), file.files, strict=True):
-            assert file[name].dtype == np.uint8
-            assert np.abs(file[name] - expected[:count]).max() <= 1, count
-
-
-def test_a_latent_of_encode_is_what_generate_takes(run):
-    """The two programs together are the third, with nothing taken from the subject."""
-    model = TrainedModel.load(run)
-    weights = release._weights(model.variables, "float32")
-    exported = programs.export_programs(model.networks, weights, (16, 16), 3)
-    call = {name: jax.export.deserialize(bytearray(p)).call for name, p in exported.items()}
-    image, labels, *_ = pictures(2)
-    seeds = np.zeros(2, np.int32)
-    latents = call["encode"](weights, image, labels, seeds)
-    generated = call["generate"](weights, labels, latents, seeds)
-    expected = np.stack([model.reconstruct(i, m) for i, m in zip(image, labels, strict=True)])
-    assert np.abs(np.asarray(generated).astype(int) - expected).max() <= 1
-
-
-@pytest.mark.slow
-def test_programs_of_celeba_s_size_are_small():
-    config = common.base()
-    config.data.height = config.data.width = 256
-    config.data.num_labels = 19
-    networks = models.build(config)
-    shapes = state.abstract(config, networks).eval_variables()
-    weights = release.flatten_dict(dict(shapes), sep=".")
-    exported = programs.export_programs(networks, weights, (256, 256), 19)
-    assert sum(map(len, exported.values())) < 10e6
 
 
 @pytest.mark.parametrize(("feed", "count"), [(FEED, 3), (TRANSFERS, 2)])
