@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import common
-from scam_jax.inference import label_map as labels
+from scam_jax.inference import label_orders as labels
 
 _SIZES = ("published", "small")
 

@@ -14,7 +14,7 @@ on the whole train split: --config.data.train_split=authors_train.
 from ml_collections import ConfigDict
 
 from configs import common
-from scam_jax.inference import label_map as labels
+from scam_jax.inference import label_orders as labels
 
 
 def get_config(choices: str = "") -> ConfigDict:

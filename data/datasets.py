@@ -13,7 +13,7 @@ from data.pipeline import Augment
 from data.sources import Augmented, Mapped, Subset
 from scam_jax import buckets
 from scam_jax.examples import Example, Picture, Source
-from scam_jax.inference import label_map
+from scam_jax.inference import label_orders
 from scam_jax.inference.fitting import FITTING, fit
 
 SPLITS = ("train", "validation", "test")
@@ -184,7 +184,7 @@ def label_names(config: Config) -> tuple[str, ...]:
     if colors := kinds.label_colors(config):
         return colors.label_names(kinds.label_map(config))
     known = KINDS[config.name].label_names if not config.label_map else ()
-    return known or label_map.names_of(config.name, config.label_map)
+    return known or label_orders.names_of(config.name, config.label_map)
 
 
 def _for_training(config: Config) -> Augment:

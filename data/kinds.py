@@ -25,7 +25,8 @@ from scam_jax import buckets
 from scam_jax.examples import Example, Source
 from scam_jax.inference import decoding, photos
 from scam_jax.inference.label_colors import LabelColors
-from scam_jax.inference.label_map import CCP, LabelMap
+from scam_jax.inference.label_map import LabelMap
+from scam_jax.inference.label_orders import CCP
 
 Config: TypeAlias = ml_collections.ConfigDict
 # The faults of skipped pairs, keyed by split and then by the name of the pair.
@@ -46,7 +47,7 @@ class Kind:
       has_validation: returns whether it has a validation split of its own.
       num_labels: number of labels in its label maps, or 0 if the user sets it.
       contents: returns a string that changes whenever the training examples change.
-      label_names: names of its labels from 0 on, if `label_map.names_of` does not know them.
+      label_names: names of its labels from 0 on, if `label_orders.names_of` does not know them.
     """
 
     prepare: Callable[[Config], Any]

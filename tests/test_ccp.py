@@ -15,7 +15,8 @@ from data import datasets
 from data.builders import ccp
 from data.builders.ccp import Box, Ccp, CcpConfig
 from scam_jax import models
-from scam_jax.inference.label_map import CCP, CCP_CLOTHES, CCP_CLOTHES_NAMES, LabelMap
+from scam_jax.inference.label_map import LabelMap
+from scam_jax.inference.label_orders import CCP, CCP_CLOTHES, CCP_CLOTHES_NAMES
 from scam_jax.runs.validation import validate
 
 COUNT, NOBODY = 43, 7

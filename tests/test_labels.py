@@ -1,12 +1,15 @@
 """Label maps: what becomes of the numbers of files, and what every mistake says."""
 
+import pathlib
 import pickle
 
 import numpy as np
 import pytest
 
 from scam_jax.inference import label_map as labels
-from scam_jax.inference.label_map import CELEBA_MASK_HQ, FACE_PARSING, LIP, UNMAPPED, LabelMap
+from scam_jax.inference import label_orders
+from scam_jax.inference.label_map import UNMAPPED, LabelMap
+from scam_jax.inference.label_orders import CELEBA_MASK_HQ, FACE_PARSING, LIP
 
 
 def bytes_of(*values) -> np.ndarray:
@@ -132,9 +135,9 @@ def test_lip_merges_to_body_face_and_background():
     face = {"hat", "hair", "sunglasses", "face"}
     expected = [0 if name == "background" else 1 if name in face else 2 for name in LIP]
     numbers = bytes_of(*range(20))
-    merged = LabelMap(labels.BODY_FACE_BACKGROUND, 3)(numbers, "a.png")[0].tolist()
+    merged = LabelMap(label_orders.BODY_FACE_BACKGROUND, 3)(numbers, "a.png")[0].tolist()
     assert merged == expected == [0, 1, 1, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2, 2, 2]
-    merged = LabelMap(labels.BODY_BACKGROUND, 2)(numbers, "a.png")[0].tolist()
+    merged = LabelMap(label_orders.BODY_BACKGROUND, 2)(numbers, "a.png")[0].tolist()
     assert merged == [0] + 19 * [1]
 
 
@@ -165,3 +168,24 @@ def test_reordering_to_names_that_the_source_lacks():
 def test_orders_that_cannot_be(source, target, message):
     with pytest.raises(ValueError, match=message):
         labels.reorder(source, target)
+
+
+@pytest.mark.parametrize(
+    ("order", "text", "missing"),
+    [
+        (label_orders.LIP, label_orders.LIP_CLOTHES, set()),
+        (label_orders.ATR, label_orders.ATR_CLOTHES, {"outerwear"}),
+        (label_orders.MEDIAPIPE, label_orders.MEDIAPIPE_CLOTHES, {"outerwear", "bottom"}),
+    ],
+)
+def test_labels_of_other_parsers_become_those_of_ccp(order, text, missing):
+    expected = {"hair": "hair", "coat": "outerwear", "pants": "bottom", "skirt": "bottom"}
+    expected |= {"upper_clothes": "top", "clothes": "top", "dress": "dress", "hat": "accessories"}
+    expected |= {"face": "skin", "face_skin": "skin", "left_arm": "skin", "right_shoe": "shoes"}
+    names = label_orders.names_of("folder", text)
+    merged = LabelMap(text, 9)(bytes_of(*range(len(order))), "a.png")[0]
+    found = {name: names[label] for name, label in zip(order, merged, strict=True)}
+    assert found == {**found, **{name: expected[name] for name in order if name in expected}}
+    assert missing <= {*names} - {*found.values()}
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    assert text in page.replace("\\|", "|")

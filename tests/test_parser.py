@@ -10,6 +10,8 @@ from helpers import small
 from helpers.loop import mesh_of
 from PIL import Image
 
+from configs import ccp
+from scam_jax import images
 from scam_jax.commands import label
 from scam_jax.commands import parser as command_of_parser
 from scam_jax.evaluation import iou
@@ -254,6 +256,33 @@ def test_the_least_confident_photo_comes_first(tmp_path):
     label._label(Judge(), tmp_path, label._photos(tmp_path), label._Confidences(file))
     rows = file.read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["b.png", "c.png", "a.png"]
+
+
+def test_the_legend_has_the_numbers_of_files(monkeypatch):
+    captions = []
+    captioned = images.captioned
+
+    def noting(image, caption, *others):
+        captions.append((caption, tuple(image[0, 0].tolist())))
+        return captioned(image, caption, *others)
+
+    monkeypatch.setattr(images, "captioned", noting)
+    colors = [tuple(color) for color in images.palette(9).tolist()]
+    drawn = label._legend(ccp.get_config("size=small").data)
+    assert captions[:2] == [("0 background", colors[0]), ("19 hair", colors[1])]
+    assert len(captions) == 9
+    assert colors[8] in {tuple(color) for color in drawn.reshape(-1, 3).tolist()}
+
+
+def test_what_may_not_be_meant_is_said(fitted, tmp_path, caplog):
+    wide = Image.fromarray(fitted[1]["image"][0]).resize((32, 16))
+    wide.save(tmp_path / "wide.png")
+    wide.resize((17, 16)).save(tmp_path / "almost.png")
+    (tmp_path / "phone.heic").write_bytes(b"")
+    label_all(fitted, tmp_path)
+    assert "passed over 1 of 3 files, such as phone.heic: photos end in .png" in caplog.text
+    assert "wide.png is 16×32, so it is stretched to 16×16: crop it first" in caplog.text
+    assert "almost.png" not in caplog.text
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

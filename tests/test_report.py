@@ -9,7 +9,7 @@ from helpers.small_report import COMMIT, Page, evaluate, fid, psnr, rows, write_
 
 from scam_jax import report
 from scam_jax.evaluation.results import AUTHORS, OURS, Figure, Missing
-from scam_jax.inference import label_map as labels
+from scam_jax.inference import label_orders
 from scam_jax.report import pictures, runs
 from scam_jax.report.__main__ import main, parse
 
@@ -156,7 +156,7 @@ def test_transfers_stand_beside_what_needs_no_model(study, tmp_path):
 def test_regions_are_named_where_their_names_are_known(tmp_path):
     run = write_run(tmp_path / "scam", data__name="celeba_mask_hq", data__num_labels=19)
     regions = [psnr(10.0 + n, part=f"label {n}") for n in (2, 13)]
-    evaluate(run, psnr(20.0), *regions, names=labels.CELEBA_MASK_HQ)
+    evaluate(run, psnr(20.0), *regions, names=label_orders.CELEBA_MASK_HQ)
     markdown, _ = written([run], tmp_path / "out")
     found = rows(markdown.split("## PSNR by region")[1], "celeba_mask_hq")
     assert found["13 hair"] == ["16", "23.00"]

@@ -113,6 +113,21 @@ def test_what_is_saved_repeats_to_the_same_pixels(client, desk, model, tmp_path,
     )
 
 
+def test_a_saved_label_map_has_the_numbers_of_files(client, desk, model, monkeypatch):
+    """So that the model, which maps numbers of files to labels, reads the same labels."""
+    monkeypatch.setitem(model.config.data, "label_map", "3|7|1")
+    saved = send(client, "save", ASKED).json()
+    place = desk.folder / saved["folder"]
+    picture = model.read(place / "picture.png", place / "labels.png")
+    np.testing.assert_array_equal(picture.labels, example(0)["target_label"])
+    monkeypatch.setitem(model.config.data, "label_map", "3||1")
+    before = sorted(desk.folder.iterdir())
+    assert (
+        "has label 1, which has no number in files" in send(client, "save", ASKED).json()["error"]
+    )
+    assert sorted(desk.folder.iterdir()) == before, "nothing is left of what was refused"
+
+
 def test_the_contact_sheet_has_what_was_saved(client):
     assert "nothing was saved yet" in client.get("/api/sheet.png").json()["error"]
     for _ in range(2):

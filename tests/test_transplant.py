@@ -99,6 +99,15 @@ def test_labels_are_matched_by_name_or_number(new, names, old, old_names, expect
     assert transplant.match(new, names, old, old_names) == expected
 
 
+def test_labels_that_were_matched_by_unlike_numbers_are_told(tmp_path, caplog):
+    save_run(small.shallow(data__label_map="0|9|5"), tmp_path, OLD_NAMES)
+    started(small.shallow(data__label_map="0|9|5"), tmp_path)
+    assert "different config.data.label_map" not in caplog.text
+    started(small.shallow(data__label_map="0|5|7"), tmp_path)
+    assert "different config.data.label_map" in caplog.text
+    assert "wrong: label 0 from background, label 1 from skin" in caplog.text
+
+
 def test_other_networks_are_refused(tmp_path):
     save_run(small.shallow(), tmp_path)
     with pytest.raises(ValueError, match=r"config\.model\.latent_dim = 32, .* with 16: give"):

@@ -18,7 +18,7 @@ from data.builders.manual_download import (
     ordered_map,
     raise_if_any,
 )
-from scam_jax.inference.label_map import CCP
+from scam_jax.inference.label_orders import CCP
 from scam_jax.inference.resizing import resize_bilinear, resize_nearest
 
 FOLDER = "clothing-co-parsing"
@@ -70,7 +70,7 @@ class Ccp(ManualDownloadBuilder):
     """Clothing Co-Parsing at one size, cropped to the person; examples are sorted by name.
 
     Features: `id` (the photo's number as four digits), `image` (uint8 `[H, W, 3]`) and `label`
-    (uint8 `[H, W]`, indices into `label_map.CCP`). The pixels are stored raw.
+    (uint8 `[H, W]`, indices into `label_orders.CCP`). The pixels are stored raw.
     """
 
     # TFDS would look this path up with importlib_resources, which it does not depend on.
@@ -153,7 +153,7 @@ def read_labels(file: epath.Path) -> np.ndarray:
     """Reads the label map of a MATLAB file.
 
     Returns:
-      uint8 `[H, W]`, indices into `label_map.CCP`.
+      uint8 `[H, W]`, indices into `label_orders.CCP`.
 
     Raises:
       ValueError: the file is damaged, or holds something else; names it.

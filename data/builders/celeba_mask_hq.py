@@ -18,7 +18,7 @@ from data.builders.manual_download import (
     raise_if_any,
     to_numbers,
 )
-from scam_jax.inference.label_map import CELEBA_MASK_HQ
+from scam_jax.inference.label_orders import CELEBA_MASK_HQ
 from scam_jax.inference.resizing import resize_nearest
 
 LABELS = CELEBA_MASK_HQ

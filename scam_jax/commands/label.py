@@ -15,25 +15,32 @@ from tqdm import tqdm
 
 from scam_jax import files, images
 from scam_jax.devices import sharding
-from scam_jax.inference import label_files, photos
+from scam_jax.examples import Picture
+from scam_jax.inference import label_files, label_orders, photos
 from scam_jax.inference.decoding import printable
+from scam_jax.inference.fitting import fit
+from scam_jax.inference.label_colors import LabelColors
+from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.model import parser_of
 from scam_jax.inference.parsing import PhotoParser
 from scam_jax.inference.resizing import resize_bilinear, resize_nearest
 
 LABELS, TO_CHECK = "labels", "labels_to_check"
-CONFIDENCES = "confidence.csv"
+CONFIDENCES, LEGEND = "confidence.csv", "legend.png"
 # Photos on a page, and in a row of it.
 PAGE, ROW = 48, 6
 # Height of a photo on a page.
 SHOWN_HEIGHT = 160
+# Rows and columns of a colour of the legend, and colours in a row of it.
+SWATCH, LEGEND_ROW = (24, 160), 4
 
 
 def label(workdir: epath.Path, folder: pathlib.Path) -> None:
     """Writes FOLDER/labels/NAME.png for every photo of a folder, and pages to look at.
 
     FOLDER/labels_to_check has all photos with a label map that the parser drew, the least confident
-    first, and confidence.csv. A label map that exists is kept.
+    first, the number and the colour of each label, and confidence.csv. A label map that exists is
+    kept.
 
     Args:
       workdir: a run with a parser, or a release with one.
@@ -60,8 +67,10 @@ def _photos(folder: pathlib.Path) -> list[pathlib.Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"--photos={folder} is no folder: give a folder of photos")
     found: dict[str, pathlib.Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix.lower() not in images.FORMATS:
+    visible = [f for f in sorted(folder.iterdir()) if not (f.is_dir() or f.name.startswith("."))]
+    others = [f for f in visible if f.suffix.lower() not in images.FORMATS]
+    for file in visible:
+        if file in others:
             continue
         if other := found.get(file.stem):
             raise ValueError(
@@ -72,6 +81,11 @@ def _photos(folder: pathlib.Path) -> list[pathlib.Path]:
     if not found:
         raise ValueError(
             f"--photos={folder} has no photos: files that end in {', '.join(images.FORMATS)}"
+        )
+    if others:
+        logging.warning(
+            "passed over %d of %d files, such as %s: photos end in %s",
+            *(len(others), len(visible), printable(others[0].name), ", ".join(images.FORMATS)),
         )
     return [*found.values()]
 
@@ -129,6 +143,7 @@ def _label(
             logging.error("%s", error)
             faults.append(error)
             continue
+        photos.tell_stretched(photo, image.shape[:2], parser.config.data)
         labels, confidence = parser(image)
         confidences.add(printable(photo.name), confidence)
         label_files.write(place, labels, parser.config.data)
@@ -158,7 +173,9 @@ def _write_pages(
     labelled: Mapping[str, pathlib.Path],
     data: ConfigDict,
 ) -> None:
-    """Draws all photos beside their label maps, and removes pages of earlier times."""
+    """Draws the legend, and all photos beside their label maps; removes pages of earlier times."""
+    if labelled:
+        images.save(folder / LEGEND, _legend(data))
     names = [*confidences]
     pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
     files_of_pages = [folder / f"page_{number:03}.jpg" for number in range(1, len(pages) + 1)]
@@ -172,10 +189,29 @@ def _write_pages(
         file.unlink()
 
 
+def _legend(data: ConfigDict) -> np.ndarray:
+    """Draws the number of each label in files, its name, and its colour on the pages."""
+    label_map = LabelMap.of(data)
+    colors = LabelColors.of(data, label_map)
+    names = [*label_orders.names_of(data.name, data.label_map)]
+    names = [*colors.label_names(label_map)] if colors else names or [""] * data.num_labels
+    shown = zip(label_map.numbers, names, images.palette(data.num_labels), strict=True)
+    cells = [
+        images.captioned(np.full((*SWATCH, 3), color), f"{number} {name}", SWATCH[0])
+        for number, name, color in shown
+        if number >= 0
+    ]
+    blank = np.full_like(cells[0], 255)
+    cells += [blank] * (-len(cells) % LEGEND_ROW)
+    return images.grid([cells[i : i + LEGEND_ROW] for i in range(0, len(cells), LEGEND_ROW)])
+
+
 def _beside(photo: pathlib.Path, data: ConfigDict) -> np.ndarray:
     """Draws a photo, and its label map over it, in the shape of the model."""
     width = round(SHOWN_HEIGHT * data.width / data.height)
-    picture = photos.read_picture(photo, _label_map_of(photo), data)
+    label_map = LabelMap.of(data)
+    pair = photos.read_pair(photo, _label_map_of(photo), label_map, LabelColors.of(data, label_map))
+    picture = fit(Picture(pair.image, pair.labels), data)
     image = resize_bilinear(picture.image, SHOWN_HEIGHT, width)
     colors = images.colorize(resize_nearest(picture.labels, SHOWN_HEIGHT, width), data.num_labels)
     over = (0.3 * image + 0.7 * colors).round().astype(np.uint8)

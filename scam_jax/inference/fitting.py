@@ -17,6 +17,8 @@ from scam_jax.inference.resizing import resize_bilinear, resize_nearest
 
 # Largest difference of log aspect ratios between a label map of rounded size and its photo.
 SHAPE_TOLERANCE = 0.02
+# Logarithm of the change of shape that is worth a word.
+_LEAST_STRETCH = math.log(1.1)
 
 
 class Box(NamedTuple):
@@ -119,6 +121,17 @@ def fit(picture: Picture, data: ConfigDict) -> Picture:
     labels = resize_nearest(picture.labels, *picture.image.shape[:2])
     function = FITTING[data.augmentation]
     return function(Picture(picture.image, labels), data.height, data.width)
+
+
+def stretches(size: tuple[int, int], data: ConfigDict) -> bool:
+    """Returns whether `fit` changes the shape of a photo by more than a tenth.
+
+    Args:
+      size: rows and columns of the photo.
+      data: `config.data` of the model.
+    """
+    ratio = size[0] * data.width / (size[1] * data.height)
+    return data.augmentation != "crop" and abs(math.log(ratio)) > _LEAST_STRETCH
 
 
 def check_batch(labels: np.ndarray, data: ConfigDict, image: np.ndarray | None = None) -> None:

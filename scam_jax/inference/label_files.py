@@ -5,6 +5,7 @@ are those of a list. A file whose numbers cannot be told without doubt raises a 
 names the file and a remedy.
 """
 
+import io
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, PngImagePlugin
 
-from scam_jax.files import replaced
+from scam_jax import files
 from scam_jax.images import palette
 from scam_jax.inference.decoding import decode, opened, printable
 from scam_jax.inference.label_colors import LabelColors
@@ -73,25 +74,37 @@ def header(file: pathlib.Path, colors: LabelColors | None = None) -> Image.Image
 
 
 def is_upright(file: pathlib.Path) -> bool:
-    """Returns whether a label map says that it lies as people see its photo, see `write`."""
+    """Returns whether a label map says that it lies as people see its photo, see `encoded`."""
     with opened(file, file) as picture:
         return picture.info.get(_UPRIGHT[0]) == _UPRIGHT[1]
 
 
 def write(file: pathlib.Path, labels: np.ndarray, data: ConfigDict) -> None:
-    """Writes a label map that `read_numbers` reads, and whose labels the data's map gives back.
+    """Writes a label map as a PNG; see `encoded`."""
+    files.write(file, encoded(labels, data))
 
+
+def encoded(labels: np.ndarray, data: ConfigDict) -> bytes:
+    """Returns a label map as a PNG that `read_numbers` reads and the data's map takes back.
+
+    Its values are label numbers, with a palette to look at; or it has the colours of `data.colors`.
     The label map is that of an upright photo, and the file says so.
 
     Args:
-      file: a PNG. Its values are label numbers, with a palette to look at; or it has the colours of
-        `data.colors`.
-      labels: labels, uint8 `[H, W]`, each of which a number of files has. The label after the last
-        marks pixels to leave out, if `data.ignore_label` does.
+      labels: labels, uint8 `[H, W]`. The label after the last marks pixels to leave out, if
+        `data.ignore_label` does.
       data: `config.data` of the model.
+
+    Raises:
+      ValueError: no number of files has one of the labels.
     """
     label_map = LabelMap.of(data)
     numbers = np.append(label_map.numbers, max(label_map.ignore_label, 0))[labels]
+    if numbers.min() < 0:
+        raise ValueError(
+            f"the label map has label {labels[numbers < 0].min()}, which has no number in files by "
+            f"config.data.label_map = {label_map.text!r}: give these pixels another label"
+        )
     colors = LabelColors.of(data, label_map)
     if colors is not None:
         picture = Image.fromarray(np.array(colors.colors, np.uint8)[numbers])
@@ -100,8 +113,9 @@ def write(file: pathlib.Path, labels: np.ndarray, data: ConfigDict) -> None:
         picture.putpalette(_palette(label_map).ravel().tolist())
     mark = PngImagePlugin.PngInfo()
     mark.add_text(*_UPRIGHT)
-    with replaced(file) as stream:
-        picture.save(stream, format="PNG", pnginfo=mark)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", pnginfo=mark)
+    return stream.getvalue()
 
 
 def _palette(label_map: LabelMap) -> np.ndarray:

@@ -128,6 +128,7 @@ class TrainedModel:
         """
         if labels is None:
             photo = photos.read_photo(image)
+            photos.tell_stretched(image, photo.shape[:2], self.config.data)
             return fitting.fit(Picture(photo, self.labels_of(photo)), self.config.data)
         return photos.read_picture(image, labels, self.config.data)
 

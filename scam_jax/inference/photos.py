@@ -18,7 +18,7 @@ from PIL import Image
 from scam_jax.examples import Picture
 from scam_jax.inference import label_files
 from scam_jax.inference.decoding import opened, printable
-from scam_jax.inference.fitting import fit, same_shape
+from scam_jax.inference.fitting import fit, same_shape, stretches
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.resizing import resize_nearest
@@ -112,6 +112,7 @@ def read_picture(
         logging.warning("%s", pair.transparency_note(files[0]))
     if pair.relation == "misshapen":
         logging.warning("%s", pair.shape_note(*files))
+    tell_stretched(image_file, pair.image.shape[:2], data)
     if label_map.ignores and (ignored := int((pair.labels == label_map.num_labels).sum())):
         logging.warning(
             "label map %s leaves %d of %d pixels out (config.data.ignore_label = %d): what a model "
@@ -119,6 +120,16 @@ def read_picture(
             *(printable(label_file), ignored, pair.labels.size, label_map.ignore_label),
         )
     return fit(Picture(pair.image, pair.labels), data)
+
+
+def tell_stretched(file: str | os.PathLike, size: Size, data: ConfigDict) -> None:
+    """Warns if a photo has not the model's shape, see `fitting.stretches`."""
+    if stretches(size, data):
+        logging.warning(
+            "%s is %s, so it is stretched to %s: crop it first, framed like the photos that the "
+            "model was trained on",
+            *(printable(file), _text(size), _text((data.height, data.width))),
+        )
 
 
 def read_pair(

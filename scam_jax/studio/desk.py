@@ -19,7 +19,7 @@ from PIL import Image
 from scam_jax import files, images
 from scam_jax.evaluation import metrics
 from scam_jax.examples import Picture
-from scam_jax.inference import attention_maps, recipe, recipe_file
+from scam_jax.inference import attention_maps, label_files, recipe, recipe_file
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.model import TrainedModel
 from scam_jax.inference.recipe import TARGET, Recipe
@@ -190,11 +190,11 @@ class Desk:
         """Saves a choice in a folder of its own: picture, label map and recipe."""
         chosen = self.recipe_of(asked, labels)
         image = recipe.make(self.model, chosen, self._encode)
+        labels_file = label_files.encoded(chosen.label_map, self.model.config.data)
         folder = self._new_folder()
         picture, label_map, values = (folder / name for name in SAVED)
         images.save(picture, image)
-        with files.replaced(label_map) as stream:
-            Image.fromarray(chosen.label_map).save(stream, "PNG")
+        files.write(label_map, labels_file)
         files.write_json(values, recipe_file.to_json(chosen, self.model.label_names))
         self._saved.append((chosen, image))
         return {"folder": folder.name, "place": str(folder), "files": SAVED}

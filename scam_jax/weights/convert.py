@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from scam_jax import models
-from scam_jax.inference import label_map
+from scam_jax.inference import label_orders
 from scam_jax.runs import run_folder
 from scam_jax.runs.validation import validate
 from scam_jax.training import state
@@ -260,7 +260,7 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: epa
     if run_folder.is_begun(workdir):
         raise ValueError(f"--workdir={workdir} holds a run already: give another folder")
     converted = convert_checkpoint(read_torch(path), config)
-    names = label_map.names_of(config.data.name, config.data.label_map)
+    names = label_orders.names_of(config.data.name, config.data.label_map)
     run_folder.record(config, workdir, label_names=names)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
     checkpoints.save(converted)

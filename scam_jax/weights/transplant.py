@@ -55,6 +55,8 @@ def initial_state(
     )
     matches = match(config.data, names, old_config.data, old_names)
     _tell(matches, names, source, step)
+    if not (names and old_names) and config.data.label_map != old_config.data.label_map:
+        _tell_numbers(matches, names, old_names)
     fresh = state.create(config, networks)
     begun = {"params": fresh.params, "extra": fresh.extra}
     tree = _transplanted(begun, given, matches, config, old_config)
@@ -133,6 +135,23 @@ def _tell(matches: Matches, names: Sequence[str], source: epath.Path, step: int)
         step,
         source,
         ", ".join(fresh) or "none",
+    )
+
+
+def _tell_numbers(matches: Matches, names: Sequence[str], old_names: Sequence[str]) -> None:
+    """Warns that labels were matched by numbers, which may number different things."""
+
+    def named(known: Sequence[str], label: int) -> str:
+        return known[label] if known else f"label {label}"
+
+    logging.warning(
+        "the two runs have different config.data.label_map, and not both have names of labels, so "
+        "labels were matched by the numbers in label maps. End this run if that is wrong: %s",
+        ", ".join(
+            f"{named(names, label)} from {named(old_names, old)}"
+            for label, old in enumerate(matches)
+            if old is not None
+        ),
     )
 
 
