@@ -52,10 +52,11 @@ def mirrored_labels(names: Sequence[str]) -> np.ndarray:
       names: the names of the labels from 0 on, empty if unknown.
     """
     words = [tuple(re.findall(r"[^\W_]+", name.lower())) for name in names]
-    label_of = {word: label for label, word in enumerate(words)}
     mirrored = np.arange(256, dtype=np.uint8)
     for label, own in enumerate(words):
-        mirrored[label] = label_of.get(tuple(_OTHER_SIDE.get(w, w) for w in own), label)
+        other = tuple(_OTHER_SIDE.get(word, word) for word in own)
+        if other != own and words.count(own) == words.count(other) == 1:
+            mirrored[label] = words.index(other)
     return mirrored
 
 

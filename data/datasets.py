@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import pathlib
 from collections.abc import Callable, Collection
 
 from absl import logging
@@ -11,7 +10,7 @@ from data import augment, kinds
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
 from data.sources import Augmented, Mapped, Subset
-from scam_jax import buckets
+from scam_jax import buckets, console
 from scam_jax.examples import Example, Picture, Source
 from scam_jax.inference import label_orders
 from scam_jax.inference.fitting import FITTING, fit
@@ -78,7 +77,7 @@ def prepare(config: Config) -> None:
       ValueError: the configuration is impossible, or files are invalid.
     """
     check(config)
-    if config.name == "folder" and not pathlib.Path(config.directory).expanduser().is_dir():
+    if config.name == "folder" and not console.path(config.directory).is_dir():
         raise FileNotFoundError(
             f"config.data.directory = {config.directory}: there is no such folder; give "
             "--config.data.directory=DIR with the photos"

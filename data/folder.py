@@ -19,6 +19,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from absl import logging
 
+from scam_jax import console
 from scam_jax.inference import photos
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.label_colors import LabelColors
@@ -175,7 +176,7 @@ def find_pairs(
     Returns:
       The pairs, sorted by name, and the faults. A fault that concerns several files is listed once.
     """
-    root = pathlib.Path(directory).expanduser()
+    root = console.path(os.fspath(directory))
     folders = images, labels = root / split / "images", root / split / "labels"
     for folder in (root, root / split, *folders):
         if not folder.is_dir():

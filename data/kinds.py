@@ -21,7 +21,7 @@ from data.folder import FolderSource
 from data.sources import Mapped
 from data.synthetic import scenes
 from data.synthetic.synthetic_people import SyntheticPeople
-from scam_jax import buckets
+from scam_jax import buckets, console
 from scam_jax.examples import Example, Source
 from scam_jax.inference import decoding, photos
 from scam_jax.inference.label_colors import LabelColors
@@ -87,7 +87,7 @@ def folder_splits(config: Config) -> tuple[str, ...]:
 
 
 def _has_validation(config: Config) -> bool:
-    return (pathlib.Path(config.directory).expanduser() / "validation").is_dir()
+    return (console.path(config.directory) / "validation").is_dir()
 
 
 def _prepare_folder(config: Config) -> None:
@@ -132,7 +132,7 @@ def _prepared(builder: tfds.core.DatasetBuilder, config: Config) -> tfds.core.Da
     if not builder.data_path.exists():
         for leftover in builder.data_path.parent.glob("incomplete.*"):
             logging.warning("%s is left of a killed preparation: you can remove it", leftover)
-    manual_dir = epath.Path(config.manual_dir).expanduser() if config.manual_dir else None
+    manual_dir = epath.Path(console.path(config.manual_dir)) if config.manual_dir else None
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
     )

@@ -131,6 +131,8 @@ def test_mirroring_exchanges_left_and_right(without_jitter, monkeypatch):
     mirrored_labels = augment.mirrored_labels(names)
     assert mirrored_labels[: len(names)].tolist() == [0, 2, 1, 6, 4, 5, 3]
     assert mirrored_labels[255] == 255
+    alike = ["background", "T-shirt", "t shirt", "?", "-", "left arm", "Left arm", "right arm"]
+    assert augment.mirrored_labels(alike)[: len(alike)].tolist() == [*range(len(alike))]
     example = {"image": np.zeros((1, 4, 3), np.uint8), "label": np.uint8([[0, 1, 2, 6]])}
     mirrored = augment.basic(example, np.random.default_rng(0), 1, 4, mirrored_labels)
     assert mirrored["label"].tolist() == [[3, 1, 2, 0]]

@@ -152,6 +152,23 @@ def test_the_lock_of_a_killed_process_is_taken_over(place):
 
 
 @pytest.mark.usefixtures("quick_beats")
+def test_the_lock_of_a_live_process_outlasts_its_bucket_s_absence(place, monkeypatch):
+    """While the bucket is away, its holder cannot give a sign of life."""
+    generation = buckets.generation
+    asked = []
+
+    def away_once(file):
+        asked.append(file)
+        time.sleep(1.5 * bucket_lock.SILENCE if len(asked) == 2 else 0)
+        return generation(file)
+
+    files.write(place / lock.FILE, json.dumps({"host": "other"}))
+    monkeypatch.setattr(buckets, "generation", away_once)
+    assert bucket_lock._is_silent(place / lock.FILE, generation(place / lock.FILE))
+    assert len(asked) > 40, "the wait began anew"
+
+
+@pytest.mark.usefixtures("quick_beats")
 def test_who_has_lost_the_lock_ends(place, monkeypatch):
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)

@@ -1,5 +1,7 @@
 """What is read of a checkpoint: all of it to train, encoder and generator alone to use a model."""
 
+import errno
+
 import jax
 import pytest
 from helpers import small
@@ -54,6 +56,32 @@ def test_a_checkpoint_of_other_sizes_is_refused(saved):
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
         with pytest.raises(CheckpointError, match=r"no checkpoint can be read.*config that"):
             getattr(checkpoints, restore)(shapes)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("the bucket is away"),
+        OSError(errno.EMFILE, "Too many open files"),
+        ValueError("UNAVAILABLE: the service is away"),
+    ],
+)
+def test_an_error_of_the_system_is_no_damage(saved, monkeypatch, error):
+    folder, first = saved
+    checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "_metadata", fail)
+    shapes = jax.eval_shape(lambda: first)
+    for read in (
+        lambda: checkpoints.resume(lambda _: shapes, None),
+        lambda: checkpoints.figures(0),
+    ):
+        with pytest.raises(type(error), match=str(error.args[-1])):
+            read()
+    assert checkpoints.steps() == [0], "nothing was set aside"
 
 
 def test_the_checkpoint_that_is_asked_for_is_loaded(tmp_path):

@@ -1,9 +1,13 @@
 """Compiled programs on disk: where they lie, and that a second start loads them."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 from helpers import small
-from helpers.program import command, start
+from helpers.program import ROOT, command, start
 from PIL import Image
 
 from scam_jax import models
@@ -70,6 +74,39 @@ def test_several_processes_use_a_folder_that_all_see(
         assert updates == {"jax_enable_compilation_cache": False}
         assert "not every process sees" in caplog.text
     assert not [*(tmp_path / "given").iterdir()]
+
+
+def test_what_is_chosen_holds_after_a_first_program(tmp_path):
+    """Several processes compile to agree on the folder, before it is chosen."""
+    program = """
+import os, sys
+import jax
+from scam_jax.devices import compilation_cache
+
+jax.jit(lambda x: x + 1)(1)
+compilation_cache.use(sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.jit(lambda x: x + 2)(1)
+print(len(os.listdir(sys.argv[1])))
+compilation_cache.use("off")
+jax.jit(lambda x: x + 3)(1)
+print(len(os.listdir(sys.argv[1])))
+"""
+    first, given = tmp_path / "first", tmp_path / "given"
+    changed = {
+        "JAX_COMPILATION_CACHE_DIR": str(first),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(given)],
+        **dict(env={**os.environ, **changed}, cwd=ROOT, capture_output=True, text=True),
+    )
+    assert done.returncode == 0, done.stderr
+    kept, kept_after = map(int, done.stdout.split())
+    assert kept > 0
+    assert kept_after == kept
+    assert [*first.iterdir()], "the environment's folder was in use before"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from scam_jax.models.layers.label_maps import LabelLinear
 from scam_jax.models.layers.primitives import Conv, Linear
 from scam_jax.runs import run_folder
 from scam_jax.training import state
+from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.weights import convert, torch_names
 from scam_jax.weights.torch_names import ENCODERS
 
@@ -77,6 +78,8 @@ def test_a_checkpoint_becomes_a_run(golden, tmp_path, monkeypatch):
     latents = golden("train_steps")["init/encoder/latents"]
     model = TrainedModel.load(tmp_path)
     np.testing.assert_array_equal(model.variables["encoder"]["params"]["latents"], latents)
+    made_with = Checkpoints(tmp_path / run_folder.CHECKPOINTS).made_with(model.step)
+    assert made_with == state.made_with(small.of_golden_steps()), "it goes on with other settings"
 
 
 def test_a_run_is_not_replaced_by_a_checkpoint(tmp_path):

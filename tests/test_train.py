@@ -251,6 +251,32 @@ def test_the_first_step_has_no_speed(caplog):
     assert "of peak FLOPs" in second
 
 
+@pytest.mark.parametrize("stops", [set(), {49}, {48, 96, 130, 198}])
+def test_r1_is_written_alike_whenever_a_run_stops(stops):
+    """R1 is 0 at most steps; a stop reads metrics before the log step does."""
+    config = small.config(losses__lazy_r1_step=16, train__log_every=100, train__num_steps=300)
+    config.train.checkpoint_every = 1000
+    rows = []
+
+    class Rows:
+        scalars = staticmethod(lambda step, values: rows.append((step, values)))
+        timings = staticmethod(lambda step, values: None)
+
+    def started(step):
+        return meter.Meter(config, mesh_of(1), None, Rows, None, Ledger(), step, None, "")
+
+    progress = started(0)
+    for step in range(1, 301):
+        r1 = jnp.float32(step if step % 16 == 0 else 0)
+        progress.pending.append((step, {"l1": jnp.ones(()), "r1": r1}))
+        progress.report(step, step in stops, tqdm(disable=True))
+        if step in stops:
+            progress = started(step)
+    of_r1 = [(step, values["r1"]) for step, values in rows if "r1" in values]
+    assert of_r1 == [(96, 96.0), (192, 192.0), (288, 288.0)]
+    assert [step for step, values in rows if "l1" in values] == [100, 200, 300]
+
+
 def test_half_a_line_of_metrics_is_taken_back(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "l1": 1}\n{"step": 2, "l1": 1}\n{"st')
     writer = Writer(tmp_path, start_step=1)

@@ -8,7 +8,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from scam_jax import images
+from scam_jax import console, images
 from scam_jax.commands.feed import Feed, OpenFeed
 from scam_jax.devices import sharding
 from scam_jax.evaluation.data import EvaluationData, RealImages, picture_pairs
@@ -79,7 +79,7 @@ def evaluate(
       ValueError: see `make_evaluator`.
     """
     folder = run_folder.evaluation(workdir, split)
-    statistics = pathlib.Path(config.eval.statistics_directory).expanduser()
+    statistics = console.path(config.eval.statistics_directory)
     if jax.process_index() == 0:
         check_writable("--workdir", folder)
         check_writable("config.eval.statistics_directory", statistics)

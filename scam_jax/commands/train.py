@@ -12,7 +12,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from scam_jax import models
+from scam_jax import console, models
 from scam_jax.commands import start
 from scam_jax.commands.evaluate import make_evaluator
 from scam_jax.commands.feed import Feed, OpenFeed
@@ -155,7 +155,7 @@ def _check_places(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoi
     if jax.process_index():
         return
     if config.eval.every:
-        folder = pathlib.Path(config.eval.statistics_directory).expanduser()
+        folder = console.path(config.eval.statistics_directory)
         check_writable("config.eval.statistics_directory", folder)
     shapes = state.abstract(config, models.build(config))
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))

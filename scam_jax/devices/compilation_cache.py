@@ -1,5 +1,6 @@
 """Compiled programs on disk, so that the second start of a command takes seconds."""
 
+import contextlib
 import os
 import pathlib
 import platform
@@ -8,8 +9,9 @@ import secrets
 import jax
 from absl import logging
 from etils import epath
+from jax.experimental.compilation_cache import compilation_cache
 
-from scam_jax import buckets
+from scam_jax import buckets, console
 from scam_jax.devices import agreement, sharding
 
 OFF = "off"
@@ -56,28 +58,34 @@ def use(value: str | None) -> None:
     if value is None and given:
         return  # JAX has read it, and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` too.
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _turn_off() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
+    # What was compiled to agree, JAX has looked up in the environment's folder, and would go on so.
+    compilation_cache.reset_cache()
 
 
 def _all_see(folder: epath.Path, fault: str) -> bool:
     """Returns whether every process finds a file that the first one writes."""
     (number,) = agreement.of_first_process([secrets.randbelow(2**31)])
     file = folder / f"shared-{number}"
-    if jax.process_index() == 0 and not fault:
-        file.write_text("Removed at once.")
+    is_first = jax.process_index() == 0
+    with contextlib.suppress(OSError):  # Then no process sees it.
+        if is_first and not fault:
+            file.write_text("Removed at once.")
     sharding.wait_for_all("cache folder tried")
     seen = agreement.everywhere(not fault and file.exists())
-    if jax.process_index() == 0:
-        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        if is_first:
+            file.unlink(missing_ok=True)
     return seen
 
 
 def _default() -> pathlib.Path:
     # A program for a CPU may use instructions that other hosts of a shared home lack.
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(base).expanduser() / "scam_jax" / platform.node()
+    return console.path(base) / "scam_jax" / platform.node()

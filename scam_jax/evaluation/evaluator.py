@@ -170,8 +170,9 @@ class Evaluator:
                 for role in ("subject", "target"):
                     real = batch[f"{role}_image"].astype(jnp.float32)
                     people[role] = self._person(real, batch[f"{role}_label"])
-                values["to_subject"] = metrics.cosine(people["made"], people["subject"])
-                values["to_target"] = metrics.cosine(people["made"], people["target"])
+                for role, worst in (("subject", -jnp.inf), ("target", jnp.inf)):
+                    cosine = metrics.cosine(people["made"], people[role])
+                    values[f"to_{role}"] = metrics.or_worst(cosine, image, worst)
             return values
 
         return measure

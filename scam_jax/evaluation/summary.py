@@ -161,7 +161,9 @@ def _regions(seeds: Sequence[Arrays], num_labels: int) -> list[Figure]:
 def undefined(figures: Sequence[Figure]) -> list[Missing]:
     """Returns the figures of the whole split that have no value, as missing ones."""
     reason = "not a number: no image has the pixels that it needs, or images are not finite"
-    return [Missing(f.metric, f.protocol, reason) for f in figures if np.isnan(f.mean)]
+    return [
+        Missing(f.metric, f.protocol, reason) for f in figures if np.isnan(f.mean) and not f.part
+    ]
 
 
 def noted_warnings(count: int, real: Mapping[str, fid.Statistics]) -> list[str]:

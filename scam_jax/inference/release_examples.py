@@ -5,13 +5,16 @@ NN_subject.png, NN_target.png, and their labels   the two pictures of a transfer
 NN_transfer.png                                   its true result
 """
 
+import contextlib
 import pathlib
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
-from scam_jax import images
+from scam_jax import buckets, images
 from scam_jax.examples import Example, Picture
 from scam_jax.inference import label_files, photos
 
@@ -45,29 +48,45 @@ def person_of(example: Example, who: str) -> Picture:
     return Picture(example[f"{who}_image"], example[f"{who}_label"])
 
 
-def load(folder: pathlib.Path, data: ConfigDict) -> list[Example]:
+def load(folder: epath.Path, data: ConfigDict) -> list[Example]:
     """Reads the examples of a release; an empty list if it has none.
 
     Args:
-      folder: the folder of the release.
+      folder: the release, in a bucket too.
       data: `config.data` of the model.
 
     Raises:
       ValueError: a file is missing or damaged; names it.
     """
 
+    with _in_a_folder(folder / FOLDER) as place:
+        return _read(place, data)
+
+
+@contextlib.contextmanager
+def _in_a_folder(place: epath.Path) -> Iterator[pathlib.Path]:
+    """Gives a folder, or for a time a copy of one in a bucket: photos are read from folders."""
+    if not buckets.is_in_bucket(place):
+        yield pathlib.Path(place)
+        return
+    with tempfile.TemporaryDirectory() as copy:
+        for file in place.glob("*.png"):
+            (pathlib.Path(copy) / file.name).write_bytes(file.read_bytes())
+        yield pathlib.Path(copy)
+
+
+def _read(place: pathlib.Path, data: ConfigDict) -> list[Example]:
     def read(name: str) -> Picture:
-        place = folder / FOLDER
         return photos.read_picture(place / f"{name}.png", place / f"{name}_labels.png", data)
 
     examples: list[Example] = []
-    names = sorted(file.name for file in (folder / FOLDER).glob("*_labels.png"))
+    names = sorted(file.name for file in place.glob("*_labels.png"))
     for start in dict.fromkeys(name.split("_")[0] for name in names):
         if f"{start}_labels.png" in names:
             picture = read(start)
             examples.append({"image": picture.image, "label": picture.labels})
             continue
-        truth = np.asarray(photos.read_photo(folder / FOLDER / f"{start}_transfer.png"))
+        truth = np.asarray(photos.read_photo(place / f"{start}_transfer.png"))
         example = {TRUTH: truth}
         for who in PEOPLE:
             picture = read(f"{start}_{who}")

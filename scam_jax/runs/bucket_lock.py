@@ -77,12 +77,16 @@ def _is_silent(file: epath.Path, found: str) -> bool:
         "%s is there, of %s: waiting up to %.0f seconds for a sign of life",
         *(file, _holder(file), SILENCE),
     )
-    end = time.monotonic() + SILENCE
-    while time.monotonic() < end:
+    silent = 0.0
+    while silent < SILENCE:
         time.sleep(BEAT / 5)
+        asked = time.monotonic()
         now = buckets.generation(file)
         if now != found:
             return now is None
+        # While the bucket is away, its holder cannot give a sign either.
+        was_away = time.monotonic() - asked > BEAT
+        silent = 0.0 if was_away else silent + BEAT / 5
     return True
 
 

@@ -4,6 +4,7 @@ A checkpoint counts as sound if it can be read and every array has the checksum 
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import re
@@ -24,6 +25,10 @@ from scam_jax.training.state import MadeWith, Shapes, TrainState, of_side
 
 # Orbax's name for the only item of a checkpoint.
 _ITEM = "default"
+# Too many open files, too little memory, or a file share that is away.
+_OF_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EHOSTDOWN)
+# The same in the words of TensorStore and JAX.
+_STATUS_OF_SYSTEM = re.compile("RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED")
 _CHECKSUMS, _FIGURES, _MADE_WITH = "checksums", "figures", "made_with"
 
 
@@ -91,6 +96,8 @@ class Checkpoints:
         try:
             return self._metadata(step)[_FIGURES]
         except Exception as error:  # Damaged files raise many types of exception.
+            if _is_of_system(error):
+                raise
             logging.warning("%s", _fault(self.directory / str(step), error))
             return {}
 
@@ -161,10 +168,8 @@ class Checkpoints:
         for candidate in steps if step is None else [step]:
             try:
                 restored, fault = self._read(candidate, shapes, where), ""
-            except (MemoryError, PermissionError):  # They say nothing about the checkpoint.
-                raise
             except Exception as error:  # Damaged files raise many types of exception.
-                if "RESOURCE_EXHAUSTED" in str(error):
+                if _is_of_system(error):
                     raise
                 fault = _fault(self.directory / str(candidate), error)
             if agreement.everywhere(not fault):
@@ -256,6 +261,16 @@ class Checkpoints:
                 "room, or get the rights to write there; the same command then resumes from the "
                 "checkpoint before"
             ) from error
+
+
+def _is_of_system(error: Exception) -> bool:
+    """Returns whether an error says nothing about the checkpoint that was read."""
+    of_system = isinstance(error, MemoryError | PermissionError | ConnectionError | TimeoutError)
+    return (
+        of_system
+        or getattr(error, "errno", None) in _OF_SYSTEM
+        or bool(_STATUS_OF_SYSTEM.search(str(error)))
+    )
 
 
 def _trained(shapes: TrainState) -> TrainState:

@@ -104,8 +104,12 @@ class Meter:
         self.since += time.perf_counter() - begun
 
     def _check(self) -> dict[str, float]:
-        """Returns the last step's metrics; raises if a metric of any unread step is not finite."""
-        penalty = None
+        """Returns the last step's metrics; raises if a metric of any unread step is not finite.
+
+        R1 is 0 at most steps. The last one before each log step is written as that of its own step,
+        so that a run that was stopped in between writes the same.
+        """
+        values: dict[str, float] = {}
         for step, metrics in self.pending:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             wrong = [name for name, value in values.items() if not np.isfinite(value)]
@@ -114,10 +118,12 @@ class Meter:
                     f"metric '{wrong[0]}' is {values[wrong[0]]} at step {step}: training stopped "
                     f"without saving this state. {self._way_out()}"
                 )
-            penalty = values.pop("r1", None) or penalty
+            penalty = values.pop("r1", 0.0)
+            steps_to_log = -step % self.config.train.log_every
+            if penalty and self.writer and steps_to_log < self.config.losses.lazy_r1_step:
+                self.writer.scalars(step, {"r1": penalty})
         self.pending = []
-        # R1 is 0 at most steps: this is that of the last step that had it.
-        return values if penalty is None else {**values, "r1": penalty}
+        return values
 
     def _way_out(self) -> str:
         """Says from where the run can go on, and with which changes."""

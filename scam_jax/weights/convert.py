@@ -262,7 +262,8 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: epa
     converted = convert_checkpoint(read_torch(path), config)
     names = label_orders.names_of(config.data.name, config.data.label_map)
     run_folder.record(config, workdir, label_names=names)
-    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS)
+    made_with = state.made_with(config)
+    checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, made_with=made_with)
     checkpoints.save(converted)
     checkpoints.close()
 

@@ -99,6 +99,7 @@ export class Choices extends EventTarget {
 
   // Takes what a recipe holds.
   load(recipe, labelsOfTarget) {
+    if (recipe.pictures.target === this.pictures.target) this.remember();
     this.setTarget(recipe.pictures.target, labelsOfTarget);
     this.pictures = recipe.pictures;
     this.absent = recipe.absent;
