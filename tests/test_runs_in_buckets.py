@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 
+import numpy as np
 import pytest
 from helpers import small
 from helpers.bucket import BUCKET, names, send
@@ -16,6 +17,7 @@ from helpers.program import command, free_port, run, start, start_two, wait_for
 from data import datasets
 from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
 from scam_jax import buckets, files
+from scam_jax.inference import release_examples
 from scam_jax.training.checkpoints import Checkpoints
 
 
@@ -34,6 +36,25 @@ def test_data_that_are_not_prepared():
     with pytest.raises(ValueError, match=message):
         datasets.prepare(_people("gs://people/none"))
     assert names("gs://people/none") == []
+
+
+@pytest.mark.usefixtures("bucket_server")
+def test_examples_of_a_release(tmp_path):
+    data = small.config().data
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (2, 16, 16, 3)), random.integers(0, 3, (2, 16, 16))
+    pictures = [
+        {"image": image.astype(np.uint8), "label": label.astype(np.uint8)}
+        for image, label in zip(images, labels, strict=True)
+    ]
+    release_examples.write(tmp_path, pictures, data)
+    place = buckets.path(f"{BUCKET}/release")
+    assert release_examples.load(place, data) == [], "a release without examples"
+    for file in (tmp_path / "examples").iterdir():
+        files.write(place / "examples" / file.name, file.read_bytes())
+    for read, written in zip(release_examples.load(place, data), pictures, strict=True):
+        np.testing.assert_array_equal(read["image"], written["image"])
+        np.testing.assert_array_equal(read["label"], written["label"])
 
 
 def test_photos_in_folders():
