@@ -4,8 +4,8 @@
   python main.py --config=configs/ccp.py                 256×170, SCAM as published
   python main.py --config=configs/ccp.py:size=small      96×64, a small model for a CPU
 
-The published size needs VGG19's weights first (docs/training.md). If the clone lies elsewhere, give its parent folder as --config.data.manual_dir. On accelerators add
---config.model.dtype=bfloat16.
+The published size needs VGG19's weights first (docs/training.md). If the clone lies elsewhere, give
+its parent folder as --config.data.manual_dir. On accelerators add --config.model.dtype=bfloat16.
 """
 
 from absl import flags
