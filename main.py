@@ -174,6 +174,8 @@ def _config(given: CommandLine, workdir: epath.Path) -> ConfigDict:
     if trains and given.file is None:
         raise ValueError(f"--mode={_MODE.value} needs --config=configs/NAME.py")
     config = given.config or run_folder.load_config(workdir)
+    if "model" not in config:
+        raise ValueError(f"--workdir={workdir} is the parser of a run: give {workdir.parent}")
     run_folder.expand_places(config)
     validation.validate(config, jax.device_count() if trains else 1)
     changes.check_weights_fit(config, workdir)

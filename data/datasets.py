@@ -4,9 +4,11 @@ import functools
 import hashlib
 from collections.abc import Callable, Collection
 
+import numpy as np
 from absl import logging
 
 from data import augment, kinds
+from data.folder import FolderSource
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
 from data.sources import Augmented, Mapped, Subset
@@ -244,7 +246,9 @@ def _open(config: Config, split: str, skipped: Skipped) -> Source:
     whole = kind.open(config, "train", skipped)
     if split == "authors_train" or kind.has_validation(config):
         return whole
-    held_out = range(HELD_OUT_EVERY - 1, len(whole), HELD_OUT_EVERY)
+    places = whole.places if isinstance(whole, FolderSource) else np.arange(len(whole))
+    held_out = places % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     if split == "validation":
-        return Subset(whole, held_out if config.train_split == "train" else ())
-    return Subset(whole, [i for i in range(len(whole)) if i not in held_out])
+        is_held_out = config.train_split == "train"
+        return Subset(whole, np.flatnonzero(held_out).tolist() if is_held_out else ())
+    return Subset(whole, np.flatnonzero(~held_out).tolist())

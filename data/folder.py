@@ -53,6 +53,10 @@ class FolderSource:
     """Random access to one split of a folder of photos and label maps, sorted by name.
 
     `source[i]` is `{'image': uint8 [h, w, 3], 'label': uint8 [h, w]}` at the photo's own size.
+
+    Attributes:
+      pairs: the files of each pair, by name.
+      places: place of each pair among all pairs, those that are left out included.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class FolderSource:
         if faults:
             raise faults[0]
         self.pairs = {name: pair for name, pair in pairs.items() if name not in skip}
+        self.places = np.flatnonzero([name not in skip for name in pairs])
         if not self.pairs:
             raise FileNotFoundError(
                 f"all {len(pairs)} pairs of {printable(pathlib.Path(directory) / split)} are "

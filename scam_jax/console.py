@@ -76,6 +76,8 @@ def raised_interrupts() -> Iterator[None]:
         yield
     finally:
         over.set()
+        if watch is not None:
+            watch.join()
 
 
 def _interrupt_until(over: threading.Event, handle: Callable[[int, object], None]) -> None:

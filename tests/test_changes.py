@@ -89,6 +89,8 @@ def test_the_run_has_its_own_copy_of_the_colours(tmp_path):
     moved.write_text("0 0 0\n255 0 0\n0 0 255\n")
     with pytest.raises(ValueError, match=r"config\.data\.colors = .*moved\.txt"):
         changes.check_weights_fit(small.config(data__colors=str(moved)), run)
+    run_folder.record(small.config(), run)
+    assert run_folder.load_config(run).data.colors == "", "started afresh with numbers"
 
 
 def test_a_schedule_is_a_change(begun):

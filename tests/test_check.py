@@ -327,14 +327,20 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, capsys, arguments, messag
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "train"]
 
 
-def test_the_picture_replaces_no_photo(root, capsys):
+def test_the_picture_replaces_no_photo(root, tmp_path, capsys, monkeypatch):
     photo = root / "train" / "images" / "p.png"
     Image.new("RGB", (WIDTH, HEIGHT)).save(photo)
+    elsewhere = (root / "train" / "images").rename(tmp_path / "elsewhere")
+    (root / "train" / "images").symlink_to(elsewhere)
     for file in (photo, root / "train" / "labels" / "a.png"):
         before = file.read_bytes()
-        assert check(str(root), f"--output={file}") == 2
-        assert f"--output={file} would replace a file of" in capsys.readouterr().err
+        for name in ("p.png", "a.png", "new.png"):
+            output = file.with_name(name)
+            assert check(str(root), f"--output={output}") == 2
+            assert f"--output={output} would be a file of" in capsys.readouterr().err
         assert file.read_bytes() == before
+    monkeypatch.chdir(root / "train" / "labels")
+    assert check(str(root), "--output=a.png") == 2
 
 
 def test_as_a_program_without_jax(root, tmp_path):

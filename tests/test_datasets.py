@@ -109,6 +109,15 @@ def test_validation_is_held_out_of_train(numbered):
     assert names_of(datasets.load(config, "test")) == [100, 101]
 
 
+def test_a_photo_that_is_skipped_moves_none_to_another_split(numbered):
+    config = config_dict(numbered)
+    for bad, held_out in (("05", [19, 39]), ("19", [39])):
+        skipped = {"train": {bad: "damaged"}}
+        assert names_of(datasets.load(config, "validation", skipped)) == held_out
+        trained = [i for i in range(45) if i not in (19, 39, int(bad))]
+        assert names_of(datasets.load(config, "train", skipped)) == trained
+
+
 def test_the_authors_train_on_all_of_train(numbered):
     config = config_dict(numbered, train_split="authors_train")
     assert names_of(datasets.load_for_training(config)[0]) == list(range(45))

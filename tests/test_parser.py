@@ -11,13 +11,14 @@ from helpers.loop import mesh_of
 from PIL import Image
 
 from configs import ccp
-from scam_jax import images
+from scam_jax import TrainedModel, images
 from scam_jax.commands import label
 from scam_jax.commands import parser as command_of_parser
 from scam_jax.evaluation import iou
 from scam_jax.evaluation.data import EvaluationData
 from scam_jax.inference import label_files, parsing, photos
 from scam_jax.inference.label_map import LabelMap
+from scam_jax.inference.label_orders import CCP_CLOTHES_NAMES
 from scam_jax.inference.parsing import Parsed, PhotoParser
 from scam_jax.inference.resizing import resize_nearest
 from scam_jax.models import parser
@@ -70,6 +71,16 @@ def test_it_fits_four_photos(fitted):
         assert (drawn.labels == labels).mean() > 0.99
         assert drawn.labels.dtype == np.uint8
         assert 0.9 < drawn.confidence <= 1
+
+
+def test_what_is_no_photo_is_refused(fitted, monkeypatch):
+    config, batch, state, _ = fitted
+    model = TrainedModel(small.config(), {})
+    monkeypatch.setattr(TrainedModel, "parser", PhotoParser(config, state.params[PARSER]))
+    assert (model.labels_of(batch["image"][0]) == batch["label"][0]).mean() > 0.99
+    for array in (batch["image"][0] / 255, batch["image"][0].astype(int), batch["label"][0]):
+        with pytest.raises(ValueError, match=r"need uint8 \[H, W, 3\]"):
+            model.labels_of(array)
 
 
 def test_a_label_that_it_never_saw_is_not_drawn(fitted):
@@ -155,6 +166,14 @@ def test_a_written_label_map_is_read_as_the_same_labels(tmp_path, text, ignored)
     label_files.write(file, labels, config.data)
     numbers = label_files.read_numbers(file)
     np.testing.assert_array_equal(LabelMap.of(config.data)(numbers, "a"), labels)
+
+
+def test_a_label_without_a_number_has_no_colour_in_the_palette(tmp_path):
+    config = small.config(data__label_map="0|255|")
+    label_files.write(tmp_path / "a.png", np.array([[0, 1]], np.uint8), config.data)
+    with Image.open(tmp_path / "a.png") as picture:
+        colors = np.reshape(picture.getpalette(), (-1, 3))
+    np.testing.assert_array_equal(colors[[0, 255]], images.palette(3)[:2])
 
 
 def test_a_written_label_map_has_the_colours_of_the_list(tmp_path):
@@ -247,7 +266,7 @@ def test_the_least_confident_photo_comes_first(tmp_path):
         Image.new("RGB", (16, 16), (shade,) * 3).save(tmp_path / f"{name}.png")
 
     class Judge:
-        config = parser_config()
+        config, label_names = parser_config(), ()
 
         def __call__(self, photo):
             return Parsed(np.zeros(photo.shape[:2], np.uint8), photo.mean() / 255)
@@ -268,7 +287,7 @@ def test_the_legend_has_the_numbers_of_files(monkeypatch):
 
     monkeypatch.setattr(images, "captioned", noting)
     colors = [tuple(color) for color in images.palette(9).tolist()]
-    drawn = label._legend(ccp.get_config("size=small").data)
+    drawn = label._legend(ccp.get_config("size=small").data, CCP_CLOTHES_NAMES)
     assert captions[:2] == [("0 background", colors[0]), ("19 hair", colors[1])]
     assert len(captions) == 9
     assert colors[8] in {tuple(color) for color in drawn.reshape(-1, 3).tolist()}

@@ -88,6 +88,14 @@ def test_a_photo_without_a_label_map_is_transferred(photos, finished, run_with_p
 
 
 @pytest.mark.slow
+def test_the_parser_s_own_folder_is_no_run_to_use(run_with_parser):
+    folder = run_with_parser / "parser"
+    result = run(command("--mode=eval", f"--workdir={folder}"), check=False)
+    assert result.returncode == 1
+    assert f"--workdir={folder} is the parser of a run: give {run_with_parser}" in result.stderr
+
+
+@pytest.mark.slow
 def test_a_release_holds_the_parser(photos, run_with_parser, tmp_path):
     output = tmp_path / "release"
     run(command("--mode=export", f"--workdir={run_with_parser}", f"--output={output}"))

@@ -146,6 +146,21 @@ def test_a_turned_tiff_is_read_as_other_turned_photos(pair, orientation, labels_
     np.testing.assert_array_equal(photos.read_photo(tiff), turn(image))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_turned_tiff_of_any_mode(tmp_path, mode, orientation):
+    """Pillow reads some modes straight from the file, whose rows are the stored ones."""
+    grey = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    stored = Image.fromarray(grey.astype(np.uint16) << 8 if mode == "I;16" else grey)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored.convert(mode).save(tmp_path / "turned.tif", exif=exif)
+    stored.convert(mode).save(tmp_path / "stored.tif")
+    plain = photos.read_photo(tmp_path / "stored.tif")
+    turned = photos.read_photo(tmp_path / "turned.tif")
+    np.testing.assert_array_equal(turned, UPRIGHT[orientation](plain))
+
+
 def test_a_tiff_upside_down_does_not_tell_how_its_labels_lie(pair):
     tiff = pair[0].with_suffix(".tif")
     save_turned(tiff, pixels(pair[0]), 3)

@@ -1,6 +1,9 @@
 """Recipes: what comes from whom, in which shares; files of recipes; what is wrong with one."""
 
+import base64
 import json
+import struct
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +162,20 @@ def embedded(array):
     ]["photo"]
 
 
+def png_of_4_bits():
+    """A grey PNG as optimizers of PNG files write it, which Pillow cannot."""
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", 16, 16, 4, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x11" * 8) * 16)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -179,6 +196,7 @@ def embedded(array):
         ({"labels": "data:image/png;base64,%%"}, "labels: not base64"),
         ({"labels": "data:image/png;base64,AAAA"}, r"cannot read labels \(it is not a picture\)"),
         ({"labels": embedded(np.zeros((16, 16, 3), np.uint8))}, "labels: .* one channel"),
+        ({"labels": png_of_4_bits()}, "labels: a PNG of 4 bits a pixel: save it with 8"),
     ],
 )
 def test_what_is_wrong_with_a_recipe_is_said_in_one_line(model, people, tmp_path, changes, message):

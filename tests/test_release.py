@@ -152,6 +152,10 @@ def test_an_output_with_other_files_is_refused_and_an_older_release_replaced(
     with pytest.raises(ValueError, match=r"holds other files, such as programs/old\.bin"):
         export_model(config, run, older)
     release._write_sums(older)
+    (older / "README.md").write_text("a page of one's own")
+    with pytest.raises(ValueError, match=r"holds README\.md, which was changed since: give a new"):
+        export_model(config, run, older)
+    release._write_sums(older)
     export_model(config, run, older)
     assert not (older / "programs" / "old.bin").exists()
 

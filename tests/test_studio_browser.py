@@ -85,12 +85,12 @@ def page(browser, studio_url):
 
 
 def settled(page):
-    """Waits until no picture has come for a while."""
+    """Waits until a picture is there, and none is on its way for a while."""
     last, since = None, time.monotonic()
     while time.monotonic() - since < 0.6:
         page.wait_for_timeout(100)
-        now = page.evaluate("() => document.body.dataset.generated")
-        if now != last:
+        now = page.evaluate("() => ({ ...document.body.dataset })")
+        if now != last or "busy" in now or "generated" not in now:
             last, since = now, time.monotonic()
 
 
@@ -379,9 +379,9 @@ def test_an_upload_that_takes_too_long_is_ended(studio_url, monkeypatch):
     monkeypatch.setattr(server, "MOST_SECONDS", 0.5)
     host, port = studio_url.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        head = f"POST /api/load HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 900\r\n\r\n"
-        connection.sendall(head.encode() + b"{")
-        answer = connection.recv(1000)
+        head = f"POST /api/load HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 900\r\n"
+        connection.sendall(head.encode() + b"Connection: close\r\n\r\n{")
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"took more than 0 s" in answer
 

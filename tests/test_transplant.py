@@ -92,6 +92,13 @@ def test_labels_in_another_order_generate_the_same_pictures(tmp_path, choices):
         ({"data__num_labels": 5}, [], {}, [], [0, 1, 2, None, None]),
         ({"data__label_map": "0|5,6|9"}, [], {"data__label_map": "0|9|5"}, [], [0, 2, 1]),
         ({"data__label_map": "0|7|9"}, [], {"data__label_map": "0|9|5"}, [], [0, None, 1]),
+        (
+            {"data__label_map": "1|2|*", "data__ignore_label": 0},
+            [],
+            {"data__label_map": "1|2|3|*", "data__ignore_label": 0, "data__num_labels": 4},
+            [],
+            [0, 1, 2],
+        ),
     ],
 )
 def test_labels_are_matched_by_name_or_number(new, names, old, old_names, expected):

@@ -52,9 +52,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _require_writable(output: pathlib.Path, directory: pathlib.Path) -> None:
     """Raises an error before the files are read rather than afterwards."""
-    inside = output.resolve().parent.is_relative_to(directory.resolve())
-    if inside and output.exists() and output.parent.name in ("images", "labels"):
-        raise ValueError(f"--output={output} would replace a file of {directory}: name another")
+    own = [*directory.glob("*/images"), *directory.glob("*/labels")]
+    if output.parent.resolve() in [folder.resolve() for folder in own]:
+        raise ValueError(f"--output={output} would be a file of {directory}: name another folder")
     if output.suffix.lower() != ".png":
         raise ValueError(f"--output={output}: must end in .png")
     try:

@@ -4,7 +4,7 @@ import csv
 import io
 import operator
 import pathlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from scam_jax import files, images
 from scam_jax.devices import sharding
 from scam_jax.examples import Picture
-from scam_jax.inference import label_files, label_orders, photos
+from scam_jax.inference import label_files, photos
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.fitting import fit
 from scam_jax.inference.label_colors import LabelColors
@@ -150,6 +150,8 @@ def _label(
         drawn.append(confidence)
     labelled = {printable(photo.name): photo for photo in found if _label_map_of(photo).exists()}
     confidences.keep(labelled)
+    if labelled:
+        images.save(folder / TO_CHECK / LEGEND, _legend(parser.config.data, parser.label_names))
     _write_pages(folder / TO_CHECK, confidences.by_name, labelled, parser.config.data)
     if drawn:
         print(
@@ -173,9 +175,7 @@ def _write_pages(
     labelled: Mapping[str, pathlib.Path],
     data: ConfigDict,
 ) -> None:
-    """Draws the legend, and all photos beside their label maps; removes pages of earlier times."""
-    if labelled:
-        images.save(folder / LEGEND, _legend(data))
+    """Draws all photos beside their label maps, and removes pages of earlier times."""
     names = [*confidences]
     pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
     files_of_pages = [folder / f"page_{number:03}.jpg" for number in range(1, len(pages) + 1)]
@@ -189,13 +189,11 @@ def _write_pages(
         file.unlink()
 
 
-def _legend(data: ConfigDict) -> np.ndarray:
+def _legend(data: ConfigDict, names: Sequence[str]) -> np.ndarray:
     """Draws the number of each label in files, its name, and its colour on the pages."""
-    label_map = LabelMap.of(data)
-    colors = LabelColors.of(data, label_map)
-    names = [*label_orders.names_of(data.name, data.label_map)]
-    names = [*colors.label_names(label_map)] if colors else names or [""] * data.num_labels
-    shown = zip(label_map.numbers, names, images.palette(data.num_labels), strict=True)
+    names = names or [""] * data.num_labels
+    colors = images.palette(data.num_labels)
+    shown = zip(LabelMap.of(data).numbers, names, colors, strict=True)
     cells = [
         images.captioned(np.full((*SWATCH, 3), color), f"{number} {name}", SWATCH[0])
         for number, name, color in shown

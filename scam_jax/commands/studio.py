@@ -1,6 +1,5 @@
 """Opens a trained model in the browser: `main.py --mode=studio --workdir=RUN`."""
 
-import os
 import pathlib
 import secrets
 import socket
@@ -89,7 +88,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        said = os.strerror(error.errno) if error.errno else error
+        said = error.strerror or error
         raise OSError(f"--host={host} --port={port}: {said}: give another") from error
 
 

@@ -68,7 +68,9 @@ def opened(
     try:
         if isinstance(source, pathlib.Path):
             _require_regular(source)
-        with Image.open(source, formats=_supported()) as picture:
+        # From a path, Pillow would map a turned TIFF into memory with rows and columns exchanged.
+        stream = source.open("rb") if isinstance(source, pathlib.Path) else source
+        with stream, Image.open(stream, formats=_supported()) as picture:
             _require_small(picture)
             yield picture
     # Pillow raises exceptions of almost every type for damaged files.

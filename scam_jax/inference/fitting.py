@@ -155,6 +155,12 @@ def check_batch(labels: np.ndarray, data: ConfigDict, image: np.ndarray | None =
     _check_labels("a", labels, data)
 
 
+def check_image(name: str, image: np.ndarray) -> None:
+    """Raises ValueError if an array is no image uint8 `[H, W, 3]`."""
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"{name} image is {image.dtype} {image.shape}: need uint8 [H, W, 3]")
+
+
 def _check_labels(name: str, labels: np.ndarray, data: ConfigDict) -> None:
     highest = data.num_labels - 1 + LabelMap.of(data).ignores
     if labels.size and (labels.min() < 0 or labels.max() > highest):
@@ -179,8 +185,7 @@ def fit_given(name: str, picture: Picture, data: ConfigDict) -> Picture:
       ValueError: wrong shapes, or a label that the model does not know.
     """
     image, labels = (np.asarray(array) for array in picture)
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"{name} image is {image.dtype} {image.shape}: need uint8 [H, W, 3]")
+    check_image(name, image)
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
         kind = f"{labels.dtype} {labels.shape}"
         raise ValueError(f"{name} label map is {kind}: need uint8 [H, W]")

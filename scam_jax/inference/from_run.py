@@ -52,4 +52,5 @@ def load_parser(folder: epath.Path) -> PhotoParser | None:
     if restored is None:
         return None
     # On the host, because evaluation draws label maps on all devices.
-    return PhotoParser(config, jax.device_get(restored.params[parser_step.PARSER]))
+    params = jax.device_get(restored.params[parser_step.PARSER])
+    return PhotoParser(config, params, run_folder.last_start(place).get("label_names", []))

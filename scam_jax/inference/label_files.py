@@ -121,7 +121,8 @@ def encoded(labels: np.ndarray, data: ConfigDict) -> bytes:
 def _palette(label_map: LabelMap) -> np.ndarray:
     """Returns the colours of all numbers of a file, uint8 `[256, 3]`."""
     colors = np.zeros((_HIGHEST + 1, 3), np.uint8)
-    colors[label_map.numbers] = palette(label_map.num_labels)
+    has_number = label_map.numbers >= 0
+    colors[label_map.numbers[has_number]] = palette(label_map.num_labels)[has_number]
     return colors
 
 

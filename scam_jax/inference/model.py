@@ -102,14 +102,15 @@ class TrainedModel:
           Labels `uint8 [H, W]`.
 
         Raises:
-          ValueError: there is no parser.
+          ValueError: there is no parser, or the array is no such image.
         """
         if self.parser is None:
             raise ValueError(
                 "this model has no parser, so that each photo needs a label map: train one by "
                 "main.py --mode=parser --workdir=RUN"
             )
-        return self.parser(photo).labels
+        fitting.check_image("the", np.asarray(photo))
+        return self.parser(np.asarray(photo)).labels
 
     def read(self, image: str | os.PathLike, labels: str | os.PathLike | None = None) -> Picture:
         """Reads a photo and its label map in the form that this model takes.

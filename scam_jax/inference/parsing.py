@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -31,16 +32,22 @@ class Parsed(NamedTuple):
 
 
 class PhotoParser:
-    """A trained parser."""
+    """A trained parser.
 
-    def __init__(self, config: ConfigDict, params: Any):
+    Attributes:
+      config: the config of the parser, or of its run.
+      label_names: names of its labels, empty if unknown.
+    """
+
+    def __init__(self, config: ConfigDict, params: Any, label_names: Sequence[str] = ()):
         """Builds the network.
 
         Args:
           config: the config of the parser, or of its run.
           params: the parser's parameters.
+          label_names: names of its labels, empty if unknown.
         """
-        self.config, self.params = config, params
+        self.config, self.params, self.label_names = config, params, label_names
         # A label without a number cannot stand in a file. No label map of the data has it either.
         self._possible = LabelMap.of(config.data).numbers >= 0
 

@@ -143,6 +143,6 @@ def remarks(model: TrainedModel, recipe: Recipe) -> list[tuple[int, str]]:
             labels = recipe.pictures[name].labels
             said = sources.remarks(taken, labels, shown, rule, names, name, lacking)
             found += [(label, sentence) for sentence in said]
-        if sum(shares.values()) < 1 and label in lacking:
+        if sum(shares.values()) < 1 - 1e-6 and label in lacking:
             found.append((label, "the target has nothing of this label: a guess stands in"))
     return found

@@ -196,7 +196,10 @@ def _picture(
 def _label_map(key: str, value: Any, model: TrainedModel) -> np.ndarray:
     if not isinstance(value, str) or not value.startswith(_EMBEDDED):
         raise ValueError(f"{key}: need {_EMBEDDED}…, a label map of the model's own labels")
-    picture = _decoded(key, value)
+    picture, content = _decoded(key, value), _content(key, value)
+    # Pillow scales grey values of fewer bits to 0 … 255.
+    if content[25:26] == b"\0" and content[24] < 8:
+        raise ValueError(f"{key}: a PNG of {content[24]} bits a pixel: save it with 8")
     if picture.mode not in ("L", "P"):
         raise ValueError(f"{key}: a picture with one channel is needed, not {picture.mode}")
     return _checked(key, np.array(picture), model)
@@ -220,11 +223,14 @@ def _times(shape: Sequence[int]) -> str:
 
 
 def _decoded(key: str, value: str) -> Image.Image:
+    return decode(io.BytesIO(_content(key, value)), pathlib.Path(key))
+
+
+def _content(key: str, value: str) -> bytes:
     try:
-        content = base64.b64decode(value.removeprefix(_EMBEDDED), validate=True)
+        return base64.b64decode(value.removeprefix(_EMBEDDED), validate=True)
     except binascii.Error as error:
         raise ValueError(f"{key}: not base64 ({error})") from error
-    return decode(io.BytesIO(content), pathlib.Path(key))
 
 
 def _embedded(array: np.ndarray) -> str:

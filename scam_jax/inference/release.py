@@ -73,8 +73,8 @@ def load(folder: epath.Path) -> Release:
       FileNotFoundError: a file is missing.
       ValueError: a file is not the one that was released; names it.
     """
-    colors = [run_folder.COLORS_FILE] if run_folder.COLORS_FILE in _sums(folder) else []
-    _check(folder, run_folder.CONFIG_FILE, WEIGHTS, *colors)
+    _check_config(folder)
+    _check(folder, WEIGHTS)
     about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY).get(run_folder.RELEASE)
     if about is None:
         raise ValueError(
@@ -88,13 +88,20 @@ def load(folder: epath.Path) -> Release:
 
 def load_parser(folder: epath.Path) -> PhotoParser | None:
     """Reads the parser of a release, None if it has none; raises the same errors as `load`."""
+    _check_config(folder)
     about = files.read_json(folder / run_folder.CONFIG_FILE, _REMEDY)[run_folder.RELEASE]
     if not about.get("parser"):
         return None
     _check(folder, PARSER)
     config = run_folder.load_config(folder)
     config.update_from_flattened_dict(about["parser"])
-    return PhotoParser(config, programs.variables_of(_load(folder / PARSER)))
+    variables = programs.variables_of(_load(folder / PARSER))
+    return PhotoParser(config, variables, about["label_names"])
+
+
+def _check_config(folder: epath.Path) -> None:
+    colors = [run_folder.COLORS_FILE] if run_folder.COLORS_FILE in _sums(folder) else []
+    _check(folder, run_folder.CONFIG_FILE, *colors)
 
 
 def _check(folder: epath.Path, *names: str) -> None:
@@ -184,12 +191,18 @@ def check_output(folder: pathlib.Path) -> None:
     """Checks, before the work, that a release can be written; raises ValueError if not."""
     if folder.is_file():
         raise ValueError(f"--output={folder} is a file: give a new folder")
-    known = {*_sums(folder), SUMS} if (folder / SUMS).is_file() else set()
+    sums = _sums(folder) if (folder / SUMS).is_file() else {}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder)
-        if file.is_file() and name.as_posix() not in known and "__pycache__" not in name.parts:
+        if not file.is_file() or name.as_posix() == SUMS or "__pycache__" in name.parts:
+            continue
+        if name.as_posix() not in sums:
             raise ValueError(
                 f"--output={folder} holds other files, such as {name}: give a new folder"
+            )
+        if _digest(file) != sums[name.as_posix()]:
+            raise ValueError(
+                f"--output={folder} holds {name}, which was changed since: give a new folder"
             )
     files.check_writable("--output", folder.absolute().parent)
 

@@ -201,6 +201,8 @@ def record(
     write_json(workdir / CONFIG_FILE, config.to_dict())
     if config.data.colors:
         write(workdir / COLORS_FILE, buckets.path(config.data.colors).read_bytes())
+    else:
+        (workdir / COLORS_FILE).unlink(missing_ok=True)
     entry = {
         "began": round(time.time() if began is None else began, 3),
         "command": sys.argv,

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from scam_jax import models
 from scam_jax.inference import release
-from scam_jax.inference.label_map import UNMAPPED, table
+from scam_jax.inference.label_map import UNMAPPED, LabelMap, table
 from scam_jax.models.scam.latent_layout import LatentLayout
 from scam_jax.runs import run_folder
 from scam_jax.training import state
@@ -117,13 +117,11 @@ def match(
     if new_names and old_names:
         places = {name: label for label, name in enumerate(old_names)}
         return [places.get(name) for name in new_names]
-    new_labels = table(new.label_map, new.num_labels)
-    old_labels = table(old.label_map, old.num_labels)
+    old_labels = table(old.label_map, old.num_labels, old.get("ignore_label", -1))
     found: list[int | None] = []
-    for label in range(new.num_labels):
-        numbers = np.flatnonzero(new_labels == label)
-        old_label = int(old_labels[numbers[0]]) if numbers.size else UNMAPPED
-        found.append(None if old_label == UNMAPPED else old_label)
+    for number in LabelMap.of(new).numbers:
+        old_label = int(old_labels[number]) if number >= 0 else UNMAPPED
+        found.append(old_label if 0 <= old_label < old.num_labels else None)
     return found
 
 

@@ -17,7 +17,12 @@ def set_up(compiled: str) -> None:
     # abort the process if they are asked for it.
     if importlib.metadata.version("jaxlib").startswith("0.10."):
         flags += " --xla_cpu_use_fusion_emitters=false"
+        # On a loaded machine, one of eight devices may come late to a collective.
+        flags += " --xla_cpu_collective_call_terminate_timeout_seconds=1200"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+    # Servers and other processes of this machine are not behind a proxy.
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"]))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

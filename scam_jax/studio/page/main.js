@@ -57,6 +57,7 @@ class Stage {
       return;
     }
     this.busy = true;
+    document.body.dataset.busy = "";
     const spinner = setTimeout(() => (element("busy").hidden = false), 150);
     try {
       const asked = this.choices.asked();
@@ -74,6 +75,7 @@ class Stage {
       clearTimeout(spinner);
       element("busy").hidden = true;
       this.busy = false;
+      delete document.body.dataset.busy;
       document.body.dataset.generated = Number(document.body.dataset.generated ?? 0) + 1;
     }
     if (this.again) {
