@@ -5,8 +5,12 @@
 
 from typing import TYPE_CHECKING
 
+from scam_jax import compiler_faults
+
 __all__ = ["TrainedModel", "__version__"]
 __version__ = "0.1.0"
+
+compiler_faults.avoid()  # before JAX computes anything
 
 if TYPE_CHECKING:
     from scam_jax.inference.model import TrainedModel
