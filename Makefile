@@ -11,7 +11,7 @@ RUN_NEWEST := .venv-newest/bin/python
 	chaos lint full pod-check pod-check-quick
 
 # Draws the data set, trains, evaluates, and writes runs/demo/gallery.png and the release
-# runs/demo/release: 8 to 15 minutes on 2 cores.
+# runs/demo/release: 8 to 25 minutes on 2 cores.
 demo: .venv/ready
 	$(RUN) main.py --config=configs/synthetic.py --workdir=runs/demo
 	$(RUN) main.py --mode=eval --workdir=runs/demo
