@@ -18,7 +18,7 @@ demo: .venv/ready
 	$(RUN) main.py --mode=gallery --workdir=runs/demo
 	$(RUN) main.py --mode=export --workdir=runs/demo --output=runs/demo/release --license=apache-2.0
 
-# Puts one drawn person into another's scene with the model in models/people64: a minute.
+# Puts one drawn person into another's scene with the model in models/people64: 1 to 2 minutes.
 transfer: .venv/ready
 	$(RUN) main.py --mode=transfer --workdir=models/people64 --output=runs/transfer.png \
 		--subject=models/people64/examples/00_subject.png,models/people64/examples/00_subject_labels.png \
