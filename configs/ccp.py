@@ -59,10 +59,10 @@ def _make_small(config: ConfigDict) -> None:
     config.losses.gan = 0.1
     # The model learns colours and shapes first. AdamW with rates of 1e-3 broke down after 2300
     # steps; Muon did not, with one seed and 4800 steps (docs/results.md).
-    config.losses.schedules.gan = ConfigDict({"start": 0.0, "steps": 8000})
+    config.losses.schedules.gan = ConfigDict({"start": 0.0, "steps": 5500})
     common.use_muon(config)
     config.train.batch_size = 8
-    config.train.num_steps = 12_000
+    config.train.num_steps = 8000
     config.train.ema_decay = 0.998
     config.train.log_every = 50
     config.train.panel_every = 500
