@@ -141,7 +141,7 @@ def train(
             stopping = step == end or stop_requested(step)
             if not stopping:
                 batch = loop.next_batch()
-            loop.bound_steps_in_flight()
+            loop.bound_steps_in_flight(train_state, batch)
             progress.update()
             loop.report(step, stopping, progress)
             # Saved first: nothing is lost if drawing or evaluating fails.

@@ -64,8 +64,11 @@ class Meter:
                 self.ledger.add("data", waited)
         return batch
 
-    def bound_steps_in_flight(self) -> None:
-        if len(self.pending) > self.in_flight:
+    def bound_steps_in_flight(self, train_state: TrainState, batch: dict[str, jax.Array]) -> None:
+        if not self.in_flight:
+            # JAX runs a program on the calling thread only if its inputs are ready (host_memory).
+            jax.block_until_ready((train_state, batch))
+        elif len(self.pending) > self.in_flight:
             jax.block_until_ready(self.pending[-1 - self.in_flight][1])
 
     def report(self, step: int, stopping: bool, progress: tqdm) -> None:
