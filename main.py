@@ -240,4 +240,5 @@ def main(given: CommandLine) -> None:
 
 if __name__ == "__main__":
     terminal.show_own_log()
+    host_memory.compute_on_calling_thread()
     app.run(main, flags_parser=command_line.parse)

@@ -41,6 +41,7 @@ _GIVEN_BACK = ("-m", "benchmarks.host")
 _KEPT = (
     "-c",
     "from scam_jax import host_memory; host_memory.keep_freed()\n"
+    "host_memory.compute_on_calling_thread()\n"
     "import runpy; runpy.run_module('benchmarks.host', run_name='__main__', alter_sys=True)",
 )
 WAYS = {

@@ -20,12 +20,9 @@ def keep_freed() -> None:
     A compiled program takes hundreds of MB for each call and frees them after it. By default they
     go back to the system, which clears every page of them again at the next call: about a fifth of
     a small model's training step. Threads keep memory of their own: with one arena for all, a
-    process that compiled its step ran it half as fast (benchmarks/RESULTS.md). But such an arena
-    holds no block above 64 MB, and gives these back whatever is set. So programs run on the thread
-    that calls them, and a training's memory is the main thread's.
-
-    Call this before JAX is imported. The user's own settings count, `MALLOC_…` and
-    `JAX_CPU_ENABLE_ASYNC_DISPATCH`. Other C libraries than glibc are left alone.
+    process that compiled its step ran it half as fast (benchmarks/RESULTS.md). Call this before JAX
+    is imported. The user's own settings, `MALLOC_…`, count. Other C libraries than glibc are left
+    alone.
     """
     if not (is_glibc() and only_cpus()) or any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -33,7 +30,19 @@ def keep_freed() -> None:
     settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _PADDING}
     for parameter, value in settings.items():
         library.mallopt(parameter, value)
-    os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
+
+
+def compute_on_calling_thread() -> None:
+    """Lets programs whose inputs are ready run on the calling thread, if JAX can only use CPUs.
+
+    By default they run on a thread of JAX's. Only the main thread's memory holds blocks of more
+    than 64 MB; those of other threads go back to the system after each call, whatever `keep_freed`
+    sets. Call this before JAX computes.
+    """
+    if only_cpus():
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def is_glibc() -> bool:
