@@ -4,7 +4,6 @@ For each config: seconds to trace and to compile, the size of the program that t
 and the instructions of the one that it makes. Nothing is loaded from a cache.
 """
 
-import importlib
 import re
 import time
 
@@ -49,10 +48,7 @@ def arguments(config, mesh):
 
 
 def config_of(value: str):
-    if inputs.TOY.value:
-        return inputs.config()
-    name, _, choices = value.partition(":")
-    config = importlib.import_module(f"configs.{name}").get_config(choices)
+    config = inputs.named_config(value)
     config.train.batch_size = min(config.train.batch_size, 8)
     return config
 

@@ -1,5 +1,6 @@
 """Inputs of CelebA's size and kind, drawn at random; tiny ones under --toy."""
 
+import importlib
 import operator
 import pathlib
 
@@ -56,6 +57,14 @@ def config(choices: str = "") -> ConfigDict:
     return result
 
 
+def named_config(value: str) -> ConfigDict:
+    """Returns the config of NAME[:CHOICES], configs/NAME.py, or the tiny one under --toy."""
+    if TOY.value:
+        return config()
+    name, _, choices = value.partition(":")
+    return importlib.import_module(f"configs.{name}").get_config(choices)
+
+
 def label_map(side: int) -> np.ndarray:
     """Discs of random labels on a background: areas as uneven as a face's."""
     random = np.random.default_rng(0)
@@ -70,7 +79,8 @@ def label_map(side: int) -> np.ndarray:
 def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     size = (config.train.batch_size, config.data.height, config.data.width)
-    labels = np.broadcast_to(label_map(config.data.height), size)
+    labels = label_map(max(size[1:]))[: size[1], : size[2]] % config.data.num_labels
+    labels = np.broadcast_to(labels, size)
     return {"image": random.integers(0, 256, (*size, 3), dtype=np.uint8), "label": labels}
 
 

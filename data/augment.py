@@ -43,18 +43,19 @@ _PORTRAIT_RATIO = 0.664
 _OTHER_SIDE = {"l": "r", "r": "l", "left": "right", "right": "left"}
 
 
-def mirrored_labels(names: Sequence[str]) -> np.ndarray:
+def mirrored_labels(parts: Sequence[Sequence[str]]) -> np.ndarray:
     """Returns the label that each label has in a mirrored picture, uint8 `[256]`.
 
-    'l_eye' becomes 'r_eye', and 'left arm' becomes 'right arm'. All others stay.
+    'l_eye' becomes 'r_eye', and 'left arm' with 'left leg' becomes 'right leg' with 'right arm'.
+    All others stay.
 
     Args:
-      names: the names of the labels from 0 on, empty if unknown.
+      parts: the names that each label is made of, from label 0 on, empty if unknown.
     """
-    words = [tuple(re.findall(r"[^\W_]+", name.lower())) for name in names]
+    words = [{tuple(re.findall(r"[^\W_]+", name.lower())) for name in names} for names in parts]
     mirrored = np.arange(256, dtype=np.uint8)
     for label, own in enumerate(words):
-        other = tuple(_OTHER_SIDE.get(word, word) for word in own)
+        other = {tuple(_OTHER_SIDE.get(word, word) for word in name) for name in own}
         if other != own and words.count(own) == words.count(other) == 1:
             mirrored[label] = words.index(other)
     return mirrored

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 from absl import logging
 
-from data import augment, kinds
+from data import augment, kinds, label_names
 from data.folder import FolderSource
 from data.kinds import KINDS, Config, Skipped
 from data.pipeline import Augment
@@ -180,20 +180,31 @@ def load_real(
     return f"{config.name}_{split}_{way}_{size}_{digest}", source
 
 
-def label_names(config: Config) -> tuple[str, ...]:
+def names_of_labels(config: Config) -> tuple[str, ...]:
     """Returns the names of the model's labels from 0 on, empty if unknown."""
+    return label_orders.joined(_label_parts(config))
+
+
+def _label_parts(config: Config) -> label_orders.Parts:
+    label_map = kinds.label_map(config)
     if colors := kinds.label_colors(config):
-        return colors.label_names(kinds.label_map(config))
-    known = KINDS[config.name].label_names if not config.label_map else ()
-    return known or label_orders.names_of(config.name, config.label_map)
+        return colors.label_parts(label_map)
+    return label_orders.parts_of(config.name, label_map, KINDS[config.name].label_names(config))
 
 
 def _for_training(config: Config) -> Augment:
+    parts = _label_parts(config)
+    if not parts and config.num_labels > 2 and config.augmentation != "none":
+        logging.warning(
+            "the labels have no names, so mirroring exchanges none: if some are left or right "
+            "parts, name them in %s (docs/data.md)",
+            f"{config.directory}/{label_names.FILE}",
+        )
     return functools.partial(
         augment.TRAINING[config.augmentation],
         height=config.height,
         width=config.width,
-        mirrored=augment.mirrored_labels(label_names(config)),
+        mirrored=augment.mirrored_labels(parts),
     )
 
 

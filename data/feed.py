@@ -19,8 +19,9 @@ from scam_jax.runs import run_folder
 def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> "Feed":
     """Prepares the data set of a run in one process, and opens it in every process.
 
-    If the run skips bad files, they are searched for at each start until the first checkpoint, or
-    at the first start that skips them. The run's folder keeps the list.
+    If the run skips bad files, they are searched for at each start until the first checkpoint, at
+    the first start that skips them, and where the training data changed. The run's folder keeps the
+    list.
 
     Args:
       config: the whole config.
@@ -31,8 +32,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> "Feed":
     """
     if jax.process_index() == 0:
         datasets.prepare(config.data)
-        has_list = (workdir / run_folder.SKIPPED_FILE).is_file() and run_folder.is_begun(workdir)
-        if config.data.skip_bad_files and not has_list:
+        if config.data.skip_bad_files and not _has_list(config.data, workdir):
             run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
     sharding.wait_for_all("data set prepared")
     return Feed(
@@ -43,6 +43,22 @@ def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> "Feed":
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _has_list(data: ml_collections.ConfigDict, workdir: epath.Path) -> bool:
+    """Returns whether a run's list of bad files is that of the present data."""
+    if not (run_folder.is_begun(workdir) and (workdir / run_folder.SKIPPED_FILE).is_file()):
+        return False
+    now = _digest(data)
+    return run_folder.last_start(workdir).get("training_data", now) == now
+
+
+def _digest(data: ml_collections.ConfigDict) -> str:
+    kind = KINDS[data.name]
+    contents = kind.contents(data, {})
+    # Without a split of its own, validation takes a part of these.
+    contents += f" {kind.has_validation(data)}"
+    return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +93,12 @@ class Feed:
     @functools.cached_property
     def training_data(self) -> str:
         """A digest of the training data, without regard to skipped files."""
-        kind = KINDS[self.config.name]
-        contents = kind.contents(self.config, {})
-        # Without a split of its own, validation takes a part of these.
-        contents += f" {kind.has_validation(self.config)}"
-        return hashlib.sha256(contents.encode()).hexdigest()[:16]
+        return _digest(self.config)
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The names of the model's labels, see `datasets.label_names`."""
-        return datasets.label_names(self.config)
+        """The names of the model's labels, see `datasets.names_of_labels`."""
+        return datasets.names_of_labels(self.config)
 
     def train_batches(self, start_step: int) -> Batches:
         """Returns this host's share of the batches from a step on, see `pipeline.train_batches`."""

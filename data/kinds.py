@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
+from data import label_names
 from data.builders import ade20k, ccp, celeba_mask_hq
 from data.builders.ade20k import Ade20k
 from data.builders.ccp import Ccp
@@ -47,7 +48,8 @@ class Kind:
       has_validation: returns whether it has a validation split of its own.
       num_labels: number of labels in its label maps, or 0 if the user sets it.
       contents: returns a string that changes whenever the training examples change.
-      label_names: names of its labels from 0 on, if `label_orders.names_of` does not know them.
+      label_names: returns the names of its label numbers from 0 on, empty if they are unknown or
+        `label_orders` knows them.
     """
 
     prepare: Callable[[Config], Any]
@@ -55,7 +57,7 @@ class Kind:
     has_validation: Callable[[Config], bool]
     num_labels: int
     contents: Callable[[Config, Skipped], str]
-    label_names: tuple[str, ...] = ()
+    label_names: Callable[[Config], tuple[str, ...]]
 
 
 def label_map(config: Config) -> LabelMap:
@@ -196,7 +198,7 @@ def _built(
     builder_of: Callable[[Config], tfds.core.DatasetBuilder],
     num_labels: int,
     has_validation: bool = False,
-    label_names: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
     jpeg: bool = False,
 ) -> Kind:
     """Returns the kind of data set that a TFDS builder prepares."""
@@ -211,7 +213,12 @@ def _built(
         return builder_of(config).info.full_name  # with its version
 
     return Kind(
-        builder_of, open_split, lambda config: has_validation, num_labels, contents, label_names
+        builder_of,
+        open_split,
+        lambda config: has_validation,
+        num_labels,
+        contents,
+        lambda config: names,
     )
 
 
@@ -231,6 +238,7 @@ KINDS = {
         _has_validation,
         0,
         lambda config, skipped: folder(config, "train", skipped).contents(),
+        lambda config: label_names.read(config.directory),
     ),
     "synthetic_people": _built(_synthetic_people, scenes.NUM_LABELS, True, tuple(scenes.LABELS)),
 }

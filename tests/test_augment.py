@@ -128,11 +128,16 @@ def test_mirroring_exchanges_left_and_right(without_jitter, monkeypatch):
     monkeypatch.setattr(augment, "_FLIP_PROBABILITY", 1)
     monkeypatch.setattr(augment, "_RESIZED_CROP_PROBABILITY", 0)
     names = ["skin", "l_eye", "r_eye", "Left arm", "l_ear", "leg", "right Arm"]
-    mirrored_labels = augment.mirrored_labels(names)
+    mirrored_labels = augment.mirrored_labels([[name] for name in names])
     assert mirrored_labels[: len(names)].tolist() == [0, 2, 1, 6, 4, 5, 3]
     assert mirrored_labels[255] == 255
     alike = ["background", "T-shirt", "t shirt", "?", "-", "left arm", "Left arm", "right arm"]
-    assert augment.mirrored_labels(alike)[: len(alike)].tolist() == [*range(len(alike))]
+    kept = augment.mirrored_labels([[name] for name in alike])
+    assert kept[: len(alike)].tolist() == [*range(len(alike))]
+    sides = ("left arm", "left leg", "left shoe", "left hand"), ("right hand", "right arm")
+    both = sides[0], (*sides[1], "right leg", "right shoe"), ("l_eye", "r_eye"), ()
+    assert augment.mirrored_labels(both)[:4].tolist() == [1, 0, 2, 3]
+    assert augment.mirrored_labels(sides)[:2].tolist() == [0, 1]
     example = {"image": np.zeros((1, 4, 3), np.uint8), "label": np.uint8([[0, 1, 2, 6]])}
     mirrored = augment.basic(example, np.random.default_rng(0), 1, 4, mirrored_labels)
     assert mirrored["label"].tolist() == [[3, 1, 2, 0]]

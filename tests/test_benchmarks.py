@@ -9,7 +9,7 @@ from helpers import program
 
 pytestmark = pytest.mark.slow
 
-SHARED = {"alternatives", "inputs", "timing"}
+SHARED = {"__init__", "alternatives", "inputs", "timing"}
 # The start of each script's table.
 TABLES = {
     "attention": "| map | | plain, ms | dense, ms | tiles, ms |",

@@ -106,7 +106,7 @@ def test_the_small_config_reads_nine_labels(clone, tmp_path, monkeypatch):
     config.height, config.width = 24, 16
     config.directory, config.manual_dir = str(tmp_path), str(clone)
     datasets.prepare(config)
-    assert datasets.label_names(config) == CCP_CLOTHES_NAMES
+    assert datasets.names_of_labels(config) == CCP_CLOTHES_NAMES
     example = datasets.load(config, "test")[0]
     names = [CCP_CLOTHES_NAMES[label] for label in np.unique(example["label"])]
     assert names == ["background", "hair", "outerwear"]

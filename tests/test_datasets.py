@@ -7,17 +7,18 @@ import shutil
 import ml_collections
 import numpy as np
 import pytest
+from etils import epath
 from helpers import ade20k_download, celeba_download, small_folder
 from helpers.small_folder import HEIGHT, NUM_LABELS, WIDTH, labels_of, write
 from PIL import Image
 
 from configs import ade20k, common, idesigner
-from data import datasets
+from data import datasets, feed
 from data.builders import celeba_mask_hq
 from data.builders.ade20k import Ade20k
 from data.builders.celeba_mask_hq import CelebaMaskHqConfig
 from scam_jax.inference.resizing import resize_nearest
-from scam_jax.runs import validation
+from scam_jax.runs import run_folder, validation
 
 CONFIGS = pathlib.Path(common.__file__).parent
 
@@ -157,6 +158,20 @@ def test_bad_files_are_skipped_only_if_asked_and_listed(root):
     train, _ = datasets.load_for_training(config, skipped)
     assert [len(train), len(datasets.load(config, "test", skipped))] == [2, 2]
     np.testing.assert_array_equal(train[0]["label"][::2, ::2], labels_of(root, "b"))
+
+
+def test_the_list_of_skipped_files_is_that_of_the_present_data(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "is_begun", lambda workdir: True)
+    run, config = epath.Path(tmp_path / "run"), common.base()
+    config.data = config_dict(root, skip_bad_files=True)
+    whole = (root / "train" / "images" / "a.jpg").read_bytes()
+    (root / "train" / "images" / "a.jpg").write_bytes(b"")
+    opened = feed.prepare(config, run)
+    run_folder.record(config, run, training_data=opened.training_data)
+    assert [*opened.skipped["train"]] == ["a"]
+    (root / "train" / "images" / "a.jpg").write_bytes(whole)
+    (root / "train" / "images" / "b.png").write_bytes(b"")
+    assert [*feed.prepare(config, run).skipped["train"]] == ["b"]
 
 
 def test_of_the_files_that_are_not_skipped_the_resized_are_counted(root, caplog):

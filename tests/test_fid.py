@@ -59,6 +59,13 @@ def test_some_features_are_kept_evenly():
     np.testing.assert_array_equal(kept[[0, -1]], many[[0, -1]])
 
 
+def test_kernel_distance_is_the_same_in_parts(monkeypatch):
+    a, b = np.random.default_rng(0).normal(size=(2, 23, 4))
+    whole = kid.kernel_distance(a, b[:17])
+    monkeypatch.setattr(kid, "_MOST_PAIRS", 50)
+    assert kid.kernel_distance(a, b[:17]) == pytest.approx(whole, rel=1e-12)
+
+
 def test_kernel_distance_is_unbiased():
     """Sets of one distribution are zero apart on average, however few; of others they are not."""
     random = np.random.default_rng(0)

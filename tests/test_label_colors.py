@@ -12,6 +12,7 @@ from configs import common
 from data import datasets
 from data.checker import findings, presentation
 from data.feed import Feed
+from scam_jax.commands import label
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.model import TrainedModel
@@ -109,11 +110,11 @@ def test_colours_become_numbers_and_the_map_merges_these(root, file):
     config = data(root, file, label_map="0|1,2", num_labels=2)
     expected = numbers_of(of_file(root)) > 0
     np.testing.assert_array_equal(datasets.load(config, "train")[0]["label"], expected)
-    assert datasets.label_names(config) == ("background", "hair, long, #0000ff")
+    assert datasets.names_of_labels(config) == ("background", "hair, long, #0000ff")
 
 
 def test_names_of_labels_come_from_the_list(root, file):
-    assert datasets.label_names(data(root, file)) == ("background", "hair, long", "#0000ff")
+    assert datasets.names_of_labels(data(root, file)) == ("background", "hair, long", "#0000ff")
 
 
 @pytest.mark.parametrize(
@@ -124,12 +125,27 @@ def test_names_of_labels_come_from_the_list(root, file):
             {"label_map": "0|1", "num_labels": 2},
             r"label_map = '0\|1' has no label for 2 \(#0000ff\) of .*colors\.txt",
         ),
+        (
+            {"label_map": "0|1|2|*", "num_labels": 4},
+            r"label_map = '0\|1\|2\|\*' has label 3 only for numbers that .*colors\.txt lacks",
+        ),
         ({"name": "synthetic_people"}, r"data\.colors = .* only label maps in folders"),
     ],
 )
 def test_what_does_not_agree_with_the_list_is_refused(root, file, changes, message):
     with pytest.raises(ValueError, match=message):
         datasets.check(data(root, file, **changes))
+
+
+def test_a_list_without_names_has_none(root, tmp_path):
+    file = tmp_path / "colors.txt"
+    file.write_text("#000000\n#ff0000\n#0000ff\n")
+    assert datasets.names_of_labels(data(root, file)) == ()
+
+
+def test_the_pages_have_the_colours_of_files(root, file):
+    config = data(root, file, label_map="0|1,2", num_labels=2)
+    assert label._colors(config).tolist() == [[0, 0, 0], [255, 0, 0], [255, 255, 255]]
 
 
 def test_two_labels_have_two_names(root, tmp_path):

@@ -182,7 +182,7 @@ def test_labels_of_other_parsers_become_those_of_ccp(order, text, missing):
     expected = {"hair": "hair", "coat": "outerwear", "pants": "bottom", "skirt": "bottom"}
     expected |= {"upper_clothes": "top", "clothes": "top", "dress": "dress", "hat": "accessories"}
     expected |= {"face": "skin", "face_skin": "skin", "left_arm": "skin", "right_shoe": "shoes"}
-    names = label_orders.names_of("folder", text)
+    names = label_orders.joined(label_orders.parts_of("folder", LabelMap(text, 9)))
     merged = LabelMap(text, 9)(bytes_of(*range(len(order))), "a.png")[0]
     found = {name: names[label] for name, label in zip(order, merged, strict=True)}
     assert found == {**found, **{name: expected[name] for name in order if name in expected}}

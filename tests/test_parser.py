@@ -16,7 +16,7 @@ from scam_jax.commands import label
 from scam_jax.commands import parser as command_of_parser
 from scam_jax.evaluation import iou
 from scam_jax.evaluation.data import EvaluationData
-from scam_jax.inference import label_files, parsing, photos
+from scam_jax.inference import from_run, label_files, parsing, photos
 from scam_jax.inference.label_map import LabelMap
 from scam_jax.inference.label_orders import CCP_CLOTHES_NAMES
 from scam_jax.inference.parsing import Parsed, PhotoParser
@@ -71,6 +71,13 @@ def test_it_fits_four_photos(fitted):
         assert (drawn.labels == labels).mean() > 0.99
         assert drawn.labels.dtype == np.uint8
         assert 0.9 < drawn.confidence <= 1
+
+
+def test_a_parser_with_other_labels_than_its_run_is_refused(tmp_path):
+    own, run = small.config().data, small.config(data__label_map="0|2|1").data
+    from_run._require_same_labels(own, small.config().data, tmp_path)
+    with pytest.raises(ValueError, match=r"label_map = '', and its run has '0\|2\|1' now: move"):
+        from_run._require_same_labels(own, run, tmp_path)
 
 
 def test_what_is_no_photo_is_refused(fitted, monkeypatch):

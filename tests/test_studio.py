@@ -3,8 +3,10 @@
 import concurrent.futures
 import io
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -12,7 +14,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import uvicorn
 from helpers import small
 from helpers.named_model import NAMES
 from helpers.program import command, start
@@ -80,14 +81,43 @@ def test_a_picture_is_that_of_its_recipe(client, model):
 
 
 def test_the_true_result_is_beside_with_the_psnr(client):
-    told, content = message(send(client, "generate", ASKED))
+    whole = {**ASKED, "givers": {str(i): {"subject": 1.0} for i in range(1, len(NAMES))}}
+    told, content = message(send(client, "generate", whole))
     truth = pixels(send(client, "truth", ASKED).content)
     np.testing.assert_array_equal(truth, example(0)["transfer_image"])
     error = np.square(truth.astype(float) - pixels(content)).mean()
     assert told["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.01)
-    other = {**ASKED, "pictures": {"target": "test/3", "subject": "test/0"}}
+    assert "psnr" not in message(send(client, "generate", ASKED))[0], "not the whole subject"
+    painted = np.roll(example(0)["target_label"], 2).tobytes()
+    assert "psnr" not in message(send(client, "generate", whole, painted))[0]
+    other = {**whole, "pictures": {"target": "test/3", "subject": "test/0"}}
     assert "psnr" not in message(send(client, "generate", other))[0]
     assert "not known" in send(client, "truth", other).json()["error"]
+
+
+def test_what_the_first_compilation_raises_ends_the_studio(desk, monkeypatch):
+    def fail(tell):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(desk, "warm_up", fail)
+    app = server.create(desk, [])
+    raised = pytest.raises(RuntimeError, match="out of memory")
+    with socket.create_server(("127.0.0.1", 0)) as listener, raised:
+        server.Server(app).serve_on(listener)
+
+
+def test_ctrl_c_ends_it_at_once_before_it_is_ready_or_twice(desk, monkeypatch, capsys):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    at_work = server.Server(server.create(desk, []))
+    at_work.handle_exit(signal.SIGINT, None)
+    assert ended == [130]
+    assert capsys.readouterr().err == "interrupted\n"
+    at_work.should_exit, at_work.studio.is_ready = False, True
+    at_work.handle_exit(signal.SIGINT, None)
+    assert (at_work.should_exit, ended) == (True, [130]), "after the work that it does"
+    at_work.handle_exit(signal.SIGINT, None)
+    assert ended == [130, 130]
 
 
 def test_what_is_saved_repeats_to_the_same_pixels(client, desk, model, tmp_path, monkeypatch):
@@ -261,8 +291,7 @@ def test_only_other_addresses_ask_for_a_token(model, tmp_path, monkeypatch, caps
     monkeypatch.setattr(TrainedModel, "load", lambda *_: model)
     monkeypatch.setattr(studio, "_pictures", lambda *_: {})
     monkeypatch.setattr(server, "create", lambda desk, hosts, token: given.update(token=token))
-    monkeypatch.setattr(uvicorn, "Config", mock.Mock())
-    monkeypatch.setattr(uvicorn, "Server", mock.Mock())
+    monkeypatch.setattr(server, "Server", mock.Mock())
     for host in ("127.0.0.1", "0.0.0.0"):
         studio.studio(model.config, tmp_path, None, host, 0)
         (address,) = re.findall(r"http://\S+", capsys.readouterr().out)

@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data import label_names
 from data.checker.report import NUM_VALUES, Report, Split
 from data.checker.warnings import warnings_of
 from data.folder import Pair, find_pairs
 from scam_jax import console
-from scam_jax.inference import label_files, photos
+from scam_jax.inference import label_files, label_orders, photos
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.label_colors import LabelColors
 from scam_jax.inference.label_map import LabelMap
@@ -78,10 +79,15 @@ def check(
     if given is None:
         occurring = np.flatnonzero(sum(split.pixels for split in splits.values()))
         labels = LabelMap("", int(occurring.max(initial=0)) + 1, ignore_label)
+    if listed:
+        parts = listed.label_parts(labels)
+    else:
+        parts = label_orders.parts_of("folder", labels, label_names.read(root))
     return Report(
         directory=root,
         label_map=labels,
         colors=listed,
+        label_names=label_orders.joined(parts),
         splits=splits,
         warnings=tuple(warnings_of(splits, labels, listed)),
         faults=tuple(fault for split in splits.values() for fault in split.faults),

@@ -107,8 +107,7 @@ def describe(report: Report, output: os.PathLike) -> str:
 
 
 def _label_table(report: Report) -> Iterator[str]:
-    splits, colors = report.splits, report.colors
-    names = colors.label_names(report.label_map) if colors else ()
+    splits, names = report.splits, report.label_names
     yield "  label" + "".join(f"{name:>22}" for name in splits)
     for label in np.flatnonzero(sum(split.pixels for split in splits.values())):
         line = f"  {label:>5}"

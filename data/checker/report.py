@@ -56,6 +56,7 @@ class Report:
       label_map: the label map that was applied. If no number of labels was given, it has as many
         labels as occur in the files or in the list of colours.
       colors: the colours of the label numbers, or None if the values of files are the numbers.
+      label_names: names of the labels, empty if unknown.
       splits: the splits, keyed by name, in order.
       warnings: messages about things that are allowed but probably unintended.
       faults: one message per fault, with the file's name.
@@ -65,6 +66,7 @@ class Report:
     directory: pathlib.Path
     label_map: LabelMap
     colors: LabelColors | None
+    label_names: tuple[str, ...]
     splits: dict[str, Split]
     warnings: tuple[str, ...]
     faults: tuple[str, ...]

@@ -192,8 +192,7 @@ def _write_pages(
 def _legend(data: ConfigDict, names: Sequence[str]) -> np.ndarray:
     """Draws the number of each label in files, its name, and its colour on the pages."""
     names = names or [""] * data.num_labels
-    colors = images.palette(data.num_labels)
-    shown = zip(LabelMap.of(data).numbers, names, colors, strict=True)
+    shown = zip(LabelMap.of(data).numbers, names, _colors(data)[: data.num_labels], strict=True)
     cells = [
         images.captioned(np.full((*SWATCH, 3), color), f"{number} {name}", SWATCH[0])
         for number, name, color in shown
@@ -204,6 +203,20 @@ def _legend(data: ConfigDict, names: Sequence[str]) -> np.ndarray:
     return images.grid([cells[i : i + LEGEND_ROW] for i in range(0, len(cells), LEGEND_ROW)])
 
 
+def _colors(data: ConfigDict) -> np.ndarray:
+    """Returns the colour of each label, that in files if these are in colours: uint8 `[L + 1, 3]`.
+
+    The last one, white, is that of pixels to leave out.
+    """
+    label_map = LabelMap.of(data)
+    colors = images.colorize(np.arange(data.num_labels + 1), data.num_labels)
+    listed = LabelColors.of(data, label_map)
+    if listed is not None:
+        has_color = np.flatnonzero(label_map.numbers >= 0)
+        colors[has_color] = np.array(listed.colors, np.uint8)[label_map.numbers[has_color]]
+    return colors
+
+
 def _beside(photo: pathlib.Path, data: ConfigDict) -> np.ndarray:
     """Draws a photo, and its label map over it, in the shape of the model."""
     width = round(SHOWN_HEIGHT * data.width / data.height)
@@ -211,6 +224,6 @@ def _beside(photo: pathlib.Path, data: ConfigDict) -> np.ndarray:
     pair = photos.read_pair(photo, _label_map_of(photo), label_map, LabelColors.of(data, label_map))
     picture = fit(Picture(pair.image, pair.labels), data)
     image = resize_bilinear(picture.image, SHOWN_HEIGHT, width)
-    colors = images.colorize(resize_nearest(picture.labels, SHOWN_HEIGHT, width), data.num_labels)
+    colors = _colors(data)[resize_nearest(picture.labels, SHOWN_HEIGHT, width)]
     over = (0.3 * image + 0.7 * colors).round().astype(np.uint8)
     return np.concatenate([image, over], axis=1)

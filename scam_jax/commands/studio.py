@@ -46,8 +46,6 @@ def studio(
       OSError: the port is in use.
     """
     try:
-        import uvicorn
-
         from scam_jax.studio import desk, library, server
     except ModuleNotFoundError as error:
         raise ValueError(
@@ -70,8 +68,7 @@ def studio(
         )
         if token:
             logging.warning("whoever knows this address can use this model and see its pictures")
-        settings = uvicorn.Config(app, log_level="warning", server_header=False)
-        uvicorn.Server(settings).run([listener])
+        server.Server(app).serve_on(listener)
 
 
 def _saved(workdir: epath.Path) -> pathlib.Path:

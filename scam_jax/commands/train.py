@@ -109,8 +109,8 @@ def _train(
                 transplant.initial_state, source=init_from, names=feed.label_names
             )
         train_state = loop.restore_or_create(config, mesh, checkpoints, create=create)
-        if best is not None and int(train_state.step) == 0:
-            best.forget()
+        if best is not None and (int(train_state.step) == 0 or changes.TRAINING_DATA in changed):
+            best.forget()  # its figure is that of other photos
         start.record(config, workdir, feed, ledger.began, int(train_state.step), changed)
         with stop:
             train_state = loop.train(

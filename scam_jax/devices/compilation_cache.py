@@ -35,7 +35,13 @@ def use(value: str | None) -> None:
     """
     given = os.environ.get(_VARIABLE) if value is None else value
     alone = jax.process_count() == 1
-    if given == OFF or (not given and not alone):
+    wants = given != OFF and (bool(given) or alone)
+    if not agreement.everywhere(wants):
+        if wants:
+            logging.warning(
+                "compiled programs are not kept: not every process has a folder for them; give "
+                "each the same --compilation_cache=DIR"
+            )
         _turn_off()
         return
     folder = buckets.path(given) if given else epath.Path(_default())

@@ -6,6 +6,8 @@ distance. Of noise it may be negative.
 
 import numpy as np
 
+_MOST_PAIRS = 2**24  # 128 MB
+
 
 def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Computes the unbiased squared MMD with the kernel (x·y/D + 1)³.
@@ -22,14 +24,21 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     if min(len(a), len(b)) < 2:
         raise ValueError(f"KID needs two images or more of each kind, not {len(a)} and {len(b)}")
     a, b = a.astype(np.float64), b.astype(np.float64)
-    return _within(a) + _within(b) - 2 * float(_kernel(a, b).mean())
+    return _within(a) + _within(b) - 2 * _sum(a, b) / (len(a) * len(b))
 
 
 def _within(a: np.ndarray) -> float:
     """Returns the mean kernel of all pairs of two different features."""
-    kernel, count = _kernel(a, a), len(a)
-    return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
+    count, with_itself = len(a), float(_kernel(np.square(a).sum(1), a.shape[1]).sum())
+    return (_sum(a, a) - with_itself) / (count * (count - 1))
 
 
-def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a @ b.T / a.shape[1] + 1) ** 3
+def _sum(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the sum of the kernel over all pairs, with a bounded matrix at a time."""
+    rows = max(1, _MOST_PAIRS // len(b))
+    starts = range(0, len(a), rows)
+    return sum(float(_kernel(a[i : i + rows] @ b.T, a.shape[1]).sum()) for i in starts)
+
+
+def _kernel(products: np.ndarray, size: int) -> np.ndarray:
+    return (products / size + 1) ** 3

@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from scam_jax import buckets
+from scam_jax.inference import label_orders
 from scam_jax.inference.decoding import printable
 from scam_jax.inference.label_map import LabelMap
 
@@ -111,6 +112,12 @@ class LabelColors:
                     f"config.data.label_map = {label_map.text!r} has no label for {shown} of "
                     f"{self.file}: name every number, or use '*'"
                 )
+            if without := np.flatnonzero(label_map.numbers >= len(self.colors)).tolist():
+                raise ValueError(
+                    f"config.data.label_map = {label_map.text!r} has label {without[0]} only for "
+                    f"numbers that {self.file} lacks (it has 0 … {len(self.colors) - 1}): leave "
+                    "that group empty, or remove it"
+                )
         elif label_map.num_labels != (needed := self.num_labels(label_map.ignore_label)):
             raise ValueError(
                 f"config.data.num_labels = {label_map.num_labels}, but {self.file} (config.data."
@@ -133,14 +140,14 @@ class LabelColors:
         return len(self.colors) - (ignore_label == len(self.colors) - 1)
 
     def label_names(self, label_map: LabelMap) -> tuple[str, ...]:
-        """Returns the names of a map's labels; labels that it merges have joint names."""
-        names: list[list[str]] = [[] for _ in range(label_map.num_labels + label_map.ignores)]
-        numbers = np.arange(len(self.names), dtype=np.uint8)
-        for name, label in zip(self.names, label_map(numbers, self.file), strict=True):
-            names[label].append(name)
-        different = [list(dict.fromkeys(part)) for part in names]
-        joint = (", ".join(part[:_SHOWN]) + ", …" * (len(part) > _SHOWN) for part in different)
-        return tuple(joint)[: label_map.num_labels]
+        """Returns the names of a map's labels, empty if unknown; see `label_orders.joined`."""
+        return label_orders.joined(self.label_parts(label_map))
+
+    def label_parts(self, label_map: LabelMap) -> label_orders.Parts:
+        """Returns the names that each label is made of, empty if no colour has a name."""
+        if self.names == tuple(map(_text, self.colors)):
+            return ()
+        return label_orders.merged(self.names, label_map)
 
     def numbers(self, image: np.ndarray, name: str) -> np.ndarray:
         """Looks up the label number of each pixel.

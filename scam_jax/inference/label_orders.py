@@ -1,5 +1,13 @@
 """Label orders of data sets and parsers, maps that merge their labels, and the names of labels."""
 
+from collections.abc import Sequence
+
+from scam_jax.inference.label_map import LabelMap, reorder, table
+
+# The names that each label is made of.
+Parts = tuple[tuple[str, ...], ...]
+_SHOWN = 3
+
 # The label order of CelebAMask-HQ, which SCAM is trained with.
 CELEBA_MASK_HQ = (
     *("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow"),
@@ -55,11 +63,13 @@ CCP_CLOTHES_NAMES = (
 LIP_CLOTHES = "0|2|13,14,15,16,17|5|7|8,9,12|6,10|18,19|1,3,4,11"
 ATR_CLOTHES = "0|2|11,12,13,14,15|4||5,6|7|9,10|1,3,8,16,17"
 MEDIAPIPE_CLOTHES = "0|1|2,3|4|||||5"
-# Names of the labels that these maps make, and of those of data sets without a map.
-_NAMES: dict[str, tuple[str, ...]] = {BODY_FACE_BACKGROUND: BODY_FACE_BACKGROUND_NAMES}
-_NAMES |= dict.fromkeys(
-    (CCP_CLOTHES, LIP_CLOTHES, ATR_CLOTHES, MEDIAPIPE_CLOTHES), CCP_CLOTHES_NAMES
-)
+# Names of the labels that these maps make of a folder's label maps.
+_NAMES_OF_MAP = {
+    BODY_FACE_BACKGROUND: BODY_FACE_BACKGROUND_NAMES,
+    reorder(FACE_PARSING, CELEBA_MASK_HQ): CELEBA_MASK_HQ,
+    **dict.fromkeys((CCP_CLOTHES, LIP_CLOTHES, ATR_CLOTHES, MEDIAPIPE_CLOTHES), CCP_CLOTHES_NAMES),
+}
+# Names of the labels of data sets, before a map.
 _NAMES_OF_DATA = {
     "celeba_mask_hq": CELEBA_MASK_HQ,
     "celeba_mask_hq_sean": CELEBA_MASK_HQ,
@@ -67,11 +77,36 @@ _NAMES_OF_DATA = {
 }
 
 
-def names_of(data: str, text: str) -> tuple[str, ...]:
-    """Returns the names of a model's labels from 0 on, empty if unknown.
+def parts_of(data: str, label_map: LabelMap, known: Sequence[str] = ()) -> Parts:
+    """Returns the names that each label of a model is made of, empty if unknown.
 
     Args:
       data: `config.data.name`.
-      text: `config.data.label_map`.
+      label_map: the map of `config.data`.
+      known: the names of the numbers in files, if this module does not know them.
     """
-    return _NAMES.get(text, ()) if text else _NAMES_OF_DATA.get(data, ())
+    if data in ("folder", "ccp") and label_map.text in _NAMES_OF_MAP:
+        return tuple((name,) for name in _NAMES_OF_MAP[label_map.text])
+    return merged(known or _NAMES_OF_DATA.get(data, ()), label_map)
+
+
+def merged(names: Sequence[str], label_map: LabelMap) -> Parts:
+    """Returns the names that each label of a map is made of.
+
+    Args:
+      names: the names of the numbers in files from 0 on, empty if unknown.
+      label_map: the map.
+    """
+    if not names:
+        return ()
+    labels = table(label_map.text, label_map.num_labels, label_map.ignore_label)
+    parts: list[dict[str, None]] = [{} for _ in range(label_map.num_labels)]
+    for name, label in zip(names, labels, strict=False):
+        if 0 <= label < label_map.num_labels:
+            parts[label][name] = None
+    return tuple(tuple(part) for part in parts)
+
+
+def joined(parts: Parts) -> tuple[str, ...]:
+    """Returns one name for each label, such as 'l_eye, r_eye'; of many parts, three and '…'."""
+    return tuple(", ".join(part[:_SHOWN]) + ", …" * (len(part) > _SHOWN) for part in parts)

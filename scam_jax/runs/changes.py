@@ -16,6 +16,8 @@ from scam_jax.runs import run_folder
 
 # A change from one value to another.
 Change = tuple[Any, Any]
+# The name of a change of data.
+TRAINING_DATA = "training data"
 
 # The weights depend on these keys and all keys below them, except `_COMPUTE_TYPES`.
 _FIXED = (
@@ -115,7 +117,11 @@ def check_data(training_data: str, workdir: epath.Path, are_accepted: bool) -> d
             "trained with: give config.data.directory of those, add --accept_changes to go on with "
             "others, or start another run with --workdir"
         )
-    return {"training data": (before, training_data)}
+    logging.warning(
+        "the training photos changed. Without validation photos of their own, others are held out "
+        "from now on, and the model has seen some of them: figures of validation may flatter"
+    )
+    return {TRAINING_DATA: (before, training_data)}
 
 
 def _changes(config: ConfigDict, workdir: epath.Path) -> dict[str, Change]:

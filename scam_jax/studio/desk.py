@@ -129,7 +129,7 @@ class Desk:
         begun = time.perf_counter()
         chosen = self.recipe_of(asked, labels)
         image = recipe.make(self.model, chosen, self._encode)
-        truth = self._truth(asked)
+        truth = self._truth(asked) if self._is_transfer(chosen) else None
         said: dict[str, Any] = {
             "remarks": recipe.remarks(self.model, chosen),
             "milliseconds": round(1000 * (time.perf_counter() - begun)),
@@ -149,6 +149,12 @@ class Desk:
     def _truth(self, asked: Mapping[str, Any]) -> np.ndarray | None:
         names = asked["pictures"]
         return self.library.truth(names.get("subject", ""), names[TARGET])
+
+    def _is_transfer(self, chosen: Recipe) -> bool:
+        """Returns whether a choice is the transfer whose true result may be known."""
+        labels = range(1, self.model.config.data.num_labels)
+        all_of_it = {label: {"subject": 1.0} for label in labels}
+        return chosen.labels is None and dict(chosen.givers) == all_of_it
 
     def loop(
         self, asked: Mapping[str, Any], labels: np.ndarray | None, count: int, form: str

@@ -7,11 +7,16 @@ import contextlib
 import functools
 import importlib.resources
 import json
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Collection
+from types import FrameType
 from typing import Any, TypeVar
 
 import anyio
 import numpy as np
+import uvicorn
 from absl import logging
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -55,7 +60,7 @@ def create(desk: Desk, hosts: Collection[str], token: str | None = None) -> Star
             for name in ("upload", "generate", "truth", "loop", "attention", "save", "load")
         ),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, hosts=hosts, token=token)],
         exception_handlers={
@@ -68,6 +73,34 @@ def create(desk: Desk, hosts: Collection[str], token: str | None = None) -> Star
         lifespan=studio.lifespan,
         max_body_size=MOST_BYTES,
     )
+    app.state.studio = studio
+    return app
+
+
+class Server(uvicorn.Server):
+    """Serves a studio. Ctrl-C ends it after the work that it does; before it is ready, at once."""
+
+    def __init__(self, app: Starlette):
+        super().__init__(uvicorn.Config(app, log_level="warning", server_header=False))
+        self.studio: _Studio = app.state.studio
+        self.studio.end = self._end
+
+    def serve_on(self, listener: socket.socket) -> None:
+        """Serves until it is interrupted; raises what the first compilation raised."""
+        self.run([listener])
+        if self.studio.failure is not None:
+            raise self.studio.failure
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Threads cannot be ended, and a compilation takes minutes. Nothing is lost: files are
+        # written at once as a whole.
+        if self.should_exit or not self.studio.is_ready:
+            print("interrupted", file=sys.stderr, flush=True)
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
 
 
 async def _page(file: str, request: Request) -> Response:
@@ -128,6 +161,8 @@ class _Studio:
         self.desk = desk
         self.progress = "starting"
         self.is_ready = False
+        self.failure: Exception | None = None
+        self.end: Callable[[], None] = lambda: None
         self.one = CapacityLimiter(1)
 
     @contextlib.asynccontextmanager
@@ -141,7 +176,12 @@ class _Studio:
         def compile_all() -> None:
             self.desk.warm_up(self._tell)
 
-        await self._at_desk(compile_all)
+        try:
+            await self._at_desk(compile_all)
+        except Exception as error:
+            self.failure = error
+            self.end()
+            return
         self.is_ready = True
         logging.info("the studio is ready")
 

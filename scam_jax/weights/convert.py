@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from scam_jax import models
 from scam_jax.inference import label_orders
+from scam_jax.inference.label_map import LabelMap
 from scam_jax.runs import run_folder
 from scam_jax.runs.validation import validate
 from scam_jax.training import state
@@ -260,7 +261,8 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: epa
     if run_folder.is_begun(workdir):
         raise ValueError(f"--workdir={workdir} holds a run already: give another folder")
     converted = convert_checkpoint(read_torch(path), config)
-    names = label_orders.names_of(config.data.name, config.data.label_map)
+    parts = label_orders.parts_of(config.data.name, LabelMap.of(config.data))
+    names = label_orders.joined(parts)
     run_folder.record(config, workdir, label_names=names)
     made_with = state.made_with(config)
     checkpoints = Checkpoints(workdir / run_folder.CHECKPOINTS, made_with=made_with)

@@ -11,6 +11,7 @@ export class Attention {
     for (const select of this.selects) select.addEventListener("change", () => this.fetch());
     choices.addEventListener("change", () => {
       this.maps = null;
+      this.serial++; // an answer under way is of another choice
       clearTimeout(this.soon);
       this.shade(null);
       if (this.box.checked) this.soon = setTimeout(() => this.fetch(), 400);

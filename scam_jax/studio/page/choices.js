@@ -16,6 +16,7 @@ export class Choices extends EventTarget {
     this.byLabel = model.labels.map((_, i) => ({ from: i ? "subject" : "target", share: 1 }));
     this.past = [];
     this.future = [];
+    this.turns = 0; // what ends a stroke: undo, redo, another target
   }
 
   changed() {
@@ -51,6 +52,7 @@ export class Choices extends EventTarget {
   setTarget(name, labels) {
     if (name === this.pictures.target) return;
     if (this.pictures.target) this.remember();
+    this.turns++;
     this.pictures.target = name;
     this.ofTarget = labels;
     this.labels = labels.slice();
@@ -87,12 +89,14 @@ export class Choices extends EventTarget {
 
   undo() {
     if (!this.past.length) return;
+    this.turns++;
     this.future.push(this.now());
     this.take(this.past.pop());
   }
 
   redo() {
     if (!this.future.length) return;
+    this.turns++;
     this.past.push(this.now());
     this.take(this.future.pop());
   }
@@ -100,6 +104,7 @@ export class Choices extends EventTarget {
   // Takes what a recipe holds.
   load(recipe, labelsOfTarget) {
     if (recipe.pictures.target === this.pictures.target) this.remember();
+    this.turns++;
     this.setTarget(recipe.pictures.target, labelsOfTarget);
     this.pictures = recipe.pictures;
     this.absent = recipe.absent;

@@ -110,11 +110,16 @@ export class Painter {
     if (tool === "fill") return choices.paint(this.filled(y, x));
     if (tool === "move") this.regions.select(label);
     this.stroke = { tool, start: [y, x], last: [y, x], before: choices.labels, label };
+    this.stroke.turns = choices.turns;
     if (tool !== "move") this.go([y, x]);
   }
 
   go([y, x]) {
     const { stroke, choices } = this;
+    if (stroke.turns !== choices.turns) {
+      this.stroke = null;
+      return;
+    }
     if (stroke.tool === "move") {
       const shift = [y - stroke.start[0], x - stroke.start[1]];
       choices.paint(this.moved(stroke.before, stroke.label, ...shift), stroke);
