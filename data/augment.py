@@ -28,7 +28,6 @@ _HUE_SHIFT = 0.2
 # 1.0.
 _RESIZED_CROP_PROBABILITY = 0.7
 _AREAS = (0.5, 1.0)
-_RATIOS = (3 / 4, 4 / 3)
 _TRIES = 10
 
 # "crop": rows of the box in an image with 512 rows, and its width / height.
@@ -117,7 +116,7 @@ def basic(
     picture = Picture.of(example)
     box = fitting.whole(picture)
     if rng.random() < _RESIZED_CROP_PROBABILITY:
-        box = resized_crop_box(rng, box.height, box.width)
+        box = resized_crop_box(rng, box.height, box.width, width / height)
     picture = fitting.cut(picture, box, height, width, mirrored if flipped else None)
     return _maybe_jittered(picture, rng)
 
@@ -162,25 +161,24 @@ def crop(
 TRAINING = {"none": none, "basic": basic, "crop": crop}
 
 
-def resized_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:
-    """Draws a box of 50–100% of the area and an aspect ratio (width / height) of 3/4–4/3.
+def resized_crop_box(rng: np.random.Generator, height: int, width: int, ratio: float) -> Box:
+    """Draws a box of 50–100% of the area.
 
     Args:
       rng: random generator.
       height: rows of the image.
       width: columns of the image.
+      ratio: width / height of the box. The authors' is 1, and so are their images'.
 
     Returns:
-      The first of ten random boxes that fits into the image. If none fits, the largest central box
-      whose aspect ratio is in the range.
+      The first of ten random boxes that fits into the image. If none fits, the largest central box.
     """
     for _ in range(_TRIES):
         area = rng.uniform(*_AREAS) * height * width
-        ratio = math.exp(rng.uniform(math.log(_RATIOS[0]), math.log(_RATIOS[1])))
         box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if 1 <= box_height <= height and 1 <= box_width <= width:
             return _anywhere(rng, height, width, box_height, box_width)
-    return central_box(height, width, min(max(width / height, _RATIOS[0]), _RATIOS[1]))
+    return central_box(height, width, ratio)
 
 
 def portrait_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:

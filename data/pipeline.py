@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import grain
 import numpy as np
@@ -39,7 +39,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> grain.DatasetIterator[Example]:
+) -> Generator[Example, None, None]:
     """Returns this host's share of the shuffled training batches, beginning at `start_step`.
 
     Each epoch has its own order. Batches continue across the end of an epoch, so every example is
@@ -85,7 +85,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> grain.DatasetIterator[Example]:
+) -> Generator[Example, None, None]:
     """Returns this host's share of batches that contain every example once, in order.
 
     The last batch is padded with the last example, so that all batches have the same size and all
@@ -147,7 +147,7 @@ def _host_share(source: Source, batch_size: int, process_index: int, process_cou
     return batch_size // process_count
 
 
-def _read_ahead(batches: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Example]:
+def _read_ahead(batches: grain.MapDataset, num_workers: int) -> Generator[Example, None, None]:
     threads = 0 if num_workers else _THREADS
     # Grain's default of 500 elements is too many, because an element is a whole batch here.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
@@ -157,7 +157,26 @@ def _read_ahead(batches: grain.MapDataset, num_workers: int) -> grain.DatasetIte
         # Copy out of the memory shared with the worker: JAX may hold on to a batch, which would
         # keep the worker from ending.
         batches = batches.mp_prefetch(ahead, worker_init_fn=_start_worker).map(_copy)
-    return iter(batches)
+    return _explained(iter(batches))
+
+
+def _explained(batches: grain.DatasetIterator[Example]) -> Generator[Example, None, None]:
+    """Yields the batches; says what may have ended a process that reads them.
+
+    Raises:
+      ChildProcessError: such a process has ended.
+    """
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "terminated unexpectedly" not in str(error):
+            raise
+        said = str(error).split(". ")[0]
+        raise ChildProcessError(
+            f"a process that reads the data has ended ({said}), by a signal or for want of memory: "
+            "the same command resumes from the last checkpoint; if this happens again, lower "
+            "config.data.num_workers"
+        ) from error
 
 
 def _copy(batch: Example) -> Example:
@@ -165,8 +184,9 @@ def _copy(batch: Example) -> Example:
 
 
 def _start_worker(worker: int, count: int) -> None:
-    # Ctrl-C reaches the whole process group, but only the main process should act on it.
+    # These reach the whole process group, but only the main process should act on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Grain's workers would outlive a main process that is killed.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -179,30 +179,31 @@ def test_none_only_resizes_and_draws_nothing():
     assert_same(TRAINING["none"](example, rng, 16, 20), example)
 
 
-@pytest.mark.parametrize(("height", "width"), [(300, 300), (200, 260), (260, 200)])
-def test_boxes_of_basic(height, width):
-    drawn = [augment.resized_crop_box(rng, height, width) for rng in generators(500)]
+@pytest.mark.parametrize(
+    ("height", "width", "shape"), [(300, 300, 1.0), (200, 260, 1.3), (300, 200, 2 / 3)]
+)
+def test_boxes_of_basic(height, width, shape):
+    drawn = [augment.resized_crop_box(rng, height, width, shape) for rng in generators(500)]
     top, left, rows, columns = np.array(drawn).T
     area, ratio = rows * columns / (height * width), columns / rows
     assert 0.49 < area.min() < 0.53
     assert 0.9 < area.max() <= 1
-    assert 0.745 < ratio.min() < 0.8
-    assert 1.25 < ratio.max() < 1.34
+    np.testing.assert_allclose(ratio, shape, rtol=0.01)
     assert min(top.min(), left.min()) == 0
     assert (top + rows).max() == height
     assert (left + columns).max() == width
 
 
 @pytest.mark.parametrize(
-    ("size", "box"),
+    ("size", "ratio", "box"),
     [
-        ((30, 300), Box(0, 130, 30, 40)),
-        ((300, 30), Box(130, 0, 40, 30)),
-        ((1, 300), Box(0, 149, 1, 1)),
+        ((30, 300), 4 / 3, Box(0, 130, 30, 40)),
+        ((300, 30), 3 / 4, Box(130, 0, 40, 30)),
+        ((1, 300), 1.0, Box(0, 149, 1, 1)),
     ],
 )
-def test_where_no_box_of_basic_fits_it_is_the_centre(size, box):
-    assert {augment.resized_crop_box(rng, *size) for rng in generators(10)} == {box}
+def test_where_no_box_of_basic_fits_it_is_the_centre(size, ratio, box):
+    assert {augment.resized_crop_box(rng, *size, ratio) for rng in generators(10)} == {box}
 
 
 @pytest.mark.parametrize("height", [512, 1024])

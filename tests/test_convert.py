@@ -84,9 +84,17 @@ def test_a_checkpoint_becomes_a_run(golden, tmp_path, monkeypatch):
 
 def test_a_run_is_not_replaced_by_a_checkpoint(tmp_path):
     saved.save(tmp_path / run_folder.CHECKPOINTS, 1000, 2000)
-    with pytest.raises(ValueError, match=r"--workdir=.* holds a run already: give another folder"):
+    with pytest.raises(ValueError, match=r"--workdir=.* holds a run or a release: give another"):
         convert.convert_checkpoint_file(tmp_path / "model.ckpt", small.config(), tmp_path)
     assert sorted(f.name for f in tmp_path.iterdir()) == [run_folder.CHECKPOINTS]
+
+
+def test_a_release_is_not_replaced_by_a_checkpoint(tmp_path):
+    config = tmp_path / run_folder.CONFIG_FILE
+    config.write_text('{"release": {"step": 3}}')
+    with pytest.raises(ValueError, match=r"--workdir=.* holds a run or a release: give another"):
+        convert.convert_checkpoint_file(tmp_path / "model.ckpt", small.config(), tmp_path)
+    assert config.read_text() == '{"release": {"step": 3}}'
 
 
 def test_no_such_torch_file(tmp_path):

@@ -8,6 +8,7 @@ from helpers import small
 from helpers.closeness import assert_trees_close
 
 from scam_jax import models
+from scam_jax.inference import generation
 from scam_jax.models.layers import spectral_norm
 from scam_jax.training import state
 from scam_jax.training.step import train_step
@@ -43,6 +44,31 @@ PROGRAMS = {
         ),
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("choices", "draws"), [("", False), ("model=sean", False), ("model=spade", True)]
+)
+def test_scam_and_sean_use_means_after_training_and_others_samples(choices, draws):
+    config = small.config(choices, model__encoder__use_vae=True)
+    networks, batch = models.build(config), small.batch(config, 0)
+    variables = state.create(config, networks).eval_variables()
+    image, labels = batch["image"][:1], batch["label"][:1]
+    codes = [
+        jax.tree.leaves(generation.encode(networks, variables, image, labels, keys))[0]
+        for keys in (generation.image_keys(seed, np.zeros(1, np.int32)) for seed in (0, 1))
+    ]
+    assert np.any(codes[0] != codes[1]) == draws
+
+
+def test_the_blocks_with_statistics_of_the_label_map_are_the_authors():
+    """Of all blocks but the last, those below the number; the last one at U - 1 alone."""
+    for count, expected in ((0, []), (2, [0, 1]), (3, [0, 1, 2, 3]), (4, [0, 1, 2])):
+        config = small.config(
+            model__generator__num_up_layers=4, model__generator__mask_adain_layers=count
+        )
+        generator = models.build(config).generator
+        assert [i for i in range(4) if generator._has_mask_adain(i)] == expected
 
 
 def two_steps(config):

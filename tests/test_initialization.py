@@ -13,6 +13,27 @@ def draw(*choices, **overrides):
     return state.create(config, models.build(config)).params
 
 
+def test_the_layer_of_means_and_variances_is_never_equalized():
+    """As in the authors' code, where all other layers are."""
+    config = small.config(model__encoder__use_vae=True, model__equalized=True)
+    encoder = models.build(config).encoder
+    params = state.create(config, models.build(config)).params["encoder"]
+    image, labels = jax.numpy.zeros((1, 16, 16, 3)), jax.numpy.zeros((1, 16, 16), int)
+    kernel = params["gaussian"]["kernel"]
+    assert np.abs(kernel).max() <= 1 / np.sqrt(kernel.shape[1])
+
+    def mean(kernel):
+        layer = {"kernel": kernel, "bias": 0 * params["gaussian"]["bias"]}
+        changed = {**params, "gaussian": layer}
+        return encoder.apply({"params": changed}, image, labels).mean
+
+    identity = np.broadcast_to(np.eye(*kernel.shape[1:], dtype=np.float32), kernel.shape)
+    plain = models.build(small.config(model__equalized=True)).encoder
+    without = {name: tree for name, tree in params.items() if name != "gaussian"}
+    expected = plain.apply({"params": without}, image, labels)
+    np.testing.assert_allclose(mean(identity), expected, rtol=1e-5)
+
+
 def test_distributions():
     params = draw(model__latent_dim=64, model__attention_dim=64, model__encoder__use_vae=True)
     encoder, generator = params["encoder"], params["generator"]

@@ -1,5 +1,6 @@
 """The number of devices changes no result but in rounding."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,6 +8,8 @@ import pytest
 from helpers import small
 from helpers.closeness import assert_trees_close
 from helpers.loop import run_loop
+
+from scam_jax.devices import sharding
 
 
 def config():
@@ -22,6 +25,23 @@ def config():
         train__log_every=1,
         optimizer__eps=1e-3,
     )
+
+
+def test_the_devices_of_a_process_are_neighbours(monkeypatch):
+    """Devices of several hosts, in the order of a torus; `jax.make_mesh` refuses these."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Device:
+        process_index: int
+        id: int
+        slice_index: int
+        platform: str = "cpu"
+        device_kind: str = "cpu"
+
+    of_two_hosts = [Device(1, 2, 1), Device(0, 1, 0), Device(1, 3, 1), Device(0, 0, 0)]
+    monkeypatch.setattr(jax, "devices", lambda: of_two_hosts)
+    mesh = sharding.make_mesh()
+    assert [device.id for device in mesh.devices] == [0, 1, 2, 3]
 
 
 def run_on(num_devices, folder, **options):

@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from absl import flags
-from helpers.number_source import Numbers
+from helpers.number_source import Numbers, children
 
 from data import pipeline
 
@@ -133,6 +134,21 @@ def _is_alive(process: str) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_worker_ignores_sigterm_and_its_end_is_explained():
+    before = {*children(os.getpid())}
+    batches = pipeline.train_batches(Numbers(9), batch_size=3, seed=0, num_workers=1)
+    next(batches)
+    workers = {*children(os.getpid())} - before
+    for worker in workers:
+        os.kill(int(worker), signal.SIGTERM)
+    for _ in range(8):
+        next(batches)
+    for worker in workers:
+        os.kill(int(worker), signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match=r"has ended .*-9.*lower config\.data\.num_workers"):
+        [*itertools.islice(batches, 100)]
 
 
 def test_an_error_in_a_worker_comes_out_with_its_own_message():

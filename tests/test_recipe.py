@@ -184,6 +184,10 @@ def png_of_4_bits():
         ({"pictures": {}}, "pictures.target is missing"),
         ({"pictures": {"target": {"labels": "b.png"}}}, "pictures.target: a photo is needed"),
         ({"givers": {"hat": {"subject": 1}}}, "there is no label 'hat': this model has background"),
+        (
+            {"givers": {"hair": {"third": 1}, "1": {"subject": 1}}},
+            "givers.1: label 1 is there twice: keep one of the two",
+        ),
         ({"givers": {"hair": 1}}, r"givers.hair: \{…\} is needed"),
         ({"givers": {"hair": {"fourth": 1}}}, "givers.hair: 'fourth' is no giver of this recipe"),
         ({"givers": {"hair": {"target": 1}}}, "'target' is no giver .* has subject, third"),

@@ -45,6 +45,7 @@ def test_a_variant_may_have_a_schedule():
         (1e-4, r"variants\.odd: 0.0001 is no dictionary of what it changes"),
         ({"model": {"latent_per_label": 1}}, r"variants\.odd: .*latent_per_label"),
         ({"model": {"latents_per_label": "one"}}, r"variants\.odd: .*one"),
+        ({"train": 5}, r"variants\.odd: .*items"),
         ({"model": {"latents_per_label": 0}}, r"variants\.odd: .*latents_per_label = 0: use 1"),
     ],
 )

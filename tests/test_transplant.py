@@ -41,6 +41,15 @@ def test_the_same_labels_take_all_weights(tmp_path):
     assert all(not np.any(x) for x in jax.tree.leaves(begun.opt_state)), "fresh optimizers"
 
 
+def test_labels_without_a_name_match_by_number():
+    data = small.shallow().data
+    names = ["background", "hair", ""]
+    assert transplant.match(data, names, data, names) == [0, 1, 2]
+    assert transplant.match(data, names, data, ["background", "", "hair"]) == [0, 2, None]
+    assert transplant.match(data, names, data, OLD_NAMES) == [0, 1, None]
+    assert transplant.match(data, (), data, OLD_NAMES) == [0, 1, 2]
+
+
 def generated(config, variables, image, labels):
     """Reconstructions by a model without noise."""
     networks = models.build(config)

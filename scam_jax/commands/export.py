@@ -57,7 +57,7 @@ def export(
         start = run_folder.last_start(workdir)
         facts = {name: start.get(name) for name in _FACTS} | {"licence": licence}
         card = _card(trained, workdir, facts)
-        release.write(output, models.build(config), trained, facts, card, dtype, shown)
+        release.write(output, models.build(trained.config), trained, facts, card, dtype, shown)
         size = sum(f.stat().st_size for f in output.rglob("*") if f.is_file())
         print(
             f"wrote {output} ({size / 1e6:.1f} MB)\nNext: hf upload USER/NAME {output}, or "

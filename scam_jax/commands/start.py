@@ -39,9 +39,9 @@ def record(
 ) -> None:
     """Records a start in the run's folder, in the first process; see `run_folder.record`.
 
-    A start that has nothing to train and nothing to change is not one.
+    A start that has nothing to train is not one: its changes say nothing about the run.
     """
-    if jax.process_index() == 0 and (step < config.train.num_steps or changes):
+    if jax.process_index() == 0 and step < config.train.num_steps:
         run_folder.record(
             config,
             folder,

@@ -37,7 +37,8 @@ def run_study(
     Raises:
       ValueError: a variant is impossible (names it), or see `train` and `evaluate`.
     """
-    for name, variant in study.runs_of(config, jax.device_count()).items():
+    runs = study.runs_of(config, jax.device_count())
+    for name, variant in runs.items():
         folder = workdir / name
         logging.info("study: %s", folder)
         train(variant, folder, open_feed, stop, accept_changes=accept_changes, init_from=init_from)
@@ -47,7 +48,7 @@ def run_study(
         # It draws with matplotlib, which takes a second to import.
         from scam_jax import report
 
-        print(f"wrote {report.write([workdir], workdir / 'report')}")
+        print(f"wrote {report.write([workdir / name for name in runs], workdir / 'report')}")
 
 
 def _is_evaluated(folder: epath.Path, step: int) -> bool:

@@ -50,7 +50,7 @@ def use(value: str | None) -> None:
         if not buckets.is_in_bucket(folder) and not os.access(folder, os.W_OK):
             raise PermissionError(f"{folder} is not writable")
         fault = ""
-    except OSError as error:
+    except (OSError, ImportError) as error:  # the second one for URLs of other stores
         fault = str(error)
     if not alone and not _all_see(folder, fault):
         fault = fault or f"not every process sees what process 0 writes to {folder}"

@@ -11,8 +11,13 @@ LONGEST_WAIT_MS = 24 * 60 * 60 * 1000
 
 
 def make_mesh() -> Mesh:
-    """Returns a mesh of the devices of all processes along one axis, which splits batches."""
-    return jax.make_mesh((jax.device_count(),), (DATA,), axis_types=(AxisType.Auto,))
+    """Returns a mesh of the devices of all processes along one axis, which splits batches.
+
+    The devices of a process are neighbours, so that it holds one part of each batch.
+    `jax.make_mesh` does not promise this, and refuses the devices of several hosts or slices.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), (DATA,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

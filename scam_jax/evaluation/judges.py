@@ -9,7 +9,7 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from scam_jax.devices import sharding
+from scam_jax.devices import agreement, sharding
 from scam_jax.evaluation.metrics import PEAK
 from scam_jax.models.frozen.inception import InceptionV3
 from scam_jax.models.frozen.lpips import LPIPS
@@ -57,8 +57,9 @@ class Judges:
                 except FileNotFoundError as error:
                     logging.warning("%s", error)
                     missing.append(str(error))
-            if missing:
-                self.missing[judge] = missing
+            # The processes load the weights together.
+            if not agreement.everywhere(not missing):
+                self.missing[judge] = missing or [f"{judge}: another process lacks its weights"]
                 continue
             self.hashes[judge] = "-".join(weights.sha256[:12] for weights in loaded)
             params = [weights.params for weights in loaded]

@@ -37,7 +37,10 @@ def image_keys(seed: int | Array, places: ArrayLike) -> Array:
 def encode(
     networks: Networks, variables: Variables, image: Array, labels: Array, keys: Array
 ) -> Latents:
-    """Encodes images. Latents of a variational encoder are sampled, as in the published results.
+    """Encodes images.
+
+    Of a variational encoder, SCAM and SEAN take the means of the latents and others sample them, as
+    in the published results.
 
     Args:
       networks: the model's networks.
@@ -53,7 +56,7 @@ def encode(
     labels = labels.astype(jnp.int32)
     image = networks.only_seen(to_float(image), labels)
     latents = networks.encoder.apply(variables["encoder"], image, labels, keys[:, 0])
-    return latent_codes.sample(latents, keys[:, 1])
+    return latent_codes.sample(latents, None if networks.means_in_use else keys[:, 1])
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -131,6 +131,8 @@ def assemble(
     givers = {}
     for key, shares in _object(values, "givers", {}).items():
         label = sources.find_label(key, num_labels, names)
+        if label in givers:
+            raise ValueError(f"givers.{key}: label {label} is there twice: keep one of the two")
         givers[label] = _shares(f"givers.{key}", shares, pictures)
     if labels is not None:
         labels = _checked("labels", labels, model)

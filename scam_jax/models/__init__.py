@@ -47,12 +47,14 @@ class Networks(NamedTuple):
       discriminator: maps (image, one-hot labels `[B, H, W, L]`) to feature maps, indexed
         `[scale][layer]`; the last layer holds the logits.
       ignored: L if the config leaves pixels out, None otherwise.
+      means_in_use: see `Family`.
     """
 
     encoder: nn.Module
     generator: nn.Module
     discriminator: nn.Module
     ignored: int | None = None
+    means_in_use: bool = False
 
     def seen(self, labels: Array) -> Array | None:
         """Returns where pixels count, bool `[B, H, W]`; None if all pixels of all images do."""
@@ -124,6 +126,7 @@ def build(config: ConfigDict, batch_axis: str | None = None) -> Networks:
             DISCRIMINATORS[config.model.discriminator.kind], config, "discriminator", common
         ),
         ignored=config.data.num_labels if ignores else None,
+        means_in_use=family.means_in_use,
     )
 
 

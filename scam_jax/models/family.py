@@ -38,6 +38,7 @@ class Family(NamedTuple):
       shared_keys: fields of the encoder that are keys of `config.model` itself, because the
         generator depends on them too.
       variational: maps `config.model` to whether the encoder returns Gaussians.
+      means_in_use: whether their means are used after training, as the authors do, not samples.
       faults: maps a config to a (key, remedy) pair for each value that the family cannot use.
       batch_norm: maps `config.model` to whether the networks compute batch statistics.
       has_latents: maps `config.model` to whether the encoder returns latents.
@@ -49,6 +50,7 @@ class Family(NamedTuple):
     generator_class: type[nn.Module]
     shared_keys: tuple[str, ...] = ()
     variational: Callable[[ConfigDict], bool] = lambda model: False
+    means_in_use: bool = False
     faults: Callable[[ConfigDict], list[tuple[str, str]]] = lambda config: []
     batch_norm: Callable[[ConfigDict], bool] = lambda model: False
     has_latents: Callable[[ConfigDict], bool] = lambda model: True

@@ -21,6 +21,11 @@ _CONFIG_KEYS = (
     *("seed", "data.name", "data.directory", "data.height", "data.width", "data.num_labels"),
     *("data.label_map", "train.num_steps", "train.batch_size"),
 )
+# How a run is carried out. It may change between two starts, and the config keeps the first one.
+_HOW_IT_RAN = (
+    *("data.manual_dir", "data.num_workers", "weights_directory"),
+    *("train.log_every", "train.panel_every", "train.checkpoint_every", "eval.every"),
+)
 _START_KEYS = (
     *("step", "changes", "training_examples", "commit", "python", "versions", "devices"),
     "processes",
@@ -112,7 +117,8 @@ def _read_run(folder: epath.Path) -> Run:
     file = folder / run_folder.CONFIG_FILE
     config = traverse_util.flatten_dict(read_json(file), sep=".")
     _check_keys(_CONFIG_KEYS, config, file)
-    config = {key: value for key, value in config.items() if not key.startswith("parser.")}
+    # Neither says anything about the model. A study may go on with more seeds.
+    config = {k: v for k, v in config.items() if not k.startswith(("parser.", "study."))}
     starts = []
     for where, start in read_json_lines(folder / run_folder.RUNS_FILE):
         _check_keys(_START_KEYS, start, where)
@@ -142,6 +148,8 @@ def _check_names(runs: Sequence[Run]) -> None:
             continue
         both = f"{a.folder} and {b.folder} are both named {a.name!r}"
         for key, (old, new) in differing([a.config, b.config]).items():
+            if key in _HOW_IT_RAN:
+                continue
             raise ValueError(
                 f"{both}, but their configs differ in {key} ({old or 'none'} and {new or 'none'}): "
                 "rename one of the folders"
@@ -156,7 +164,8 @@ def _check_names(runs: Sequence[Run]) -> None:
 def _models(runs: Sequence[Run]) -> list[Model]:
     by_config = collections.defaultdict(list)
     for run in runs:
-        by_config[json.dumps(run.config, sort_keys=True)].append(run)
+        config = {key: value for key, value in run.config.items() if key not in _HOW_IT_RAN}
+        by_config[json.dumps(config, sort_keys=True)].append(run)
     models = []
     for same in by_config.values():
         names = dict.fromkeys(run.name for run in same)

@@ -43,7 +43,7 @@ def runs_of(config: ConfigDict, num_devices: int = 1) -> dict[str, ConfigDict]:
                 _change(variant, changes.to_dict())
                 variant.seed = seed
                 validate(variant, num_devices)
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"config.study.variants.{name}: {error}") from error
             runs[f"{name}/seed_{seed}"] = variant
     return runs

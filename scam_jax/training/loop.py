@@ -55,7 +55,8 @@ def restore_or_create(
         if checkpoints.made_with(step) not in ({}, state.made_with(config)):
             restored = jax.device_put(state.adapted(config, restored), everywhere)
         return restored
-    fresh = jax.device_put(create(config, networks), everywhere)
+    # From the host: arrays of one device do not go to those of other processes.
+    fresh = jax.device_put(jax.device_get(create(config, networks)), everywhere)
     table = parameter_overview.get_parameter_overview(fresh.params, include_stats=False)
     logging.info("parameters:\n%s", table)
     return fresh

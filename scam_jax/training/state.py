@@ -12,6 +12,7 @@ from scam_jax.models import Networks
 from scam_jax.models.layers import latents
 from scam_jax.models.layers.initialization import initialize
 from scam_jax.training import optimizers
+from scam_jax.training.loss_weights import GAN_TERMS, is_used
 
 Tree = Any
 # The two sides of GAN training and the networks that each side trains. The generator side is named
@@ -88,10 +89,11 @@ def abstract(config: ConfigDict, networks: Networks) -> TrainState:
 
 def made_with(config: ConfigDict) -> MadeWith:
     """Returns what a state depends on besides its networks. A checkpoint tells it of its own."""
+    uses_gan = any(is_used(config, name) for name in GAN_TERMS)
     return {
         "optimizer": config.optimizer.to_dict(),
         "ema_decay": config.train.ema_decay,
-        "discriminator_start": optimizers.begins(config)["discriminator"],
+        "discriminator_start": optimizers.begins(config)["discriminator"] if uses_gan else None,
     }
 
 

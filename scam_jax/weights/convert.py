@@ -258,8 +258,8 @@ def convert_checkpoint_file(path: pathlib.Path, config: ConfigDict, workdir: epa
         already.
     """
     validate(config)
-    if run_folder.is_begun(workdir):
-        raise ValueError(f"--workdir={workdir} holds a run already: give another folder")
+    if run_folder.is_begun(workdir) or run_folder.is_released(workdir):
+        raise ValueError(f"--workdir={workdir} holds a run or a release: give another folder")
     converted = convert_checkpoint(read_torch(path), config)
     parts = label_orders.parts_of(config.data.name, LabelMap.of(config.data))
     names = label_orders.joined(parts)

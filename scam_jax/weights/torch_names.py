@@ -103,6 +103,7 @@ GENERATORS = {
             (r"block_(\d+)_rgb_conv", r"backbone.SCAM_block_\1.torgb.conv_rgb"),
             (r"block_(\d+)_(conv_\d)", r"backbone.SCAM_block_\1.\2.1"),
             (r"block_(\d+)_(\w+)", r"backbone.SCAM_block_\1.\2"),
+            (r"/batch_norm$", ".normalization_layer"),
             (r"/gamma$", ".mlp_lti_gamma"),
             (r"/beta$", ".mlp_lti_beta"),
             (r"latent_mlp_1", "fc_itl.0"),

@@ -111,12 +111,21 @@ def match(
       old_names: its label names, empty if unknown.
 
     Returns:
-      By new label, the old label of the same name if both runs have names. Otherwise the old label
-      that takes the smallest number of the new label in their label maps. None without a match.
+      By new label, the old label of the same name if both runs have names. Otherwise, and for
+      labels without one, the old label that takes the smallest number of the new label in their
+      label maps. None without a match, or if only one of the two has a name.
     """
-    if new_names and old_names:
-        places = {name: label for label, name in enumerate(old_names)}
-        return [places.get(name) for name in new_names]
+    by_number = _match_numbers(new, old)
+    if not (new_names and old_names):
+        return by_number
+    places = {name: label for label, name in enumerate(old_names) if name}
+    return [
+        places.get(name) if name else None if number is None or old_names[number] else number
+        for name, number in zip(new_names, by_number, strict=True)
+    ]
+
+
+def _match_numbers(new: ConfigDict, old: ConfigDict) -> list[int | None]:
     old_labels = table(old.label_map, old.num_labels, old.get("ignore_label", -1))
     found: list[int | None] = []
     for number in LabelMap.of(new).numbers:

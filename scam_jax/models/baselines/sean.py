@@ -1,5 +1,7 @@
 """SEAN (Zhu et al. 2020): one code per label, pooled over the label's region."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -95,7 +97,8 @@ class SEANEncoder(nn.Module):
         codes = region_means(jax.nn.one_hot(small, self.num_labels), x)
         if not self.use_vae:
             return codes
-        both = Linear(2 * self.latent_dim, self.layer, name="gaussian")(codes)
+        layer = dataclasses.replace(self.layer, equalized=False)  # as in the authors' code
+        both = Linear(2 * self.latent_dim, layer, name="gaussian")(codes)
         return Gaussian(*jnp.split(both.astype(jnp.float32), 2, axis=-1))
 
     def mix(self, sources: Array, subject: Array, target: Array) -> Array:
@@ -172,6 +175,7 @@ FAMILY = Family(
     SEANGenerator,
     shared_keys=("latent_dim",),
     variational=lambda model: model.encoder.use_vae,
+    means_in_use=True,
     faults=faults_of_sizes,
     batch_norm=lambda model: True,
 )

@@ -14,6 +14,8 @@ import numpy as np
 declare = jax.nn.initializers.zeros
 XAVIER_GAIN = 0.02
 KINDS = ("pytorch", "xavier")
+# Layers that `LayerSpec.equalized` does not touch.
+_NEVER_EQUALIZED = ("gaussian",)
 
 
 def initialize(
@@ -47,7 +49,8 @@ def initialize(
         path = [key.key for key in keys]
         salt = zlib.crc32("/".join([name, *path]).encode())
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, salt])))
-        value = _draw(random, path[-1], _siblings(shapes, path), leaf, equalized, kind)
+        equal = equalized and path[-2] not in _NEVER_EQUALIZED
+        value = _draw(random, path[-1], _siblings(shapes, path), leaf, equal, kind)
         return value.astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)

@@ -1,7 +1,5 @@
 """SAT: the semantic attention transformer encoder (paper, section 3.1)."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -128,8 +126,8 @@ class SATEncoder(nn.Module):
         return maps[::-1] if self.reverse_conv else maps
 
     def _gaussian(self, latents: Array) -> Gaussian:
-        layer = dataclasses.replace(self.layer, dtype=jnp.float32)
-        both = LabelLinear(2 * self.latent_dim, layer, name="gaussian")(latents)
+        # In float32, and never equalized, as in the authors' code.
+        both = LabelLinear(2 * self.latent_dim, LayerSpec(), name="gaussian")(latents)
         return Gaussian(*jnp.split(both, 2, axis=-1))
 
     def mix(self, sources: Array, subject: Latents, target: Latents) -> Latents:

@@ -47,6 +47,7 @@ FAMILY = Family(
     SCAMGenerator,
     shared_keys=("latents_per_label", "background_latents", "latent_dim", "attention_dim"),
     variational=lambda model: model.encoder.use_vae,
+    means_in_use=True,
     faults=_faults,
     batch_norm=lambda model: model.generator.norm == "batch",
     has_attention=True,

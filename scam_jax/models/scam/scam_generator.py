@@ -151,7 +151,8 @@ class SCAMGenerator(nn.Module):
       architecture: 'skip' adds the output of every block to a running image; 'resnet' gives the
         blocks residual connections and makes an image of the last output alone.
       norm: 'instance', 'layer' or 'batch'.
-      mask_adain_layers: number of blocks, from the first, with `Modulation.mask_adain` set.
+      mask_adain_layers: number n of blocks, from the first, with `Modulation.mask_adain` set. The
+        last of U blocks, as in the authors' code, has it if n is U - 1.
       add_noise: whether modulations add noise, drawn from `keys`, at test time too.
       batch_axis: mesh axis over which batch norm shares its statistics.
       ignores: whether pixels may have the label L, which belongs to no region.
@@ -248,6 +249,10 @@ class SCAMGenerator(nn.Module):
     def _layout(self) -> LatentLayout:
         return LatentLayout(self.num_labels, self.latents_per_label, self.background_latents)
 
+    def _has_mask_adain(self, i: int) -> bool:
+        last = self.num_up_layers - 1
+        return self.mask_adain_layers == last if i == last else i < self.mask_adain_layers
+
     def _modulation(self, name: str, i: int, *, duplex: bool) -> Modulation:
         # arguments 2 and 6, size and train, are static
         cls = nn.remat(Modulation, static_argnums=(2, 6)) if self.rematerialize else Modulation
@@ -257,7 +262,7 @@ class SCAMGenerator(nn.Module):
             num_heads=self.num_heads,
             norm=self.norm,
             duplex=duplex,
-            mask_adain=i < self.mask_adain_layers,
+            mask_adain=self._has_mask_adain(i),
             batch_axis=self.batch_axis,
             layer=self.layer,
             name=f"block_{i}_{name}",
