@@ -5,14 +5,23 @@
 Images are uint8 [height, width, 3] of the model's size, label maps uint8 [height, width].
 """
 
+import importlib.util
 import json
+import os
 import pathlib
 import sys
 
 import jax
+import jaxlib
 import numpy as np
 from jax import export
 from safetensors.flax import load_file
+
+# jaxlib 0.10.2 adds up some products wrongly on CPUs (jax issue 39103). JAX reads this later.
+OPTION = "--xla_cpu_experimental_ynn_fusion_type"
+if jaxlib.__version__ == "0.10.2" and not importlib.util.find_spec("libtpu"):
+    FLAGS = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = FLAGS if OPTION in FLAGS else f"{FLAGS} {OPTION}="
 
 
 def load(folder=pathlib.Path(__file__).parent):
