@@ -187,6 +187,7 @@ def test_transfers_with_label_maps_of_a_parser(model, tmp_path):
 def test_a_trained_parser_draws_on_all_devices(model, tmp_path):
     config = parser_step.parser_config(model.config)
     trained = parser_step.create(config)
+    run_folder.record(model.config, tmp_path)
     run_folder.record(config, tmp_path / run_folder.PARSER)
     checkpoints = Checkpoints(tmp_path / run_folder.PARSER / run_folder.CHECKPOINTS)
     checkpoints.save(trained)

@@ -115,10 +115,12 @@ def match(
       labels without one, the old label that takes the smallest number of the new label in their
       label maps. None without a match, or if only one of the two has a name.
     """
+    places = {name: label for label, name in enumerate(old_names) if name}
+    if new_names and old_names and all(new_names):
+        return [places.get(name) for name in new_names]
     by_number = _match_numbers(new, old)
     if not (new_names and old_names):
         return by_number
-    places = {name: label for label, name in enumerate(old_names) if name}
     return [
         places.get(name) if name else None if number is None or old_names[number] else number
         for name, number in zip(new_names, by_number, strict=True)
