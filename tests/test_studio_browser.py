@@ -159,6 +159,24 @@ def test_a_persons_whole_way(page, model, tmp_path, monkeypatch):
     np.testing.assert_array_equal(pixels(page), last)
 
 
+def test_undo_ends_the_stroke_at_hand(page):
+    """Else what follows would be painted over the state that undo brought back, and lose it."""
+    before = pixels(page)
+    page.keyboard.press("2")
+    page.keyboard.press("b")
+    box = page.locator("#overlay").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 120, box["y"] + 60, steps=4)
+    page.keyboard.press("Control+z")
+    page.mouse.move(box["x"] + 200, box["y"] + 200, steps=4)
+    page.mouse.up()
+    settled(page)
+    np.testing.assert_array_equal(pixels(page), before)
+    assert page.is_disabled("#undo")
+    assert page.is_enabled("#redo")
+
+
 def test_the_true_result_a_loop_and_attention(page):
     assert re.search(r"PSNR \d+\.\d\d dB", page.inner_text("#truth figcaption"))
     page.keyboard.press("p")
