@@ -38,6 +38,7 @@ TOY_CHANGES = {
     "model.discriminator.features": 4,
     "model.discriminator.num_layers": 2,
     "losses.perceptual": 0.0,
+    "train.batch_size": 2,
 }
 
 
