@@ -201,6 +201,15 @@ def test_same_config_and_seed_by_two_names_stay_two_models(tmp_path):
     )
 
 
+def test_a_study_that_went_on_otherwise_is_one(tmp_path):
+    """With more seeds, and with keys that may change freely; finished runs keep their configs."""
+    study = tmp_path / "study" / "a"
+    write_run(study / "seed_0", study__num_seeds=1)
+    write_run(study / "seed_1", seed=1, study__num_seeds=2, data__num_workers=4, eval__every=9)
+    (model,) = runs.read([tmp_path / "study"])
+    assert [run.seed for run in model.runs] == [0, 1]
+
+
 def test_curves(tmp_path):
     for seed in range(2):
         run = write_run(tmp_path / "study" / "a" / f"seed_{seed}", seed=seed)

@@ -14,17 +14,12 @@ from flax import traverse_util
 from scam_jax import buckets
 from scam_jax.evaluation.results import FILE, Evaluation
 from scam_jax.files import read_json, read_json_lines
-from scam_jax.runs import run_folder
+from scam_jax.runs import changes, run_folder
 
 SPLITS = ("test", "validation")
 _CONFIG_KEYS = (
     *("seed", "data.name", "data.directory", "data.height", "data.width", "data.num_labels"),
     *("data.label_map", "train.num_steps", "train.batch_size"),
-)
-# How a run is carried out. It may change between two starts, and the config keeps the first one.
-_HOW_IT_RAN = (
-    *("data.manual_dir", "data.num_workers", "weights_directory"),
-    *("train.log_every", "train.panel_every", "train.checkpoint_every", "eval.every"),
 )
 _START_KEYS = (
     *("step", "changes", "training_examples", "commit", "python", "versions", "devices"),
@@ -148,7 +143,7 @@ def _check_names(runs: Sequence[Run]) -> None:
             continue
         both = f"{a.folder} and {b.folder} are both named {a.name!r}"
         for key, (old, new) in differing([a.config, b.config]).items():
-            if key in _HOW_IT_RAN:
+            if not changes.matters(key):
                 continue
             raise ValueError(
                 f"{both}, but their configs differ in {key} ({old or 'none'} and {new or 'none'}): "
@@ -164,7 +159,7 @@ def _check_names(runs: Sequence[Run]) -> None:
 def _models(runs: Sequence[Run]) -> list[Model]:
     by_config = collections.defaultdict(list)
     for run in runs:
-        config = {key: value for key, value in run.config.items() if key not in _HOW_IT_RAN}
+        config = {key: value for key, value in run.config.items() if changes.matters(key)}
         by_config[json.dumps(config, sort_keys=True)].append(run)
     models = []
     for same in by_config.values():

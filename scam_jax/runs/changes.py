@@ -44,6 +44,12 @@ _FREE = ("data.directory", "data.manual_dir", "data.num_workers", "data.skip_bad
 _RECORDED = ("train.num_steps", "data.directory", "data.skip_bad_files")
 
 
+def matters(key: str) -> bool:
+    """Returns whether a run with another value of a key is another model, or of other data."""
+    is_kept = _is_below(key, (*_FIXED, *_ACCEPTED)) and key not in _FREE
+    return is_kept or key in _RECORDED
+
+
 def check_weights_fit(config: ConfigDict, workdir: epath.Path) -> None:
     """Checks that a config describes the weights in `workdir`, if there are any.
 
