@@ -74,6 +74,7 @@ def check(
     labels = LabelMap(label_map, most if given is None else given, ignore_label)
     if listed:
         listed.require_labels(labels)
+    numbers_named = label_names.read(root)  # before all files are read
     names = ["train", *["validation"] * (root / "validation").is_dir(), "test"]
     splits = {name: _read_split(root, name, labels, listed) for name in names}
     if given is None:
@@ -82,7 +83,7 @@ def check(
     if listed:
         parts = listed.label_parts(labels)
     else:
-        parts = label_orders.parts_of("folder", labels, label_names.read(root))
+        parts = label_orders.parts_of("folder", labels, numbers_named)
     return Report(
         directory=root,
         label_map=labels,
