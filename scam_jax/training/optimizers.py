@@ -69,6 +69,8 @@ def begins(config: ConfigDict) -> dict[str, int]:
 
 # Momentum of Muon's updates.
 _MOMENTUM = 0.9
+# Coefficients of each of Muon's iterations. Written out, they make optax loop instead of unrolling.
+_ITERATIONS = ((3.4445, -4.7750, 2.0315),) * 5
 # Kernels with fewer channels on one side are too thin to gain from Muon.
 _LEAST_CHANNELS = 8
 # Kernels up to this size are updated together with others of their shape.
@@ -158,6 +160,7 @@ def muon(
     """
     return optax.contrib.muon(
         rate,
+        _ITERATIONS,
         beta=_MOMENTUM,
         eps=eps,
         weight_decay=weight_decay,
