@@ -82,7 +82,8 @@ _COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache",
     None,
     "The folder of compiled programs, which later commands load; off for none. By default "
-    "JAX_COMPILATION_CACHE_DIR, or ~/.cache/scam_jax. Several processes need one that all share.",
+    "JAX_COMPILATION_CACHE_DIR, or ~/.cache/scam_jax/HOST, or none with several processes, which "
+    "need one that all share.",
 )
 _SUBJECT = flags.DEFINE_string(
     "subject",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from benchmarks import alternatives, inputs
+from benchmarks import alternatives, inputs, timing
 from scam_jax.models.discriminators.patchgan import PatchGAN
 from scam_jax.models.layers import convolution
 from scam_jax.training import losses
@@ -129,6 +129,7 @@ def discriminator_gradient(features: int, in_branch: bool) -> tuple[list[float],
 
 
 def main(argv: list[str]) -> None:
+    print(timing.heading("python -m benchmarks.convolution"))
     print("XLA's time / ours (ours in ms)\n")
     print("| network | B, H=W, C, D, k, stride, pad | value | to image | to kernel | 2nd order |")
     print("|---|---|---|---|---|---|")

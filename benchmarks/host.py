@@ -80,7 +80,9 @@ def time_apart(way: Way, folder: str) -> float:
     options = [f"--cache={folder}", f"--steps={_STEPS.value}", f"--toy={inputs.TOY.value}"]
     options += [f"--config={_CONFIG.value}", f"--own_thread={way.own_thread}"]
     command = [sys.executable, "-m", "benchmarks.host", *options, f"--ahead={way.ahead}"]
-    environment = {**os.environ, **way.environment}
+    # The user's own settings of the allocator would hold in every way, and other devices as well.
+    own = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    environment = {**own, "JAX_PLATFORMS": "cpu", **way.environment}
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(result.stdout)
 

@@ -13,7 +13,6 @@ import io
 import itertools
 import os
 import pathlib
-import platform
 import resource
 import statistics
 import tempfile
@@ -26,7 +25,7 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 from PIL import Image
 
-from benchmarks import inputs
+from benchmarks import inputs, timing
 from data import augment, pipeline
 from data.builders import celeba_mask_hq
 from data.builders.celeba_mask_hq import CelebaMaskHq, CelebaMaskHqConfig
@@ -199,11 +198,8 @@ def decoding(source: Source) -> None:
 
 
 def main(argv: list[str]) -> None:
-    print(
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ",
-        end="",
-    )
-    print(f"grain {grain.__version__}, Pillow {Image.__version__}, NumPy {np.__version__}")
+    print(timing.heading("python -m benchmarks.loader"))
+    print(f"grain {grain.__version__}, Pillow {Image.__version__}, NumPy {np.__version__}\n")
     sizes = TOY if inputs.TOY.value else REAL
     with tempfile.TemporaryDirectory() as temporary:
         root = pathlib.Path(temporary)

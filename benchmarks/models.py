@@ -1,7 +1,7 @@
 """All models' parameters and operations at CelebA's size: `python -m benchmarks.models`.
 
 Nothing is run: operations are counted of the programs for a TPU, of one image encoded and
-generated, with the models' published sizes. Prints a table for models.md and the README.
+generated, with the models' published sizes. Prints a table for models.md and docs/baselines.md.
 """
 
 import jax

@@ -28,8 +28,9 @@ INTRODUCTION = """# The training step on TPU pods
 
 The training step of `configs/celeba.py` in bfloat16, compiled by the TPU's compiler for the whole
 pod, at its lowest effort. Operations are the compiler's estimate. *GB* are what instructions read
-from and write to the memory; what stays in the memory on the chip costs nothing there. *At most* is
-what both allow at the chip's published peaks (`scam_jax/cost/chips.py`); it is no measurement.
+from and write to the memory; what stays in the memory on the chip costs nothing there. *At its
+peaks* is what both allow at the chip's published peaks (`scam_jax/cost/chips.py`); it is no
+measurement. At the default effort, as a pod compiles it, the step moves fewer bytes (RESULTS.md).
 All-reduces are the only collectives unless the details say otherwise. *2 ×* is two slices, joined
 by the data center's network: gradients are summed within each, every chip exchanges its share of
 the sums with the other slice, and the sums are gathered within each.

@@ -105,9 +105,12 @@ def print_kernels(kernels: list[timing.Kernel], program: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    options = f"--batch={_BATCH.value} --dtype={_DTYPE.value}"
+    options = f"--batch={_BATCH.value} --dtype={_DTYPE.value} --rounds={_ROUNDS.value}"
+    options += f" --ways='{','.join(_WAYS.value)}'"
     print(timing.heading(f"python -m benchmarks.step {options}"))
     mesh, vgg = sharding.make_mesh(), inputs.random_vgg()
+    if unknown := {*_WAYS.value} - WAYS.keys():
+        raise app.UsageError(f"--ways has {', '.join(unknown)}: use some of {', '.join(WAYS)}")
     runs = {}
     for name in _WAYS.value:
         context, changes = WAYS[name]
@@ -118,7 +121,8 @@ def main(argv: list[str]) -> None:
     print("|---|---|---|---|---|---|")
     for name, run in runs.items():
         print(row(name, run, seconds[name], seconds[first]))
-    print(utilization(seconds[first]))
+    if "ours" in seconds:
+        print(utilization(seconds["ours"]))
     for device in jax.local_devices():
         if device.memory_stats():
             print(

@@ -28,7 +28,6 @@ _HUE_SHIFT = 0.2
 # 1.0.
 _RESIZED_CROP_PROBABILITY = 0.7
 _AREAS = (0.5, 1.0)
-_TRIES = 10
 
 # "crop": rows of the box in an image with 512 rows, and its width / height.
 _PORTRAIT_CROP_PROBABILITY = 0.6
@@ -97,7 +96,8 @@ def basic(
 ) -> Example:
     """Mirrors, cuts a large box, and changes colours, each at random.
 
-    The probabilities are 0.5, 0.7 and 0.4. A box has 50–100% of the area (`resized_crop_box`).
+    The probabilities are 0.5, 0.7 and 0.4. A box has 50–100% of the area of the
+    largest one that has the result's shape (`resized_crop_box`).
 
     Args:
       example: image and label map of one size.
@@ -162,7 +162,7 @@ TRAINING = {"none": none, "basic": basic, "crop": crop}
 
 
 def resized_crop_box(rng: np.random.Generator, height: int, width: int, ratio: float) -> Box:
-    """Draws a box of 50–100% of the area.
+    """Draws a box of 50–100% of the area of the largest one.
 
     Args:
       rng: random generator.
@@ -171,14 +171,11 @@ def resized_crop_box(rng: np.random.Generator, height: int, width: int, ratio: f
       ratio: width / height of the box. The authors' is 1, and so are their images'.
 
     Returns:
-      The first of ten random boxes that fits into the image. If none fits, the largest central box.
+      A box anywhere in the image.
     """
-    for _ in range(_TRIES):
-        area = rng.uniform(*_AREAS) * height * width
-        box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-        if 1 <= box_height <= height and 1 <= box_width <= width:
-            return _anywhere(rng, height, width, box_height, box_width)
-    return central_box(height, width, ratio)
+    largest, scale = central_box(height, width, ratio), math.sqrt(rng.uniform(*_AREAS))
+    sides = (max(1, round(scale * side)) for side in (largest.height, largest.width))
+    return _anywhere(rng, height, width, *sides)
 
 
 def portrait_crop_box(rng: np.random.Generator, height: int, width: int) -> Box:

@@ -63,6 +63,7 @@ def check(config: Config) -> None:
         )
     if not config.directory:
         raise ValueError("config.data.directory is empty: say where the data is or should be put")
+    KINDS[config.name].check(config)
 
 
 def prepare(config: Config) -> None:
@@ -192,13 +193,30 @@ def _label_parts(config: Config) -> label_orders.Parts:
     return label_orders.parts_of(config.name, label_map, KINDS[config.name].label_names(config))
 
 
+def training_data(config: Config) -> str:
+    """Returns a digest of the training examples, without regard to skipped files.
+
+    It changes with the photos, the label maps, the split, and which labels mirroring exchanges.
+
+    Args:
+      config: `config.data`.
+    """
+    kind = KINDS[config.name]
+    # Without a split of its own, validation takes a part of these.
+    contents = f"{kind.contents(config, {})} {kind.has_validation(config)}"
+    if config.augmentation != "none":
+        contents += f" {augment.mirrored_labels(_label_parts(config)).tolist()}"
+    return hashlib.sha256(contents.encode()).hexdigest()[:16]
+
+
 def _for_training(config: Config) -> Augment:
     parts = _label_parts(config)
-    if not parts and config.num_labels > 2 and config.augmentation != "none":
+    could_have_names = config.name == "folder" and config.num_labels > 2
+    if not parts and could_have_names and config.augmentation != "none":
         logging.warning(
             "the labels have no names, so mirroring exchanges none: if some are left or right "
             "parts, name them in %s (docs/data.md)",
-            f"{config.directory}/{label_names.FILE}",
+            config.get("colors") or f"{config.directory}/{label_names.FILE}",
         )
     return functools.partial(
         augment.TRAINING[config.augmentation],

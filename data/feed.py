@@ -2,16 +2,16 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterator
 
 import jax
 import ml_collections
+from absl import logging
 from etils import epath
 
 from data import datasets, pipeline
 from data.kinds import KINDS, Skipped
-from scam_jax.devices import sharding
+from scam_jax.devices import agreement, sharding
 from scam_jax.examples import Batches, Example, Source
 from scam_jax.runs import run_folder
 
@@ -28,37 +28,61 @@ def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> "Feed":
       workdir: the run's folder.
 
     Raises:
-      FileNotFoundError, ValueError: see `datasets.prepare`.
+      FileNotFoundError: see `datasets.prepare`; or a process does not see the prepared data set.
+      ValueError: see `datasets.prepare`; or a process has other training data than the first.
     """
+    data = config.data
     if jax.process_index() == 0:
-        datasets.prepare(config.data)
-        if config.data.skip_bad_files and not _has_list(config.data, workdir):
-            run_folder.record_skipped(datasets.find_bad_files(config.data), workdir)
+        datasets.prepare(data)
     sharding.wait_for_all("data set prepared")
+    if jax.process_count() > 1:
+        _check_alike(data)
     return Feed(
-        config.data,
+        data,
         seed=config.seed,
         batch_size=config.train.batch_size,
-        skipped=run_folder.load_skipped(workdir) if config.data.skip_bad_files else {},
+        skipped=_skipped(data, workdir) if data.skip_bad_files else {},
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
 
 
-def _has_list(data: ml_collections.ConfigDict, workdir: epath.Path) -> bool:
-    """Returns whether a run's list of bad files is that of the present data."""
-    if not (run_folder.is_begun(workdir) and (workdir / run_folder.SKIPPED_FILE).is_file()):
-        return False
-    now = _digest(data)
-    return run_folder.last_start(workdir).get("training_data", now) == now
+def _check_alike(data: ml_collections.ConfigDict) -> None:
+    """Compares the training data of all processes."""
+    index, place = jax.process_index(), f"config.data.directory = {data.directory}"
+    if not agreement.everywhere(KINDS[data.name].is_prepared(data)):
+        raise FileNotFoundError(
+            f"{place}: not every process sees {data.name} there: give a folder that all hosts "
+            "share, or copy it to each"
+        )
+    digest = datasets.training_data(data)
+    if not agreement.everywhere(agreement.is_of_first_process(digest)):
+        raise ValueError(
+            f"{place}: the training photos, label maps or names of labels are not the same in "
+            f"every process (the digest is {digest} in process {index}): copy them to each host "
+            "anew"
+        )
 
 
-def _digest(data: ml_collections.ConfigDict) -> str:
-    kind = KINDS[data.name]
-    contents = kind.contents(data, {})
-    # Without a split of its own, validation takes a part of these.
-    contents += f" {kind.has_validation(data)}"
-    return hashlib.sha256(contents.encode()).hexdigest()[:16]
+def _skipped(data: ml_collections.ConfigDict, workdir: epath.Path) -> Skipped:
+    """Returns the bad files that a run skips; process 0 searches for them if needed."""
+    training_data = datasets.training_data(data)
+    if jax.process_index() == 0:
+        kept = run_folder.load_skipped(workdir, training_data)
+        if kept is None or not run_folder.is_begun(workdir):
+            run_folder.record_skipped(datasets.find_bad_files(data), workdir, training_data)
+    sharding.wait_for_all("bad files found")
+    skipped = run_folder.load_skipped(workdir, training_data)
+    if skipped is None:
+        raise ValueError(
+            f"{workdir / run_folder.SKIPPED_FILE} is not there, or of other data, in process "
+            f"{jax.process_index()}: give a --workdir that all hosts share"
+        )
+    for split, bad in skipped.items():
+        first, file = next(iter(bad.values())), workdir / run_folder.SKIPPED_FILE
+        listed = len(bad), split, file, first
+        logging.warning("skipping %d pairs of %s, listed in %s; the first: %s", *listed)
+    return skipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +116,8 @@ class Feed:
 
     @functools.cached_property
     def training_data(self) -> str:
-        """A digest of the training data, without regard to skipped files."""
-        return _digest(self.config)
+        """A digest of the training examples, see `datasets.training_data`."""
+        return datasets.training_data(self.config)
 
     @property
     def label_names(self) -> tuple[str, ...]:

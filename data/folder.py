@@ -117,14 +117,15 @@ class FolderSource:
     def contents(self) -> str:
         """Returns a digest of all photos, label maps and colours of labels.
 
-        Files count by name, size and end.
+        Files count by name, place, size and end.
         What is compressed last depends on the whole picture. The folder may be copied or moved. A
         file that cannot be read counts as such.
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             colors = self._colors.colors if self._colors else ()
             ends = pool.map(lambda pair: [_size_and_end(f) for f in pair], self.pairs.values())
-            return hashlib.sha256(repr([*self._names, *ends, *colors]).encode()).hexdigest()
+            listed = [*self._names, *self.places.tolist(), *ends, *colors]
+            return hashlib.sha256(repr(listed).encode()).hexdigest()
 
     def find_bad(self) -> dict[str, str]:
         """Reads every pair; returns one message for each unusable pair, keyed by name."""

@@ -44,8 +44,10 @@ class Kind:
 
     Attributes:
       prepare: prepares the data set if needed.
+      is_prepared: returns whether it is there.
       open: opens one of its own splits, without the skipped examples.
       has_validation: returns whether it has a validation split of its own.
+      check: checks the values of a config that are about this kind only; raises ValueError.
       num_labels: number of labels in its label maps, or 0 if the user sets it.
       contents: returns a string that changes whenever the training examples change.
       label_names: returns the names of its label numbers from 0 on, empty if they are unknown or
@@ -53,8 +55,10 @@ class Kind:
     """
 
     prepare: Callable[[Config], Any]
+    is_prepared: Callable[[Config], bool]
     open: Callable[[Config, str, Skipped], Source]
     has_validation: Callable[[Config], bool]
+    check: Callable[[Config], Any]
     num_labels: int
     contents: Callable[[Config, Skipped], str]
     label_names: Callable[[Config], tuple[str, ...]]
@@ -72,7 +76,7 @@ def label_colors(config: Config) -> LabelColors | None:
 
 def synthetic_transfers(config: Config, split: str) -> Source:
     """Opens the subject transfers of synthetic people, see `datasets.load_transfers`."""
-    records = _synthetic_people(config).as_data_source(split=split)
+    records = _prepared(_synthetic_people(config), config).as_data_source(split=split)
     return Mapped(records, functools.partial(_transfer, labels=label_map(config)))
 
 
@@ -86,6 +90,12 @@ def folder(config: Config, split: str, skipped: Skipped | None = None) -> Folder
 def folder_splits(config: Config) -> tuple[str, ...]:
     """Returns the splits of a folder. Train and test are required, validation is optional."""
     return ("train", "validation", "test") if _has_validation(config) else ("train", "test")
+
+
+def _names_in_folder(config: Config) -> tuple[str, ...]:
+    names = label_names.read(config.directory)
+    label_names.require_all(names, label_map(config), config.directory)
+    return names
 
 
 def _has_validation(config: Config) -> bool:
@@ -145,27 +155,34 @@ def _directory(config: Config) -> epath.Path:
     return buckets.path(config.directory)
 
 
-def _synthetic_people(config: Config) -> SyntheticPeople:
+def _size_of_people(config: Config) -> str:
     sizes = {(c.height, c.width): c.name for c in SyntheticPeople.BUILDER_CONFIGS}
     size = (config.height, config.width)
     if size not in sizes:
         known = ", ".join(f"{height}×{width}" for height, width in sizes)
-        raise ValueError(f"synthetic_people is drawn at {known}, not at {size[0]}×{size[1]}")
-    return _prepared(SyntheticPeople(config=sizes[size], data_dir=_directory(config)), config)
+        raise ValueError(
+            f"config.data.height, width = {size[0]}, {size[1]}: synthetic_people is drawn at "
+            f"{known}: use one of these"
+        )
+    return sizes[size]
+
+
+def _synthetic_people(config: Config) -> SyntheticPeople:
+    return SyntheticPeople(config=_size_of_people(config), data_dir=_directory(config))
 
 
 def _celeba_mask_hq(config: Config, labels: str) -> CelebaMaskHq:
     builder_config = celeba_mask_hq.config_for(config.height, config.width, labels)
-    return _prepared(CelebaMaskHq(config=builder_config, data_dir=_directory(config)), config)
+    return CelebaMaskHq(config=builder_config, data_dir=_directory(config))
 
 
 def _ade20k(config: Config) -> Ade20k:
-    return _prepared(Ade20k(data_dir=_directory(config)), config)
+    return Ade20k(data_dir=_directory(config))
 
 
 def _ccp(config: Config) -> Ccp:
     builder_config = ccp.config_for(config.height, config.width)
-    return _prepared(Ccp(config=builder_config, data_dir=_directory(config)), config)
+    return Ccp(config=builder_config, data_dir=_directory(config))
 
 
 def _pair(record: Mapping[str, Any], labels: LabelMap) -> Example:
@@ -200,22 +217,40 @@ def _built(
     has_validation: bool = False,
     names: tuple[str, ...] = (),
     jpeg: bool = False,
+    check: Callable[[Config], Any] = lambda config: None,
 ) -> Kind:
-    """Returns the kind of data set that a TFDS builder prepares."""
+    """Returns the kind of data set that a TFDS builder prepares.
+
+    Args:
+      builder_of: returns the builder.
+      num_labels: number of labels.
+      has_validation: whether it has a validation split.
+      names: the names of the labels, unless `label_orders` knows them.
+      jpeg: whether its photos are kept as they are.
+      check: see `Kind`.
+    """
     # TFDS would decode photos with OpenCV where that is installed, and give other pixels.
     decoders = {"image": tfds.decode.SkipDecoding()} if jpeg else None
 
+    def prepared(config: Config) -> tfds.core.DatasetBuilder:
+        return _prepared(builder_of(config), config)
+
+    def is_prepared(config: Config) -> bool:
+        return (builder_of(config).data_path / _INFO).exists()
+
     def open_split(config: Config, split: str, skipped: Skipped) -> Source:
-        records = builder_of(config).as_data_source(split=split, decoders=decoders)
+        records = prepared(config).as_data_source(split=split, decoders=decoders)
         return Mapped(records, functools.partial(_pair, labels=label_map(config)))
 
     def contents(config: Config, skipped: Skipped) -> str:
-        return builder_of(config).info.full_name  # with its version
+        return prepared(config).info.full_name  # with its version
 
     return Kind(
-        builder_of,
+        prepared,
+        is_prepared,
         open_split,
         lambda config: has_validation,
+        check,
         num_labels,
         contents,
         lambda config: names,
@@ -234,11 +269,19 @@ KINDS = {
     "celeba_mask_hq_sean": _faces("sean"),
     "folder": Kind(
         _prepare_folder,
+        lambda config: console.path(config.directory).is_dir(),
         folder,
         _has_validation,
+        lambda config: None,
         0,
         lambda config, skipped: folder(config, "train", skipped).contents(),
-        lambda config: label_names.read(config.directory),
+        _names_in_folder,
     ),
-    "synthetic_people": _built(_synthetic_people, scenes.NUM_LABELS, True, tuple(scenes.LABELS)),
+    "synthetic_people": _built(
+        _synthetic_people,
+        scenes.NUM_LABELS,
+        has_validation=True,
+        names=tuple(scenes.LABELS),
+        check=_size_of_people,
+    ),
 }

@@ -2,10 +2,12 @@
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from scam_jax import console
 from scam_jax.inference.decoding import printable
+from scam_jax.inference.label_map import LabelMap
 
 FILE = "label_names.json"
 _REMEDY = 'write a list such as ["background", "hair"], whose first name is that of number 0'
@@ -33,12 +35,39 @@ def read(directory: str | os.PathLike) -> tuple[str, ...]:
     return tuple(printable(name.strip()) for name in names)
 
 
+def require_all(names: Sequence[str], label_map: LabelMap, directory: str | os.PathLike) -> None:
+    """Raises ValueError unless there are as many names as numbers, or a name for each label.
+
+    A forgotten name would shift all that follow.
+
+    Args:
+      names: what `read` returned; empty if unknown.
+      label_map: the map from numbers to labels.
+      directory: the folder, for the error.
+    """
+    if not names:
+        return
+    file, count = printable(console.path(os.fspath(directory)) / FILE), label_map.num_labels
+    may_name_ignored = not label_map.text.strip() and label_map.ignore_label == count
+    if (highest := label_map.numbers.max()) >= len(names):
+        raise ValueError(
+            f"{file} names the numbers 0 … {len(names) - 1}, but {highest} has a label, too: name "
+            "every number from 0 on, the background first"
+        )
+    if not label_map.text.strip() and len(names) > count + may_name_ignored:
+        raise ValueError(
+            f"{file} has {len(names)} names, but config.data.num_labels = {count}: set it to "
+            f"{len(names)}, or remove the names of numbers that do not occur"
+        )
+
+
 def _fault(names: Any) -> str:
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         return "is no list of names"
-    for name in map(str.strip, names):
+    stripped = [name.strip() for name in names]
+    for name in stripped:
         if not name or name.isdigit():
             return f"has {name!r}, which is no name"
-        if names.count(name) > 1:
+        if stripped.count(name) > 1:
             return f"has the name {name!r} more than once"
     return ""

@@ -4,6 +4,7 @@ import importlib
 import pathlib
 import shutil
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from data import datasets, feed
 from data.builders import celeba_mask_hq
 from data.builders.ade20k import Ade20k
 from data.builders.celeba_mask_hq import CelebaMaskHqConfig
+from scam_jax.devices import agreement, sharding
 from scam_jax.inference.resizing import resize_nearest
 from scam_jax.runs import run_folder, validation
 
@@ -172,6 +174,62 @@ def test_the_list_of_skipped_files_is_that_of_the_present_data(root, tmp_path, m
     (root / "train" / "images" / "a.jpg").write_bytes(whole)
     (root / "train" / "images" / "b.png").write_bytes(b"")
     assert [*feed.prepare(config, run).skipped["train"]] == ["b"]
+
+
+def test_a_start_on_other_photos_does_not_spoil_the_list(
+    root, tmp_path, tmp_path_factory, monkeypatch
+):
+    """The start is refused after it has searched the other photos for bad files."""
+    monkeypatch.setattr(run_folder, "is_begun", lambda workdir: True)
+    run, config = epath.Path(tmp_path / "run"), common.base()
+    config.data = config_dict(root, skip_bad_files=True)
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(root, other, dirs_exist_ok=True)
+    (root / "train" / "images" / "a.jpg").write_bytes(b"")
+    (other / "train" / "images" / "b.png").write_bytes(b"")
+    opened = feed.prepare(config, run)
+    run_folder.record(config, run, training_data=opened.training_data)
+    config.data.directory = str(other)
+    assert [*feed.prepare(config, run).skipped["train"]] == ["b"]
+    config.data.directory = str(root)
+    assert [*feed.prepare(config, run).skipped["train"]] == ["a"]
+
+
+def test_a_process_with_other_photos_is_refused(root, tmp_path, monkeypatch):
+    run, config = epath.Path(tmp_path / "run"), common.base()
+    config.data = config_dict(root)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(sharding, "wait_for_all", lambda what: None)
+    monkeypatch.setattr(agreement, "everywhere", lambda holds: holds)
+    firsts = datasets.training_data(config.data)
+    monkeypatch.setattr(agreement, "is_of_first_process", lambda text: text == firsts)
+    feed.prepare(config, run)
+    for kind, suffix in (("images", "jpg"), ("labels", "png")):
+        (root / "train" / kind / f"a.{suffix}").unlink()
+    with pytest.raises(ValueError, match="not the same in every process"):
+        feed.prepare(config, run)
+
+
+def test_a_process_that_does_not_see_the_prepared_data_set_is_refused(tmp_path, monkeypatch):
+    config = common.base()
+    config.data.update({"name": "synthetic_people", "directory": str(tmp_path / "mine")})
+    config.data.update({"height": 32, "width": 32, "num_labels": 6})
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(sharding, "wait_for_all", lambda what: None)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(agreement, "everywhere", lambda holds: holds)
+    with pytest.raises(FileNotFoundError, match="not every process sees synthetic_people there"):
+        feed.prepare(config, epath.Path(tmp_path / "run"))
+    assert not (tmp_path / "mine").exists(), "it was prepared a second time"
+
+
+def test_other_held_out_images_have_another_name(numbered):
+    """A photo that is removed shifts which ones are held out; one that is skipped does not."""
+    config = config_dict(numbered)
+    skipped = datasets.load_real(config, augmented=False, skipped={"train": {"05": "bad"}})[0]
+    for kind in ("images", "labels"):
+        (numbered / "train" / kind / "05.png").unlink()
+    assert datasets.load_real(config, augmented=False)[0] != skipped
 
 
 def test_of_the_files_that_are_not_skipped_the_resized_are_counted(root, caplog):

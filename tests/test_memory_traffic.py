@@ -110,6 +110,23 @@ def test_what_stays_on_the_chip_or_in_its_place_costs_nothing():
     }
 
 
+def test_loops_count_as_often_as_they_run_and_of_branches_the_dearest():
+    def program(x, flag):
+        x = jax.lax.fori_loop(0, 7, lambda i, x: jnp.tanh(x @ x), x)
+        return jax.lax.cond(flag, lambda x: jnp.sin(x @ x) @ x, lambda x: x, x)
+
+    x = np.ones((256, 256), np.float32)
+    compiled = jax.jit(program).lower(x, np.bool_(True)).compile()
+    places = memory_traffic.bytes_by_place(compiled.as_text() or "")
+    parts = {place.part for place in places}
+    assert {"dot_general", "tanh", "sin"} <= parts
+    assert not parts & {"while", "cond"}
+    # A product moves three matrices, an elementwise function two.
+    products = sum(size for place, size in places.items() if place.part == "dot_general")
+    assert products == (7 + 2) * 3 * x.nbytes
+    assert sum(places.values()) >= products + (7 + 1) * 2 * x.nbytes
+
+
 def test_of_a_network_that_is_compiled_here():
     class Net(nn.Module):
         @nn.compact

@@ -193,7 +193,7 @@ def test_a_configuration_loads_pairs_and_transfers(tmp_path, monkeypatch, size):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"height": 128}, r"drawn at 32×32, 64×64, 256×256, not at 128×64"),
+        ({"height": 128}, r"config\.data\.height, width = 128, 64: .* at 32×32, 64×64, 256×256"),
         ({"num_labels": 19}, r"synthetic_people has 6 labels: set .*num_labels = 6, not 19"),
     ],
 )

@@ -69,7 +69,7 @@ def test_the_run_folder_says_what_ran(finished):
         assert tag.encode() in board, tag
     for timing in ("time/images_per_second", "time/seconds_compile"):
         assert timing.encode() in board, timing
-    skipped = json.loads((finished / "skipped_files.json").read_text())
+    skipped = json.loads((finished / "skipped_files.json").read_text())["skipped"]
     assert [*skipped] == ["train"]
     assert [*skipped["train"]] == ["broken"]
     assert "broken.jpg (it is empty)" in skipped["train"]["broken"]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def check(
       directory: the folder that contains the splits.
       label_map: as config.data.label_map.
       num_labels: as config.data.num_labels. If None, it is taken from the label map, or from the
-        colours, or from the files if there is neither.
+        colours, or from the names of labels, or from the files if there is none of these.
       colors: as config.data.colors.
       ignore_label: as config.data.ignore_label.
 
@@ -67,14 +67,15 @@ def check(
         place = printable(root)
         raise NotADirectoryError(f"there is no folder {place}: give the one that holds train, test")
     label_map, listed = label_map.strip(), LabelColors.load(colors) if colors else None
+    names_of_numbers = () if listed else label_names.read(root)
     given = num_labels
     if given is None:
-        given = _number_of_labels(label_map, listed, ignore_label)
+        given = _number_of_labels(label_map, listed, names_of_numbers, ignore_label)
     most = NUM_VALUES - (ignore_label >= 0)
     labels = LabelMap(label_map, most if given is None else given, ignore_label)
     if listed:
         listed.require_labels(labels)
-    numbers_named = label_names.read(root)  # before all files are read
+    label_names.require_all(names_of_numbers, labels, root)
     names = ["train", *["validation"] * (root / "validation").is_dir(), "test"]
     splits = {name: _read_split(root, name, labels, listed) for name in names}
     if given is None:
@@ -83,7 +84,7 @@ def check(
     if listed:
         parts = listed.label_parts(labels)
     else:
-        parts = label_orders.parts_of("folder", labels, numbers_named)
+        parts = label_orders.parts_of("folder", labels, names_of_numbers)
     return Report(
         directory=root,
         label_map=labels,
@@ -96,11 +97,15 @@ def check(
     )
 
 
-def _number_of_labels(label_map: str, colors: LabelColors | None, ignore_label: int) -> int | None:
-    """Returns the number of labels that a label map or a list of colours tells."""
+def _number_of_labels(
+    label_map: str, colors: LabelColors | None, names: Sequence[str], ignore_label: int
+) -> int | None:
+    """Returns the number of labels that a label map, a list of colours or of names tells."""
     if label_map:
         return label_map.count("|") + 1
-    return colors.num_labels(ignore_label) if colors else None
+    if colors:
+        return colors.num_labels(ignore_label)
+    return len(names) - (ignore_label == len(names) - 1) if names else None
 
 
 def _read_split(

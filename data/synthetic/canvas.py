@@ -50,8 +50,9 @@ def paint(pattern: Pattern, u: np.ndarray, v: np.ndarray, extent: float) -> np.n
     Args:
       pattern: the pattern.
       u: positions across the part, 0 on its axis, `[N]`.
-      v: positions down the part from its top, 0 … extent, `[N]`.
-      extent: length of the part.
+      v: positions down the part from where the pattern begins, `[N]`; may be negative or beyond
+        `extent`.
+      extent: the length that the pattern is scaled to.
 
     Returns:
       Colours in 0 … 1, `[N, 3]`.

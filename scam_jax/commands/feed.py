@@ -18,7 +18,7 @@ class Feed(Protocol):
 
     @property
     def training_data(self) -> str:
-        """A digest of the training data, without regard to skipped files."""
+        """A digest of the training examples, without regard to skipped files."""
 
     @property
     def label_names(self) -> Sequence[str]:

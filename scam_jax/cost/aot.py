@@ -33,9 +33,9 @@ _ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    # Compiles in a fifth of the time; the compiled step needs a little more memory.
-    "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0",
 }
+# Compiles in a fifth of the time; the step then needs a little more memory and moves more bytes.
+_EFFORT = ("JAX_EXEC_TIME_OPTIMIZATION_EFFORT", "-1.0")
 _SIZE = r"([\d.]+[KMGT]?)"
 # The compiler's two errors about memory: the first comes while it places buffers, the second before
 # that, if the step's temporaries alone exceed the memory.
@@ -50,6 +50,7 @@ def restart_prepared() -> None:
     The compiler reads environment variables when it is loaded. It also needs the largest stack,
     which is set when a process starts, because some programs for v6e overflow the default stack.
     """
+    os.environ.setdefault(*_EFFORT)
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     stack_is_small = resource.getrlimit(resource.RLIMIT_STACK)[0] != most
     if not stack_is_small and _ENVIRONMENT.items() <= os.environ.items():
@@ -156,15 +157,14 @@ def cost_of(compiled: jax.stages.Compiled, parts: int) -> aot_report.Cost:
     cost: Any = compiled.cost_analysis()
     text: Any = compiled.as_text()
     places = memory_traffic.bytes_by_place(text)
-    accessed = cost["bytes accessed"] * parts
     return aot_report.Cost(
         peak_bytes=memory.peak_memory_in_bytes,
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         # XLA counts the body of the loop once. The update outside the loop is counted too often.
         flops=cost["flops"] * parts,
-        bytes_accessed=accessed,
-        bytes_moved=sum(places.values()) if parts == 1 else accessed,
+        bytes_accessed=cost["bytes accessed"] * parts,
+        bytes_moved=sum(places.values()),
         traffic=aot_report.traffic_of(text),
         between_slices=aot_report.traffic_between_slices(text),
         places=places,

@@ -1,4 +1,4 @@
-"""The cost of a compiled training step as text: memory, shortest time, traffic between chips."""
+"""The cost of a compiled training step as text: memory, time at the chip's peaks, traffic."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ class Traffic(NamedTuple):
 
 
 class Roofline(NamedTuple):
-    """The shortest possible time of a step.
+    """The time of a compiled step at the chip's peaks.
 
     Attributes:
       seconds: time of the step if the bottleneck is busy all the time.
@@ -53,11 +53,10 @@ class Cost:
       temporary_bytes: memory of the step's temporary arrays.
       flops: floating-point operations, including recomputation that saves memory.
       bytes_accessed: bytes that all operations read and write, including on-chip memory.
-      bytes_moved: bytes that move between the memory and the chip, by `memory_traffic`; in
-        accumulated steps, whose loop hides them, `bytes_accessed`.
+      bytes_moved: bytes that move between the memory and the chip, by `memory_traffic`.
       traffic: collectives within a slice, keyed by kind.
       between_slices: what a chip sends to other slices, over the data center's network (DCN).
-      places: bytes of the entry computation's instructions, by place, the largest first.
+      places: bytes that move, by place, the largest first.
     """
 
     peak_bytes: int
@@ -154,7 +153,7 @@ def _parts(shape: str) -> list[str]:
 
 
 def roofline(flops: float, bytes_moved: float, chip: Chip) -> Roofline:
-    """Returns the shortest time in which a chip can run a step.
+    """Returns the time in which a chip runs a compiled step at its peaks.
 
     Args:
       flops: floating-point operations of the step.
@@ -207,7 +206,7 @@ _COLUMNS = (
     "TFLOP per image",
     "GB per image",
     "bound by",
-    "images/s per chip at most",
+    "images/s per chip at its peaks",
     "all-reduces, MB",
 )
 HEADER = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}\n"
@@ -268,8 +267,8 @@ def _cost_lines(cost: Cost, chip: Chip, images: int) -> list[str]:
             f"{accessed:.4g} GB"
         )
     lines.append(
-        f"at best {best.seconds * 1e3:.1f} ms per step, {images / best.seconds:.1f} images/s per "
-        f"chip, bound by {best.bound}"
+        f"at the chip's peaks {best.seconds * 1e3:.1f} ms per step, {images / best.seconds:.1f} "
+        f"images/s per chip, bound by {best.bound}"
     )
     kinds = [kind for kind in COLLECTIVES if kind in cost.traffic]
     found = {kind: cost.traffic[kind] for kind in kinds}

@@ -24,7 +24,14 @@ _INSTRUCTION = re.compile(
 _ARRAY = re.compile(r"\b(?P<type>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<sizes>[\d,]*)\]")
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _CALLED = re.compile(r"calls=%?([\w.\-]+)")
-_PLACE = re.compile(r'op_name="(?:jit\(\w+\)/)?(?:(?:shmap_body|shard_map)/)?(?P<path>[^"]*)"')
+_PLACE = re.compile(
+    r'op_name="(?:(?:jit\(\w+\)|shmap_body|shard_map|cond|branch_\d+_fun|while|body|closed_call)/)*'
+    r'(?P<path>[^"]*)"'
+)
+# The computations that an instruction runs: the branches of a conditional, or the body of a loop.
+_BRANCHES = re.compile(r"branch_computations=\{[^}]*\}|(?:true|false)_computation=%[\w.\-]+")
+_BODY = re.compile(r"(?:body|to_apply)=%?([\w.\-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 # A network, and the method that was called: jvp(Net), transpose(jvp(jvp(Net.at_scale))).
 _MODULE = re.compile(r"jvp\((\w+)(?:\.\w+)?\)")
 
@@ -62,10 +69,11 @@ def _size(array: re.Match) -> int:
 
 
 def bytes_by_place(compiled_text: str) -> dict[Place, int]:
-    """Counts the bytes that the entry computation's instructions read from and write to memory.
+    """Counts the bytes that a program's instructions read from and write to memory.
 
-    Instructions within loops and branches are not counted. The operands of a fusion count whole,
-    but for those that it only slices.
+    Of several branches, the one that moves most counts. The body of a loop counts as often as it
+    runs, or once if the compiler does not tell. The operands of a fusion count whole, but for those
+    that it only slices.
 
     Args:
       compiled_text: the code, `compiled.as_text()`.
@@ -73,15 +81,19 @@ def bytes_by_place(compiled_text: str) -> dict[Place, int]:
     Returns:
       Bytes by place, the largest first.
     """
-    computations = _computations(compiled_text)
-    lines = computations[_ENTRY]
+    return dict(_counted(_ENTRY, _computations(compiled_text)).most_common())
+
+
+def _counted(computation: str, computations: Mapping[str, list[str]]) -> collections.Counter[Place]:
+    """Counts the bytes that a computation moves."""
     sizes: dict[str, int] = {}
     counted: collections.Counter[Place] = collections.Counter()
-    for line in lines:
+    for line in computations[computation]:
         match = _INSTRUCTION.match(line)
         if match is None:
             continue
         sizes[match["name"]] = size_in_memory(match["shape"])
+        counted += _within(line, match["code"], computations)
         if _FREE.fullmatch(match["code"]) or _BITCAST in line:
             continue
         called = _CALLED.search(line)
@@ -92,7 +104,21 @@ def bytes_by_place(compiled_text: str) -> dict[Place, int]:
         counted[_place(line, match, inside)] += (
             _moved(match) if match["code"] in _ASYNCHRONOUS else read + written
         )
-    return dict(counted.most_common())
+    return counted
+
+
+def _within(
+    line: str, code: str, computations: Mapping[str, list[str]]
+) -> collections.Counter[Place]:
+    """Counts the bytes that the branches or the body of an instruction move."""
+    if code == "conditional":
+        names = [name for found in _BRANCHES.findall(line) for name in _OPERAND.findall(found)]
+        return max((_counted(name, computations) for name in names), key=lambda c: c.total())
+    if code in ("while", "call") and (body := _BODY.search(line)):
+        trips = int(found[1]) if (found := _TRIPS.search(line)) else 1
+        once = _counted(body[1], computations)
+        return collections.Counter({place: size * trips for place, size in once.items()})
+    return collections.Counter()
 
 
 def _computations(compiled_text: str) -> Mapping[str, list[str]]:

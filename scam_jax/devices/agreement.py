@@ -14,6 +14,12 @@ def everywhere(holds: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(holds)).all())
 
 
+def is_of_first_process(text: str) -> bool:
+    """Returns whether a text is the one that process 0 has."""
+    numbers = [*text.encode()]
+    return of_first_process(numbers) == numbers
+
+
 def of_first_process(numbers: Sequence[int]) -> list[int]:
     """Returns the numbers that process 0 has, such as the steps it found in a folder.
 

@@ -119,9 +119,9 @@ def check_data(training_data: str, workdir: epath.Path, are_accepted: bool) -> d
         return {}
     if not are_accepted:
         raise ValueError(
-            f"the training photos or label maps are not those that the run in {workdir} was "
-            "trained with: give config.data.directory of those, add --accept_changes to go on with "
-            "others, or start another run with --workdir"
+            "the training photos, label maps or names of labels are not those that the run in "
+            f"{workdir} was trained with: give config.data.directory of those, add "
+            "--accept_changes to go on with others, or start another run with --workdir"
         )
     logging.warning(
         "the training photos changed. Without validation photos of their own, others are held out "

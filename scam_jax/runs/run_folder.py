@@ -239,30 +239,26 @@ def _write_starts(workdir: epath.Path, entries: Sequence[Mapping[str, Any]]) -> 
     write(workdir / RUNS_FILE, "".join(json.dumps(line) + "\n" for line in entries))
 
 
-def record_skipped(skipped: Mapping[str, Mapping[str, str]], workdir: epath.Path) -> None:
+def record_skipped(
+    skipped: Mapping[str, Mapping[str, str]], workdir: epath.Path, training_data: str
+) -> None:
     """Writes the list of files that a run skips; the run uses this list from then on.
 
     Args:
       skipped: reasons, keyed by split and then by the name of the pair.
       workdir: the run's folder, created if needed.
+      training_data: a digest of the training data.
     """
-    write_json(workdir / SKIPPED_FILE, skipped)
+    write_json(workdir / SKIPPED_FILE, {"training_data": training_data, "skipped": skipped})
 
 
-def load_skipped(workdir: epath.Path) -> dict[str, dict[str, str]]:
-    """Reads the list of `record_skipped`, empty if there is none; warns about skipped pairs."""
+def load_skipped(workdir: epath.Path, training_data: str) -> dict[str, dict[str, str]] | None:
+    """Reads the list of `record_skipped`; returns None if there is none of these data."""
     file = workdir / SKIPPED_FILE
-    remedy = "remove it: the next start searches for bad files anew"
-    skipped = read_json(file, remedy) if file.is_file() else {}
-    for split, bad in skipped.items():
-        logging.warning(
-            "skipping %d pairs of %s, listed in %s; the first: %s",
-            len(bad),
-            split,
-            file,
-            next(iter(bad.values())),
-        )
-    return skipped
+    if not file.is_file():
+        return None
+    listed = read_json(file, "remove it: the next start searches for bad files anew")
+    return listed["skipped"] if listed.get("training_data") == training_data else None
 
 
 def _commit() -> str | None:
