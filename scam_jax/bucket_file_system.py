@@ -18,7 +18,7 @@ from google.auth import exceptions
 
 # How long the service may be away before a command ends.
 PATIENCE = 300.0
-_LONGEST_PAUSE = 16.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0
 _SECONDS_BETWEEN_LINES = 30
 _UNAUTHORIZED = "401"
 # How often a request is sent again that no token was right for.
@@ -32,7 +32,7 @@ class PatientFileSystem(GCSFileSystem):
     _away_since: float | None = None
 
     async def _request(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
-        pause, unauthorized = 1.0, 0
+        pause, unauthorized = _FIRST_PAUSE, 0
         while True:
             try:
                 # The function below the retries of gcsfs, which give up after half a minute.

@@ -8,17 +8,16 @@ import sys
 import threading
 import time
 
-import jax
 import pytest
 from gcsfs.retry import HttpError
 from google.auth import exceptions
-from helpers import small
+from helpers import saved
 from helpers.bucket import BUCKET, names, pointed_to
 from helpers.closeness import assert_trees_close
 
-from scam_jax import bucket_file_system, buckets, files, models
+from scam_jax import bucket_file_system, buckets, files
 from scam_jax.runs import bucket_lock, lock, run_folder
-from scam_jax.training import event_file, state
+from scam_jax.training import event_file
 from scam_jax.training.checkpoints import Checkpoints
 from scam_jax.training.event_file import EventFile
 
@@ -70,51 +69,30 @@ def test_event_files_are_sent_in_parts(place, monkeypatch):
         assert b"brain.Event:2" in (place / "tensorboard" / part).read_bytes()[:100]
 
 
-def saved(place, steps):
-    """Checkpoints of a small state at steps; returns the folder and the last state."""
-    config = small.config()
-    first = state.create(config, models.build(config))
-    checkpoints = Checkpoints(place, keep=9)
-    for step in steps:
-        first = first.replace(step=jax.numpy.asarray(step, first.step.dtype))
-        checkpoints.save(first)
-    checkpoints.close()
-    return first
-
-
-def shapes_of(run):
-    shapes = jax.eval_shape(lambda: run)
-    return lambda _: shapes
-
-
 def test_only_committed_checkpoints_count(place):
-    run = saved(place / "checkpoints", (2, 4))
-    shapes, everywhere = shapes_of(run), jax.local_devices()[0]
+    saved.save(place / "checkpoints", 2, 4)
     assert Checkpoints(place / "checkpoints").steps() == [4, 2]
     (place / "checkpoints" / "4" / "commit_success.txt").unlink()
     checkpoints = Checkpoints(place / "checkpoints", keep=9)
     assert checkpoints.steps() == [2]
     assert run_folder.is_begun(place)
-    restored = checkpoints.resume(shapes, jax.sharding.SingleDeviceSharding(everywhere))
-    assert int(restored.step) == 2
-    checkpoints.save(run)  # of step 4
+    assert int(checkpoints.resume(saved.shapes, saved.DEVICE).step) == 2
+    checkpoints.save(saved.state(4))
     checkpoints.wait()
     assert sorted(checkpoints._manager.all_steps()) == [2, 4] == checkpoints.steps()[::-1]
-    assert_trees_close(Checkpoints(place / "checkpoints").restore(shapes), run)
+    assert_trees_close(Checkpoints(place / "checkpoints").restore(saved.shapes), saved.state(4))
     checkpoints.keep_only(4)
     checkpoints.close()
     assert Checkpoints(place / "checkpoints").steps() == [4]
 
 
 def test_a_damaged_checkpoint_is_set_aside(place):
-    run = saved(place / "checkpoints", (2, 4))
-    shapes = shapes_of(run)
+    saved.save(place / "checkpoints", 2, 4)
     for name in names(str(place / "checkpoints" / "4")):
         if "/d/" in f"/{name}":
             (place / "checkpoints" / "4" / name).write_bytes(b"damaged")
     checkpoints = Checkpoints(place / "checkpoints")
-    where = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    assert int(checkpoints.resume(shapes, where).step) == 2
+    assert int(checkpoints.resume(saved.shapes, saved.DEVICE).step) == 2
     assert checkpoints.steps() == [2]
     assert (place / "checkpoints" / "4.damaged" / "commit_success.txt").exists()
 
@@ -262,8 +240,9 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering():
+def answering(monkeypatch):
     """Returns a function that makes a server answer with statuses."""
+    monkeypatch.setattr(bucket_file_system, "_FIRST_PAUSE", 0.05)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as answers:
         threading.Thread(target=answers.serve_forever, daemon=True).start()
         with pointed_to(f"http://127.0.0.1:{answers.server_port}"):
@@ -286,6 +265,7 @@ def test_no_permission(answering, status):
 def test_a_token_that_just_ran_out_is_had_anew(answering):
     answering(401, 200)
     run_folder.place_or_bucket("--workdir", "gs://people/run")
+    assert _Answers.statuses == [200], "it was not asked twice"
 
 
 def unauthorized_by(cause):
@@ -316,6 +296,7 @@ def test_who_has_to_log_in_does_not_wait_for_the_server(error, is_away):
 def test_a_server_that_is_away_for_a_while(answering):
     answering(503, 429, 200)
     run_folder.place_or_bucket("--workdir", "gs://people/run")
+    assert _Answers.statuses == [200], "it was not asked three times"
 
 
 def test_a_server_that_stays_away(answering, monkeypatch):

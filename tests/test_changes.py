@@ -4,6 +4,7 @@ import json
 import operator
 
 import jax
+import optax
 import pytest
 from helpers import saved, small
 from helpers.closeness import assert_trees_close
@@ -12,7 +13,7 @@ from helpers.loop import mesh_of
 from scam_jax import models
 from scam_jax.inference.model import TrainedModel
 from scam_jax.runs import changes, run_folder
-from scam_jax.training import loop, state
+from scam_jax.training import loop, optimizers, state
 from scam_jax.training.checkpoints import Checkpoints
 
 
@@ -168,6 +169,26 @@ def test_a_change_holds_if_the_run_ended_before_its_next_checkpoint(tmp_path, be
     assert jax.tree.structure(restored) == jax.tree.structure(state.abstract(new, networks))
     assert_trees_close(restored.params, first.params)
     assert_trees_close(TrainedModel.load(tmp_path).variables, first.eval_variables())
+
+
+def test_schedules_go_on_from_the_updates_of_their_side():
+    """The discriminator is updated only from the step on where its losses begin."""
+    late = {"gan": {"start": 0.0, "steps": 3}}
+    old = small.shallow(schedules=late)
+    new = small.shallow(schedules=late, optimizer__decay="cosine")
+    kept = state.create(old, models.build(old))
+    adapted = state.adapted(new, kept.replace(step=kept.step + 7))
+
+    def is_schedule(node):
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    counts = {
+        side: [int(n.count) for n in jax.tree.leaves(opt, is_leaf=is_schedule) if is_schedule(n)]
+        for side, opt in adapted.opt_state.items()
+    }
+    begin = optimizers.begins(new)["discriminator"]
+    assert 0 < begin < 7
+    assert counts == {"generator": [7], "discriminator": [7 - begin]}
 
 
 @pytest.mark.parametrize(

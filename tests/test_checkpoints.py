@@ -16,7 +16,7 @@ from scam_jax.training.checkpoints import CheckpointError, Checkpoints
 @pytest.fixture(scope="module", params=[0.9, 0.0], ids=["average", "no average"])
 def saved(request, tmp_path_factory):
     """A run's folder and its first state, with averaged parameters or without."""
-    config = small.config(train__ema_decay=request.param)
+    config = small.shallow(train__ema_decay=request.param)
     folder = tmp_path_factory.mktemp("run")
     run_folder.record(config, folder)
     first = state.create(config, models.build(config))

@@ -74,9 +74,13 @@ def test_checkpoint_of_another_size_is_refused(golden):
 def test_a_checkpoint_becomes_a_run(golden, tmp_path, monkeypatch):
     tensors = lightning_checkpoint(golden)
     monkeypatch.setattr(convert, "read_torch", lambda path: tensors)
-    convert.convert_checkpoint_file(tmp_path / "model.ckpt", small.of_golden_steps(), tmp_path)
+    config = small.of_golden_steps()
+    config.data.name = "folder"
+    config.data.label_map = label_orders.BODY_FACE_BACKGROUND
+    convert.convert_checkpoint_file(tmp_path / "model.ckpt", config, tmp_path)
     latents = golden("train_steps")["init/encoder/latents"]
     model = TrainedModel.load(tmp_path)
+    assert model.label_names == ("background", "face", "body")
     np.testing.assert_array_equal(model.variables["encoder"]["params"]["latents"], latents)
     made_with = Checkpoints(tmp_path / run_folder.CHECKPOINTS).made_with(model.step)
     assert made_with == state.made_with(small.of_golden_steps()), "it goes on with other settings"
@@ -106,16 +110,6 @@ def test_a_page_in_place_of_a_torch_file(tmp_path):
     (tmp_path / "model.pth").write_text("<!DOCTYPE html><title>Quota exceeded</title>")
     with pytest.raises(ValueError, match=r"model.pth is not a PyTorch file: .*<!DOCTYPE html>"):
         convert.read_torch(tmp_path / "model.pth")
-
-
-def test_a_converted_run_knows_its_labels(golden, tmp_path, monkeypatch):
-    tensors = lightning_checkpoint(golden)
-    monkeypatch.setattr(convert, "read_torch", lambda path: tensors)
-    config = small.of_golden_steps()
-    config.data.name = "folder"
-    config.data.label_map = label_orders.BODY_FACE_BACKGROUND
-    convert.convert_checkpoint_file(tmp_path / "model.ckpt", config, tmp_path)
-    assert TrainedModel.load(tmp_path).label_names == ("background", "face", "body")
 
 
 def test_small_config_is_valid():

@@ -133,16 +133,21 @@ def test_in_a_branch_in_a_loop_and_rematerialized():
 
 def test_sharded():
     """Each device its samples, the kernel everywhere: as the training step does."""
-    args = operands(3, height=9, width=12, channels=3, features=5)
+    x, kernel = operands(3, height=9, width=12, channels=3, features=5)
     conv, _ = both(2, 1)
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    halves = [value_and_gradients(conv, half, kernel) for half in jnp.split(x, 2)]
+    stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *halves)
+
+    def of_device(x, kernel):
+        return jax.tree.map(lambda y: y[None], value_and_gradients(conv, x, kernel))
+
     sharded = jax.jit(
         jax.shard_map(
-            partial(value_and_gradients, conv),
-            mesh=mesh,
+            of_device,
+            mesh=jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",)),
             in_specs=(PartitionSpec("data"), PartitionSpec()),
-            out_specs=(PartitionSpec("data"), *[(PartitionSpec("data"), PartitionSpec())] * 2),
+            out_specs=PartitionSpec("data"),
             check_vma=False,
         )
     )
-    assert_trees_close(sharded(*args), value_and_gradients(conv, *args), of_largest=TOLERANCE)
+    assert_trees_close(sharded(x, kernel), stacked, of_largest=TOLERANCE)

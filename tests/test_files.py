@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import small
+from helpers import small, writing
 
 from scam_jax import files
 from scam_jax.commands import train
@@ -54,17 +54,12 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     assert all(file.exists() for file in others)
 
 
-def _write_often(file, content):
-    for _ in range(200):
-        files.write(file, content)
-
-
 def test_many_processes_write_whole_files(tmp_path):
     file = tmp_path / "figures.json"
     contents = ["a" * 5000, "b" * 3000]
     files.write(file, contents[0])
     spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=_write_often, args=(file, c)) for c in contents]
+    writers = [spawn.Process(target=writing.write_often, args=(file, c)) for c in contents]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):

@@ -30,9 +30,11 @@ faults()
 print(faults())
 """
 
-# The same for the second call of a program that needs 100 MB beside its inputs and outputs.
+# The same for calls of a program that needs 100 MB beside its inputs and outputs. Small blocks may
+# lie in what a call has freed, so that the next ones need new pages; in the end there is room.
 PROGRAM = """
 import resource
+import statistics
 from scam_jax import host_memory
 
 host_memory.keep_freed()
@@ -51,8 +53,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 jax.block_until_ready(given)
-faults()
-print(faults())
+print(statistics.median(faults() for _ in range(15)))
 """
 
 
@@ -63,18 +64,18 @@ def pages_cleared(script: str = SCRIPT, **environment: str) -> int:
     ended = subprocess.run(
         command, check=True, capture_output=True, text=True, cwd=program.ROOT, env=environment
     )
-    return int(ended.stdout)
+    return int(float(ended.stdout))
 
 
 pytestmark = pytest.mark.skipif(not host_memory.is_glibc(), reason="settings of glibc")
 
 
 def test_freed_memory_is_kept():
-    assert pages_cleared() < 100
+    assert pages_cleared() < 40, "not even with huge pages"
 
 
 def test_a_program_keeps_memory_that_only_the_main_thread_can_hold():
-    assert pages_cleared(PROGRAM) < 100
+    assert pages_cleared(PROGRAM) < 40, "not even with huge pages"
 
 
 def test_the_user_s_own_settings_count():

@@ -34,7 +34,7 @@ sys.modules.update(dict.fromkeys({absent}))
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     places = {"data__directory": "/home/somebody/photos", "weights_directory": "/somewhere"}
-    write_run(folder, small.config(data__label_map="0|2|7", **places))
+    write_run(folder, small.shallow(data__label_map="0|2|7", **places))
     return folder
 
 
@@ -170,7 +170,7 @@ def test_a_release_is_not_trained(copy):
 def test_a_release_keeps_the_colours_of_label_maps(tmp_path):
     colors, run = tmp_path / "colors.txt", tmp_path / "run"
     colors.write_text("#000000 background\n#ff0000 hair\n#0000ff skin\n")
-    write_run(run, small.config(data__colors=str(colors)))
+    write_run(run, small.shallow(data__colors=str(colors)))
     export_model(run_folder.load_config(run), run, tmp_path / "release")
     colors.unlink()
     shutil.rmtree(run)

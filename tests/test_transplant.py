@@ -147,6 +147,13 @@ def test_labels_of_groups_must_be_the_same(tmp_path):
         started(config, tmp_path, OLD_NAMES[::-1])
 
 
+def test_weights_of_another_image_size_are_taken(tmp_path):
+    """SCAM's networks have no parameters of the image's size."""
+    saved = save_run(small.shallow(), tmp_path, OLD_NAMES)
+    begun = started(small.shallow(data__height=32), tmp_path, OLD_NAMES)
+    assert_trees_close(begun.eval_variables(), saved.eval_variables())
+
+
 def test_weights_of_another_image_size_are_named():
     def tree(width):
         return {"params": {"generator": {"fc": {"kernel": np.zeros((8, width))}}}}

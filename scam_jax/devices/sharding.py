@@ -1,9 +1,14 @@
-"""The device mesh, and the conversion of host batches to global arrays."""
+"""The device mesh, the conversion of host batches to global arrays, and copies of trees."""
+
+from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+Tree = TypeVar("Tree")
 
 DATA = "data"
 # Long enough for one process to prepare a data set while the others wait.
@@ -35,6 +40,19 @@ def wait_for_all(what: str) -> None:
       what: name of the barrier, unique in the program.
     """
     ocp.multihost.get_barrier_sync_fn()(key=what, timeout_ms=LONGEST_WAIT_MS)
+
+
+@jax.jit
+def _copied(tree):
+    return jax.tree.map(jnp.copy, tree)
+
+
+def copied(tree: Tree) -> Tree:
+    """Returns a tree with the same values in other buffers, by one program.
+
+    Copied one by one, each shape of an array would need a program of its own.
+    """
+    return _copied(tree)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
@@ -84,7 +83,7 @@ class Checkpoints:
           figures: figures of the state to keep with it, see `figures`.
         """
         # On CPU the saving thread would otherwise read the buffers that the next step overwrites.
-        state = jax.tree.map(jnp.copy, state)
+        state = sharding.copied(state)
         metadata = {_CHECKSUMS: checksums(state), _FIGURES: dict(figures or {}), **self._own}
         args = ocp.args.PyTreeSave(state, custom_metadata=metadata)
         self.wait()

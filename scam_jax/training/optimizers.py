@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from scam_jax.devices import sharding
 from scam_jax.training.loss_weights import discriminator_start
 
 # Learning-rate multiplier as a function of batch size / reference batch size.
@@ -225,4 +226,4 @@ def adapted(optimizer: optax.GradientTransformation, params: Any, saved: Any, st
 
     state = jax.tree_util.tree_map_with_path(taken, optimizer.init(params), is_leaf=is_schedule)
     # A buffer in two places cannot be donated.
-    return jax.tree.map(jnp.copy, state)
+    return sharding.copied(state)

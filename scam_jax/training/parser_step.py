@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from scam_jax.devices import sharding
 from scam_jax.images import to_float
 from scam_jax.models import parser
+from scam_jax.models.layers.initialization import initialize
 from scam_jax.training import optimizers
 from scam_jax.training.state import Shapes, TrainState
 from scam_jax.training.step import Batch, CompileStep, Metrics, Step, compiled
@@ -53,16 +54,24 @@ def optimizer(config: ConfigDict) -> optax.GradientTransformation:
 
 def create(config: ConfigDict) -> TrainState:
     """Returns a parser's initial state; it depends on `config.seed`."""
-    image = jnp.zeros((1, config.data.height, config.data.width, 3))
-    variables = parser.build(config).init(jax.random.key(config.seed), image)
-    params = {PARSER: variables["params"]}
-    opt_state = {PARSER: optimizer(config).init(params[PARSER])}
-    return TrainState(jnp.zeros((), jnp.int32), params, {PARSER: {}}, opt_state, None)
+    drawn = initialize(_variable_shapes(config), config.seed, PARSER, kind="lecun")
+    return jax.jit(functools.partial(_begun, config))(drawn["params"])
 
 
 def abstract(config: ConfigDict) -> TrainState:
     """Returns the shapes and types of a parser's state, without computing."""
-    return jax.eval_shape(functools.partial(create, config))
+    return jax.eval_shape(functools.partial(_begun, config), _variable_shapes(config)["params"])
+
+
+def _variable_shapes(config: ConfigDict) -> Any:
+    image = jax.ShapeDtypeStruct((1, config.data.height, config.data.width, 3), jnp.float32)
+    return jax.eval_shape(parser.build(config).init, jax.random.key(0), image)
+
+
+def _begun(config: ConfigDict, params: Any) -> TrainState:
+    opt_state = {PARSER: optimizer(config).init(params)}
+    step = jnp.zeros((), jnp.int32)
+    return TrainState(step, {PARSER: params}, {PARSER: {}}, opt_state, None)
 
 
 def shapes_of(config: ConfigDict) -> Shapes:

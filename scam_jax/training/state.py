@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from scam_jax.devices import sharding
 from scam_jax.models import Networks
 from scam_jax.models.layers import latents
 from scam_jax.models.layers.initialization import initialize
@@ -74,11 +75,16 @@ def from_variables(config: ConfigDict, variables: dict[str, Tree]) -> TrainState
     extra = {
         name: {c: v for c, v in tree.items() if c != "params"} for name, tree in variables.items()
     }
-    opt_state = {
-        side: opt.init(of_side(params, side)) for side, opt in optimizers.of_sides(config).items()
-    }
-    ema = jax.tree.map(jnp.copy, of_side(params, "generator")) if config.train.ema_decay else None
-    return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, ema)
+
+    @jax.jit
+    def made_of(params):
+        sides = optimizers.of_sides(config).items()
+        opt_state = {side: optimizer.init(of_side(params, side)) for side, optimizer in sides}
+        return opt_state, jnp.zeros((), jnp.int32)
+
+    opt_state, step = made_of(params)
+    ema = sharding.copied(of_side(params, "generator")) if config.train.ema_decay else None
+    return TrainState(step, params, extra, opt_state, ema)
 
 
 def abstract(config: ConfigDict, networks: Networks) -> TrainState:
@@ -133,7 +139,7 @@ def adapted(config: ConfigDict, saved: TrainState) -> TrainState:
     }
     ema = None
     if config.train.ema_decay:
-        ema = saved.ema or jax.tree.map(jnp.copy, of_side(saved.params, "generator"))
+        ema = saved.ema or sharding.copied(of_side(saved.params, "generator"))
     return saved.replace(opt_state=opt_state, ema=ema)
 
 
@@ -146,4 +152,4 @@ def create(config: ConfigDict, networks: Networks) -> TrainState:
         )
         for name, tree in shapes.items()
     }
-    return from_variables(config, jax.tree.map(jnp.asarray, variables))
+    return from_variables(config, jax.device_put(variables))

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
@@ -148,7 +147,7 @@ def convert_checkpoint(state_dict: Mapping[str, np.ndarray], config: ConfigDict)
             variables[name] = from_torch(entries[name], shapes[name], names[name])
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    return state.from_variables(config, jax.tree.map(jnp.asarray, variables))
+    return state.from_variables(config, jax.device_put(variables))
 
 
 def convert_frozen(name: str, state_dict: Mapping[str, np.ndarray]) -> dict:

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from scam_jax import models
+from scam_jax.devices import sharding
 from scam_jax.inference import release
 from scam_jax.inference.label_map import UNMAPPED, LabelMap, table
 from scam_jax.models.scam.latent_layout import LatentLayout
@@ -62,7 +63,7 @@ def initial_state(
     tree = _transplanted(begun, given, matches, config, old_config)
     _check_sizes(begun, tree, old_config, source)
     params = tree["params"]
-    ema = jax.tree.map(jnp.copy, state.of_side(params, "generator"))
+    ema = sharding.copied(state.of_side(params, "generator"))
     return fresh.replace(**tree, ema=None if fresh.ema is None else ema)
 
 

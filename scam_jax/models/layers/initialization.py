@@ -13,6 +13,7 @@ import numpy as np
 
 declare = jax.nn.initializers.zeros
 XAVIER_GAIN = 0.02
+# Those of `config.model.initialization`.
 KINDS = ("pytorch", "xavier")
 # Layers that `LayerSpec.equalized` does not touch.
 _NEVER_EQUALIZED = ("gaussian",)
@@ -28,6 +29,8 @@ def initialize(
     - 'pytorch': weights and biases are uniform in ±1/√fan_in, PyTorch's default.
     - 'xavier': weights are normal with standard deviation 0.02·√(2/(fan_in + fan_out)) (Glorot and
       Bengio 2010, with SPADE's gain); biases are uniform in ±1/√fan_in.
+    - 'lecun', of parsers alone: weights are normal with standard deviation √(1/fan_in) (LeCun et
+      al. 1998, section 4.6), and biases are zero.
     - equalized: weights are standard normal and biases zero (Karras et al. 2018, section 4.1).
 
     Learned latents are standard normal, scales of norms are one, weights of label tables are
@@ -39,7 +42,7 @@ def initialize(
       seed: the run's seed.
       name: the network's name, so that two networks with the same seed get different draws.
       equalized: whether the network's layers are equalized, as in `LayerSpec`.
-      kind: 'pytorch' or 'xavier'.
+      kind: 'pytorch', 'xavier' or 'lecun'.
 
     Returns:
       `{collection: tree}` of float32 arrays.
@@ -77,6 +80,9 @@ def _draw(random, name: str, siblings, leaf, equalized: bool, kind: str) -> np.n
         fan_in, fan_out = _fans(siblings["kernel"].shape)
         if name == "kernel" and kind == "xavier":
             return random.normal(0, XAVIER_GAIN * np.sqrt(2 / (fan_in + fan_out)), leaf.shape)
+        if kind == "lecun":
+            scale = np.sqrt(1 / fan_in) if name == "kernel" else 0.0
+            return scale * random.standard_normal(leaf.shape)
         bound = 1 / np.sqrt(fan_in)
         return random.uniform(-bound, bound, leaf.shape)
     return np.zeros(leaf.shape)
