@@ -65,19 +65,19 @@ def test_recorded_weights_are_those_of_plain_attention():
     pixels = np.random.RandomState(1).standard_normal((1, 30, 8)).astype(np.float32)
     latents = np.random.RandomState(2).standard_normal((1, 7, 12)).astype(np.float32)
     module = attention.MaskedAttention(width=8, num_heads=2)
-    regions = find_regions(jax.numpy.asarray(labels), 3)
     identity = [(np.eye(8, dtype=np.float32), np.zeros(8, np.float32))]
-    variables = module.init(
-        jax.random.key(0), pixels, latents, regions, layout, identity, method="look_up"
-    )
+    mask = np.ones((1, 30, 7), bool)
     params = jax.tree.map(
         lambda x: np.random.RandomState(x.size).normal(0, 0.5, x.shape).astype(np.float32),
-        variables["params"],
+        jax.eval_shape(module.init, jax.random.key(0), pixels, latents, mask)["params"],
     )
-    _, kept = module.apply(
-        {"params": params}, pixels, latents, regions, layout, identity,
-        method="look_up", mutable=["intermediates"],
-    )  # fmt: skip
+
+    @jax.jit
+    def recorded(params, pixels, latents, regions):
+        args = {"params": params}, pixels, latents, regions, layout, identity
+        return module.apply(*args, method="look_up", mutable=["intermediates"])
+
+    _, kept = recorded(params, pixels, latents, find_regions(labels, 3))
     weights = kept["intermediates"]["weights"][0][0].reshape(30, 3)
     (wq, bq), (wk, bk) = ((params[n]["kernel"], params[n]["bias"]) for n in ("query", "key"))
     queries = (pixels[0] @ wq + bq).reshape(30, 2, 4)

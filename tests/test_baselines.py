@@ -54,7 +54,7 @@ def variables_of(g, module, names, *args):
 def with_spectral_advanced(variables):
     if "spectral" not in variables:
         return variables
-    advanced = spectral_norm.advance(variables["params"], variables["spectral"])
+    advanced = jax.jit(spectral_norm.advance)(variables["params"], variables["spectral"])
     return {**variables, "spectral": advanced}
 
 

@@ -1,15 +1,15 @@
 """Model FLOPs utilization: what is counted, and what the loop reports of it."""
 
+import time
+
 import pytest
 from helpers import small
 from helpers.loop import mesh_of
 
 from scam_jax.cost import chips, flops, utilization
 from scam_jax.devices import sharding
-from scam_jax.training import loop, meter
-from scam_jax.training.checkpoints import Checkpoints
+from scam_jax.training import meter
 from scam_jax.training.ledger import Ledger
-from scam_jax.training.step import step_compiler
 
 CHIP = chips.Chip("a CPU", flops_per_second=1e12, bytes_per_second=1e9, memory_bytes=1e9)
 
@@ -18,56 +18,19 @@ def counted(config):
     return flops.model_flops(config, "cpu")(config.train.num_steps)
 
 
-class Timings:
-    """A writer that keeps the timings."""
-
-    def __init__(self):
-        self.reports = []
-
-    def timings(self, step, values):
-        self.reports.append(values)
-
-    def scalars(self, step, values):
-        pass
-
-    def close(self):
-        pass
-
-
-def run(config, workdir, num_devices):
-    """The timings that a run on so many devices reports."""
-
-    def batches_from(step):
-        while True:
-            yield small.batch(config, step)
-            step += 1
-
-    writer, checkpoints = Timings(), Checkpoints(workdir)
-    mesh = mesh_of(num_devices)
-    loop.train(
-        config,
-        loop.restore_or_create(config, mesh, checkpoints),
-        mesh=mesh,
-        compile_step=step_compiler(config, mesh),
-        batches_from=batches_from,
-        checkpoints=checkpoints,
-        writer_from=lambda step: writer,
-        seconds_at_peak=utilization.seconds_at_peak(config, mesh),
-    )
-    checkpoints.close()
-    return writer.reports
-
-
 @pytest.fixture(scope="module")
-def count():
-    """The operations of a step of the shallow model."""
-    return counted(small.shallow())
+def seconds():
+    """Maps a step of the shallow model to its seconds at the peak of two devices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chips, "CHIPS", {"cpu": CHIP})
+        return utilization.seconds_at_peak(small.shallow(), mesh_of(2))
 
 
-def test_what_saves_memory_does_not_count(count):
+def test_what_saves_memory_does_not_count(seconds):
     """Neither a second computation nor the parts of a batch, of which XLA would count one."""
+    count = seconds(1) * CHIP.flops_per_second * 2
     thrifty = small.shallow(train__rematerialize=True, train__accumulation_steps=2)
-    assert counted(thrifty) == count
+    assert counted(thrifty) == pytest.approx(count, rel=1e-12)
     assert counted(small.shallow(train__batch_size=8)) == pytest.approx(2 * count, rel=0.1)
 
 
@@ -85,15 +48,15 @@ def test_what_not_every_step_does_counts_when_it_is_done(monkeypatch):
     assert flops.model_flops(regularized, "cpu")(1) == 142
 
 
-@pytest.mark.slow
-def test_the_loop_reports_the_share_of_all_devices_peak(count, monkeypatch, tmp_path):
-    config = small.shallow()
-    monkeypatch.setattr(chips, "CHIPS", {"cpu": CHIP})
-    reports = run(config, tmp_path, num_devices=2)
-    assert len(reports) == 2
-    for timings in reports:
+def test_the_share_of_all_devices_peak_is_reported(seconds):
+    """From the speed that is reported with it."""
+    config, mesh = small.shallow(), mesh_of(2)
+    progress = meter.Meter(config, mesh, None, None, None, Ledger(), 0, seconds, "")
+    progress.since = time.perf_counter() - 0.5
+    for steps in (1, 3):
+        timings = progress._timings(progress.step_at_since + steps)
         seconds_a_step = config.train.batch_size / timings["time/images_per_second"]
-        expected = count / (seconds_a_step * CHIP.flops_per_second * 2)
+        expected = seconds(1) / seconds_a_step
         assert timings["time/model_flops_utilization"] == pytest.approx(expected)
 
 

@@ -98,10 +98,18 @@ def test_the_run_records_its_time_at_every_checkpoint(tmp_path):
         run_folder.record_progress(tmp_path, step, seconds)
         recorded.append(step)
 
-    run_loop(config, tmp_path, record=record, evaluate=lambda state: {"eval/x": 1.0})
+    run_loop(
+        config,
+        tmp_path,
+        record=record,
+        evaluate=lambda state: {"eval/x": 1.0},
+        seconds_at_peak=lambda step: 0.5,
+    )
     first, last = map(json.loads, (tmp_path / "runs.jsonl").read_text().splitlines())
     assert recorded == [2, 4, 4]
     assert "reached" not in first
     assert last["reached"] == 4
     assert last["seconds"]["compile"] > last["seconds"]["evaluation"] > 0
     assert goodput.of_starts([last]).useful > 0
+    board = b"".join(f.read_bytes() for f in (tmp_path / "tensorboard").iterdir())
+    assert b"time/model_flops_utilization" in board

@@ -139,7 +139,7 @@ def test_regions_without_left_out_pixels(num_labels, pixels):
     """Few pixels, and tiles: as if the latents of the label after the last were 0."""
     random = np.random.default_rng(0)
     labels = random.integers(0, num_labels + 1, (2, pixels))
-    found = regions.find_regions(labels, num_labels, ignores=True)
+    found = jax.jit(regions.find_regions, static_argnums=(1, 2))(labels, num_labels, True)
     assert (found.tiles is None) == (pixels == 50)
     x = random.standard_normal((2, pixels, 5)).astype(np.float32)
     table = random.standard_normal((2, num_labels, 3, 5)).astype(np.float32)
@@ -156,11 +156,11 @@ def test_no_loss_and_no_gradient_depends_on_left_out_pixels():
     keys = jax.random.split(jax.random.key(0), len(batch["image"]))
     batch |= {"key": keys, "swap_key": jax.random.key(1)}
     train_state = state.create(config, networks)
-    step = jax.jit(lambda batch: gradients_of_batch(config, networks, train_state, batch, None))
-    found = step(batch)
+    step = jax.jit(lambda s, b: gradients_of_batch(config, networks, s, b, None))
+    found = step(train_state, batch)
     others = {**batch, "image": with_other_colours(batch["image"], batch["label"])}
     assert (others["image"] != batch["image"]).any()
-    jax.tree.map(np.testing.assert_array_equal, step(others), found)
+    jax.tree.map(np.testing.assert_array_equal, step(train_state, others), found)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
@@ -198,10 +198,11 @@ def test_errors_of_the_pixels_that_count():
     random = np.random.default_rng(0)
     target = random.integers(0, 256, (2, 20, 14, 3), dtype=np.uint8)
     image = np.clip(target / 127.5 - 1 + random.normal(0, 0.1, target.shape), -1, 1)
+    errors = jax.jit(metrics.errors)
     seen = seen_of(target.shape[:3])
     image = image.astype(np.float32)
-    found = metrics.errors(image, target, seen)
-    for name, values in metrics.errors(image * seen[..., None], target, seen).items():
+    found = errors(image, target, seen)
+    for name, values in errors(image * seen[..., None], target, seen).items():
         np.testing.assert_array_equal(values, found[name])
     difference = np.clip(np.round((image + 1) * 127.5), 0, 255) - target.astype(float)
     for i in range(2):
@@ -209,10 +210,10 @@ def test_errors_of_the_pixels_that_count():
         assert found["psnr"][i] == pytest.approx(10 * np.log10(255**2 / mse), rel=1e-5)
         expected = np.abs(difference[i][seen[i]]).mean() / 127.5
         assert found["l1"][i] == pytest.approx(expected, rel=1e-5)
-    everything = metrics.errors(image, target)
-    for name, values in metrics.errors(image, target, np.ones_like(seen)).items():
+    everything = errors(image, target)
+    for name, values in errors(image, target, np.ones_like(seen)).items():
         np.testing.assert_allclose(values, everything[name], rtol=1e-5)
-    assert all(np.isnan(v).all() for v in metrics.errors(image, target, 0 * seen).values())
+    assert all(np.isnan(v).all() for v in errors(image, target, 0 * seen).values())
 
 
 def test_authors_psnr_of_the_pixels_that_count():

@@ -1,5 +1,7 @@
 """Parity of the SCAM networks with the authors' system, in fp32."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,15 +31,6 @@ def variables_of(module, state_dict, *args):
     return convert.from_torch(state_dict, shapes, names_of(module))
 
 
-def gradients(module, variables, cotangent, *args):
-    """Gradients of sum(output · cotangent) in the parameters and the first argument."""
-
-    def loss(params, first):
-        return jnp.sum(module.apply({"params": params}, first, *args[1:]) * cotangent)
-
-    return jax.jit(jax.grad(loss, argnums=(0, 1)))(variables["params"], args[0])
-
-
 @pytest.mark.parametrize("channels", [40, 16, 48])
 def test_position(golden, channels):
     g = golden("positional_embedding")
@@ -62,7 +55,7 @@ def test_masked_attention(golden, name):
     module = cls(g.meta["latent_dim"], g.meta["num_heads"])
     args = g["in/to"], g["in/from"], g["in/mask"] > 0
     variables = variables_of(module, g.group("params/"), *args)
-    assert_close(module.apply(variables, *args), g["out/out"], atol=OUTPUT)
+    assert_close(jax.jit(module.apply)(variables, *args), g["out/out"], atol=OUTPUT)
 
 
 def encoder_of(g) -> sat_encoder.SATEncoder:
@@ -83,24 +76,32 @@ def encoder_of(g) -> sat_encoder.SATEncoder:
     )
 
 
-@pytest.mark.parametrize("variant", ["", "_noconv", "_noself", "_reverse", "_vae"])
-def test_sat_encoder(golden, variant):
-    g = golden("sat_encoder" + variant)
+@pytest.mark.parametrize("variant", ["noconv", "noself", "reverse", "vae"])
+def test_variant_of_the_sat_encoder(golden, variant):
+    g = golden(f"sat_encoder_{variant}")
     module = encoder_of(g)
     args = g.nhwc("in/image"), g.labels()
     variables = variables_of(module, g.group("params/"), *args)
-    out = module.apply(variables, *args)
-    if variant == "_vae":
+    out = jax.jit(module.apply)(variables, *args)
+    if variant == "vae":
         out = np.concatenate(out, axis=-1)
     assert_close(out, g["out/latents"], atol=OUTPUT)
 
 
-def test_sat_encoder_gradients(golden):
+def test_sat_encoder_and_its_gradients(golden):
+    """Latents, and the gradients of the parameters and of the image."""
     g = golden("sat_encoder")
     module = encoder_of(g)
     args = g.nhwc("in/image"), g.labels()
     variables = variables_of(module, g.group("params/"), *args)
-    ours = gradients(module, variables, g["in/cotangent"], *args)
+
+    @partial(jax.grad, argnums=(0, 1), has_aux=True)
+    def gradients(params, *args):
+        latents = module.apply({"params": params}, *args)
+        return jnp.sum(latents * g["in/cotangent"]), latents
+
+    ours, latents = jax.jit(gradients)(variables["params"], *args)
+    assert_close(latents, g["out/latents"], atol=OUTPUT)
     theirs = convert.from_torch(g.group("grad/"), variables, names_of(module))["params"]
     assert_trees_close(ours[0], theirs, atol=1e-6, of_largest=GRADIENT)
     assert_close(ours[1], g.nhwc("grad_in/image"), of_largest=GRADIENT)
@@ -128,28 +129,29 @@ def keys_of(labels):
     return jax.random.split(jax.random.key(1), labels.shape[0])
 
 
-@pytest.mark.parametrize(
-    "variant", ["", "_equalized", "_layernorm", "_mask_adain", "_resnet", "_simplex"]
-)
-def test_scam_generator(golden, variant):
-    g = golden("scam_generator" + variant)
+@pytest.mark.parametrize("variant", ["equalized", "layernorm", "mask_adain", "resnet", "simplex"])
+def test_variant_of_the_scam_generator(golden, variant):
+    g = golden(f"scam_generator_{variant}")
     module = generator_of(g)
     args = g.labels(), g["in/latents"], keys_of(g.labels())
     variables = variables_of(module, g.group("params/"), *args)
-    assert_close(module.apply(variables, *args), g.nhwc("out/image"), atol=OUTPUT)
+    assert_close(jax.jit(module.apply)(variables, *args), g.nhwc("out/image"), atol=OUTPUT)
 
 
-def test_scam_generator_gradients(golden):
+def test_scam_generator_and_its_gradients(golden):
+    """The image, and the gradients of the parameters."""
     g = golden("scam_generator")
     module = generator_of(g)
-    labels, latents = g.labels(), g["in/latents"]
-    variables = variables_of(module, g.group("params/"), labels, latents, keys_of(labels))
+    args = g.labels(), g["in/latents"], keys_of(g.labels())
+    variables = variables_of(module, g.group("params/"), *args)
 
-    def loss(params):
-        image = module.apply({"params": params}, labels, latents, keys_of(labels))
-        return jnp.sum(image * g.nhwc("in/cotangent"))
+    @partial(jax.grad, has_aux=True)
+    def gradients(params, *args):
+        image = module.apply({"params": params}, *args)
+        return jnp.sum(image * g.nhwc("in/cotangent")), image
 
-    ours = jax.jit(jax.grad(loss))(variables["params"])
+    ours, image = jax.jit(gradients)(variables["params"], *args)
+    assert_close(image, g.nhwc("out/image"), atol=OUTPUT)
     theirs = {k: v for k, v in g.group("grad/").items()}
     shapes = {"params": variables["params"]}
     theirs = convert.from_torch(theirs, shapes, names_of(module))["params"]
@@ -169,6 +171,6 @@ def test_discriminator(golden):
     images = np.concatenate([g.nhwc("in/real"), g.nhwc("in/fake")])
     one_hot = jax.nn.one_hot(np.concatenate([g.labels()] * 2), m["num_labels"])
     variables = variables_of(module, g.group("params/"), images, one_hot)
-    for scale, maps in enumerate(module.apply(variables, images, one_hot)):
+    for scale, maps in enumerate(jax.jit(module.apply)(variables, images, one_hot)):
         for i, features in enumerate(maps):
             assert_close(features, g.nhwc(f"out/scale{scale}/feature{i}"), atol=OUTPUT)

@@ -12,8 +12,8 @@ from scam_jax.inference import label_files
 
 
 @pytest.fixture(scope="module")
-def run_with_parser(finished, tmp_path_factory):
-    workdir = shutil.copytree(finished, tmp_path_factory.mktemp("with_parser") / "run")
+def run_with_parser(finished_once, tmp_path_factory):
+    workdir = shutil.copytree(finished_once, tmp_path_factory.mktemp("with_parser") / "run")
     result = run(command("--mode=parser", f"--workdir={workdir}"))
     for split in ("validation", "test"):
         assert f"On the {split} split of folder" in result.stdout

@@ -3,9 +3,7 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 from helpers.closeness import assert_trees_close
@@ -18,7 +16,9 @@ from helpers.evaluation import (
 )
 from helpers.program import (
     ROOT,
+    Process,
     command,
+    ended,
     free_port,
     restored,
     run,
@@ -27,6 +27,7 @@ from helpers.program import (
     start_two,
     train_command,
     wait_for,
+    wait_until,
 )
 
 from scam_jax.devices import launchers, processes
@@ -160,7 +161,7 @@ def test_jax_joins_what_the_launcher_names(variables, rank, local_rank):
             [sys.executable, "-c", script],
             devices=1,
             variables=variables | port | {rank: str(i), local_rank: str(i)},
-            stdout=subprocess.PIPE,
+            kind=Process,
         )
         for i in range(2)
     ]
@@ -219,14 +220,12 @@ def of_two(photos, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("two")
     # A checkpoint a step takes time, which it takes the processes to agree on where to stop.
     arguments = train_command(photos, workdir, "--config.train.checkpoint_every=1")
-    stopped = start_two(arguments)
     metrics = workdir / "metrics.jsonl"
-    while not (metrics.exists() and '"step": 1' in metrics.read_text()):
-        assert [process.poll() for process in stopped] == [None, None], wait_for(stopped)
-        time.sleep(0.01)
-    stopped[1].send_signal(signal.SIGTERM)
-    for _, log in wait_for(stopped, code=128 + signal.SIGTERM):
-        assert "stopped and saved at step" in log
+    with ended(start_two(arguments)) as stopped:
+        wait_until(lambda: metrics.exists() and '"step": 1' in metrics.read_text(), stopped)
+        stopped[1].send_signal(signal.SIGTERM)
+        for _, log in wait_for(stopped, code=128 + signal.SIGTERM):
+            assert "stopped and saved at step" in log
     at_stop = max(int(f.name) for f in (workdir / "checkpoints").iterdir() if f.name.isdigit())
     assert 1 <= at_stop < 8, "the run was to be stopped in the middle"
     logs = [log for _, log in wait_for(start_two(arguments))]
@@ -236,8 +235,10 @@ def of_two(photos, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_and_go_on_as_one(of_two, finished):
+def test_two_processes_stop_together_and_go_on_as_one(of_two, request):
     """The same mesh as the finished run's of one process, which was not stopped."""
+    # Last: another worker may be training it.
+    finished = request.getfixturevalue("finished")
     ours, theirs = (
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for folder in (of_two, finished)
@@ -258,8 +259,8 @@ def test_two_processes_get_past_a_damaged_checkpoint(photos, of_two, tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    arguments = train_command(photos, workdir, "--config.train.checkpoint_every=1")
-    for _, log in wait_for(start_two(arguments)):
+    options = ("--config.train.checkpoint_every=1", "--config.eval.every=0")
+    for _, log in wait_for(start_two(train_command(photos, workdir, *options))):
         assert "resuming from step 7" in log
     assert checkpoint.with_name("8.damaged").is_dir()
     assert saved_checksums(checkpoint) == before
@@ -285,9 +286,9 @@ def test_two_processes_get_every_figure_of_one(tmp_path):
     """FID, ReID and transfers too; the second has no statistics file, and gets the first's."""
     address = f"127.0.0.1:{free_port()}"
     script = [sys.executable, "tests/helpers/evaluating_process.py", address]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    wait_for([start([*script, str(i), str(tmp_path)], variables=path, **pipes) for i in range(2)])
+    commands = [[*script, str(i), str(tmp_path)] for i in range(2)]
+    wait_for([start(command, variables=path, kind=Process) for command in commands])
     alone = evaluation_of(
         noisy_model(),
         tmp_path / "alone",

@@ -25,6 +25,8 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+found_regions = jax.jit(regions.find_regions, static_argnums=1)
+
 # Few pixels are multiplied densely; 3001 of 9 labels go into tiles on a CPU.
 PLACES = {"few pixels": (4, 50), "tiles": (9, 3001)}
 
@@ -33,12 +35,12 @@ PLACES = {"few pixels": (4, 50), "tiles": (9, 3001)}
 def test_products_by_label(place):
     num_labels, pixels = PLACES[place]
     labels = label_maps(num_labels, pixels)
-    found = regions.find_regions(labels, num_labels)
+    found = found_regions(labels, num_labels)
     assert (found.tiles is not None) == (place == "tiles")
     x = normal(BATCH, pixels, CHANNELS)
     table = normal(BATCH, num_labels, SLOTS, CHANNELS, seed=2)
     formulas.assert_products(found, labels, x, table)
-    assert np.isneginf(formulas.product("highest", found, x, table)[0, 1]).all()
+    assert np.isneginf(formulas.products(found, x, table)["highest"][0, 1]).all()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_gradients_are_those_of_the_formulas(name, place, num_heads):
     """The formulas of attention, differentiated by JAX instead of by hand."""
     num_labels, pixels = PLACES[place]
     labels = label_maps(num_labels, pixels)
-    found = regions.find_regions(labels, num_labels)
+    found = found_regions(labels, num_labels)
     one_hot = np.eye(num_labels, dtype=np.float32)[labels]
     slots = 3 * num_heads
     x = normal(BATCH, pixels, CHANNELS)
@@ -88,57 +90,82 @@ def test_gradients_are_those_of_the_formulas(name, place, num_heads):
         "collect": (lambda *rows: region_products.collect(found, *rows), plain_collect, (x, keys)),
     }[name]
 
-    def gradients(function):
+    def with_gradients(function):
         def loss(*operands):
             out = function(*operands)
             return sum(jnp.sum(y * normal(*y.shape, seed=y.ndim)) for y in out)
 
-        return jax.grad(loss, range(len(operands)))(*operands)
+        gradients = jax.grad(loss, range(len(operands)))
+        return jax.jit(lambda *operands: (function(*operands), gradients(*operands)))(*operands)
 
-    assert_trees_close(ours(*operands), plain(*operands), of_largest=1e-5)
-    assert_trees_close(gradients(ours), gradients(plain), of_largest=1e-5)
+    assert_trees_close(with_gradients(ours), with_gradients(plain), of_largest=1e-5)
+
+
+def variables_of(module, to, from_):
+    """A module's variables with random values: a new module's are declared only."""
+    everywhere = np.ones((1, 1, 1), bool)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), to, from_, everywhere)
+    return jax.tree.map(lambda x: normal(*x.shape, seed=x.size) * 0.5, shapes)
+
+
+def gathering(module, layout, labels, found):
+    """What latents gather from pixels, by label and masked: of variables, latents and pixels."""
+
+    def by_label(variables, latents, pixels):
+        return module.apply(variables, latents, pixels, found, layout, method="gather")
+
+    def by_mask(variables, latents, pixels):
+        mask = attention.same_label(layout.owners[None], labels)
+        return module.apply(variables, latents, pixels, mask)
+
+    return by_label, by_mask
+
+
+def looking_up(module, layout, labels, found, then):
+    """What pixels look up in latents, by label and masked: of variables, pixels and latents."""
+
+    def by_label(variables, pixels, latents):
+        args = variables, pixels, latents, found, layout, [then]
+        return module.apply(*args, method="look_up")[0]
+
+    def by_mask(variables, pixels, latents):
+        mask = attention.same_label(labels, layout.owners[None])
+        return module.apply(variables, pixels, latents, mask) @ then[0] + then[1]
+
+    return by_label, by_mask
+
+
+def evaluated(functions, *args):
+    """The results of functions of the same arguments."""
+    return jax.jit(lambda *args: [function(*args) for function in functions])(*args)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_gradients_of_attention_by_label(place):
-    """Of a label without pixels, one with a single pixel, and many."""
+    """Of the parameters and both inputs; of a label without pixels, one with one, and many."""
     num_labels, pixels = PLACES[place]
     layout = LatentLayout(num_labels, latents_per_label=2, background_latents=3)
     labels = label_maps(num_labels, pixels)
-    found = regions.find_regions(labels, num_labels)
     module = attention.MaskedAttention(8)
+    of = module, layout, labels, found_regions(labels, num_labels)
     latents, features = normal(BATCH, len(layout.owners), 6), normal(BATCH, pixels, 4, seed=1)
-    owners = np.broadcast_to(layout.owners, (BATCH, len(layout.owners)))
 
-    def gradients(arguments, to, from_):
-        """Of the parameters and both inputs, by label and masked."""
-        mask = attention.same_label(*arguments["labels"])
-        variables = filled(module.init(jax.random.key(0), to, from_, mask))
-
-        def loss(attend):
-            def of(variables, to, from_):
-                out = attend(variables, to, from_)
+    def gradients(functions, to, from_):
+        def gradient_of(function):
+            def loss(*args):
+                out = function(*args)
                 return jnp.sum(out * normal(*out.shape, seed=5))
 
-            return jax.grad(of, (0, 1, 2))(variables, to, from_)
+            return jax.grad(loss, (0, 1, 2))
 
-        by_mask = loss(lambda v, to, from_: module.apply(v, to, from_, mask))
-        by_label = loss(lambda v, to, from_: arguments["by_label"](v, to, from_))
-        return by_label, by_mask
+        args = variables_of(module, to, from_), to, from_
+        return evaluated([gradient_of(function) for function in functions], *args)
 
-    gather = dict(
-        labels=(owners, labels),
-        by_label=lambda v, to, from_: module.apply(v, to, from_, found, layout, method="gather"),
-    )
-    assert_trees_close(*gradients(gather, latents, features), atol=1e-4, of_largest=1e-4)
+    gathered = gradients(gathering(*of), latents, features)
+    assert_trees_close(*gathered, atol=1e-4, of_largest=1e-4)
     identity = np.eye(4, dtype=np.float32), np.zeros(4, np.float32)
-    look_up = dict(
-        labels=(labels, owners),
-        by_label=lambda v, to, from_: module.apply(
-            v, to, from_, found, layout, [identity], method="look_up"
-        )[0],
-    )
-    assert_trees_close(*gradients(look_up, features, latents), atol=1e-4, of_largest=1e-4)
+    looked_up = gradients(looking_up(*of, identity), features, latents)
+    assert_trees_close(*looked_up, atol=1e-4, of_largest=1e-4)
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])
@@ -148,45 +175,31 @@ def test_attention_by_label_equals_masked_attention(place, num_heads):
     num_labels, pixels = PLACES[place]
     layout = LatentLayout(num_labels, latents_per_label=2, background_latents=3)
     labels = label_maps(num_labels, pixels)
-    found = regions.find_regions(labels, num_labels)
     module = attention.MaskedAttention(8, num_heads)
+    of = module, layout, labels, found_regions(labels, num_labels)
     latents, features = normal(BATCH, len(layout.owners), 6), normal(BATCH, pixels, 4, seed=1)
     then = normal(4, 7, seed=2), normal(7, seed=3)
 
-    def plain(to, from_, to_labels, from_labels):
-        mask = attention.same_label(jnp.asarray(to_labels), jnp.asarray(from_labels))
-        return module.init_with_output(jax.random.key(0), to, from_, mask)
-
-    owners = np.broadcast_to(layout.owners, (BATCH, len(layout.owners)))
-    expected, variables = plain(latents, features, owners, labels)
-    variables = filled(variables)
-    expected = module.apply(variables, latents, features, attention.same_label(owners, labels))
-    gathered = module.apply(variables, latents, features, found, layout, method="gather")
-    assert_close(gathered, expected, atol=1e-5)
-
-    _, variables = plain(features, latents, labels, owners)
-    variables = filled(variables)
-    mask = attention.same_label(labels, owners)
-    expected = module.apply(variables, features, latents, mask) @ then[0] + then[1]
-    args = features, latents, found, layout, [then]
-    looked_up = module.apply(variables, *args, method="look_up")[0]
-    assert_close(looked_up, expected, atol=2e-5)
-
-
-def filled(variables):
-    """The variables with random values: a new module's are declared only."""
-    return jax.tree.map(lambda x: normal(*x.shape, seed=x.size) * 0.5, variables)
+    args = variables_of(module, latents, features), latents, features
+    assert_close(*evaluated(gathering(*of), *args), atol=1e-5)
+    args = variables_of(module, features, latents), features, latents
+    assert_close(*evaluated(looking_up(*of, then), *args), atol=2e-5)
 
 
 def test_latents_of_one_label_attend_to_each_other_alone():
     layout = LatentLayout(4, latents_per_label=2, background_latents=3)
     module = attention.MaskedAttention(8, 2)
     latents = normal(BATCH, len(layout.owners), 6)
-    mask = attention.same_label(layout.owners[None], layout.owners[None])
-    mask = np.broadcast_to(mask, (BATCH, *mask.shape[1:]))
-    variables = filled(module.init(jax.random.key(0), latents, latents, mask))
-    among = module.apply(variables, latents, layout, method="among_latents")
-    assert_close(among, module.apply(variables, latents, latents, mask), atol=1e-5)
+
+    def by_label(variables, latents):
+        return module.apply(variables, latents, layout, method="among_latents")
+
+    def by_mask(variables, latents):
+        mask = attention.same_label(layout.owners[None], layout.owners[None])
+        return module.apply(variables, latents, latents, mask)
+
+    variables = variables_of(module, latents, latents)
+    assert_close(*evaluated([by_label, by_mask], variables, latents), atol=1e-5)
 
 
 @pytest.mark.parametrize("background", [1, 2, 5])
@@ -204,11 +217,8 @@ def test_softmax_survives_large_logits():
     """Logits far beyond exp's range, of both signs."""
     layout = LatentLayout(9, 2, 2)
     labels = label_maps(9, 3001)
-    found = regions.find_regions(labels, 9)
     module = attention.MaskedAttention(8)
     latents, features = normal(BATCH, 18, 6) * 40, normal(BATCH, 3001, 4, seed=1) * 40
-    owners = np.broadcast_to(layout.owners, (BATCH, 18))
-    mask = attention.same_label(owners, labels)
-    variables = filled(module.init(jax.random.key(0), latents, features, mask))
-    gathered = module.apply(variables, latents, features, found, layout, method="gather")
-    assert_close(gathered, module.apply(variables, latents, features, mask), of_largest=1e-5)
+    functions = gathering(module, layout, labels, found_regions(labels, 9))
+    args = variables_of(module, latents, features), latents, features
+    assert_close(*evaluated(functions, *args), of_largest=1e-5)

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from helpers.program import ROOT, environment_of, free_port, train_command
+from helpers.program import LONGEST, ROOT, environment_of, free_port, train_command
 
 NUM_HOSTS = 2
 # The shell of the page, as it is on two hosts that are folders. The script ends with the loops.
@@ -61,11 +61,13 @@ def test_the_loop_goes_on_after_a_host_is_taken_away(folder):
     shell = ["bash", "-c", SCRIPT + loop_of_the_page()]
     script = subprocess.Popen(shell, cwd=folder, env=environment, start_new_session=True)
     try:
+        deadline = time.monotonic() + LONGEST
         while not (folder / "run" / "checkpoints" / "1").exists():
             assert script.poll() is None, "the loops ended before the training"
+            assert time.monotonic() < deadline, "the training does not begin"
             time.sleep(0.01)
         os.kill(int((folder / "1" / "process").read_text()), signal.SIGKILL)
-        assert script.wait() == 0
+        assert script.wait(LONGEST) == 0
     finally:
         if script.poll() is None:
             os.killpg(script.pid, signal.SIGKILL)

@@ -1,10 +1,10 @@
 """Data sets in a bucket, and the program with runs in it, on a server of this machine."""
 
 import contextlib
+import json
 import pathlib
 import signal
 import sys
-import time
 import urllib.request
 
 import numpy as np
@@ -12,17 +12,30 @@ import pytest
 from helpers import small
 from helpers.bucket import BUCKET, names, send
 from helpers.closeness import assert_trees_close
-from helpers.program import command, free_port, run, start, start_two, wait_for
+from helpers.program import (
+    Process,
+    command,
+    ended,
+    free_port,
+    run,
+    run_in_turn,
+    start,
+    start_two,
+    wait_for,
+    wait_until,
+)
+from PIL import Image
 
 from data import datasets
 from data.synthetic.synthetic_people import SyntheticPeople, SyntheticPeopleConfig
 from scam_jax import buckets, files
 from scam_jax.inference import release_examples
+from scam_jax.report import __main__ as report
 from scam_jax.training.checkpoints import Checkpoints
 
 
 def _people(directory) -> "small.ConfigDict":
-    config = small.config(data__height=64, data__width=64, data__num_labels=6).data
+    config = small.config(data__height=32, data__width=32, data__num_labels=6).data
     config.update({"name": "synthetic_people", "directory": str(directory)})
     return config
 
@@ -72,9 +85,9 @@ def test_photos_in_folders():
 def people(tmp_path_factory, bucket_server) -> pathlib.Path:
     """Synthetic people, a few, in a folder and in the bucket."""
     folder = tmp_path_factory.mktemp("datasets")
-    (name,) = (c.name for c in SyntheticPeople.BUILDER_CONFIGS if (c.height, c.width) == (64, 64))
+    (name,) = (c.name for c in SyntheticPeople.BUILDER_CONFIGS if (c.height, c.width) == (32, 32))
     counts = {"num_train": 6, "num_validation": 2, "num_test": 3}
-    few = SyntheticPeopleConfig(name=name, description="", height=64, width=64, **counts)
+    few = SyntheticPeopleConfig(name=name, description="", height=32, width=32, **counts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SyntheticPeople, "BUILDER_CONFIGS", [few])
         patch.setattr(SyntheticPeople, "builder_configs", {name: few})
@@ -93,7 +106,7 @@ def test_data_in_a_bucket_are_those_of_the_folder(people):
 
 
 def _trains(workdir, data, *others, file="small_run"):
-    sizes = ("height=64", "width=64", "num_labels=6", "skip_bad_files=False")
+    sizes = ("height=32", "width=32", "num_labels=6", "skip_bad_files=False")
     return command(
         f"--config=tests/helpers/{file}.py",
         f"--config.data.directory={data}",
@@ -119,12 +132,9 @@ def trained(people, tmp_path_factory):
     local = tmp_path_factory.mktemp("local")
     run(_trains(local, people))
     arguments = _trains(RUN, f"{BUCKET}/datasets")
-    with start(arguments) as process:
-        metrics = buckets.path(RUN) / "metrics.jsonl"
-        while not (metrics.exists() and b'"step": 5' in metrics.read_bytes()):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+    metrics = buckets.path(RUN) / "metrics.jsonl"
+    with ended([start(arguments, kind=Process)]) as killed:
+        wait_until(lambda: metrics.exists() and b'"step": 5' in metrics.read_bytes(), killed)
     log = run([sys.executable, "-c", _QUICK, *arguments[2:]]).stderr
     assert "waiting up to 3 seconds for a sign of life" in log
     assert "resuming from step" in log
@@ -146,34 +156,35 @@ def test_a_killed_run_goes_on_as_one_in_a_folder(trained):
 
 
 @pytest.mark.slow
-def test_commands_read_a_run_in_a_bucket(trained, tmp_path):
+def test_commands_read_a_run_in_a_bucket(people, trained, tmp_path):
     statistics = f"--config.eval.statistics_directory={tmp_path}"
     evaluated = run(command("--mode=eval", f"--workdir={RUN}", statistics)).stdout
     assert f"wrote {RUN}/evaluation_test" in evaluated
     assert "evaluation_test/figures.json" in names(RUN)
-    run(command("--mode=gallery", f"--workdir={RUN}", "--count=2"))
-    assert (buckets.path(RUN) / "gallery.png").read_bytes().startswith(b"\x89PNG")
-    report = [sys.executable, "-m", "scam_jax.report", RUN, f"--output={tmp_path / 'report'}"]
-    run(report)
+    report.main(report.parse(["report", RUN, f"--output={tmp_path / 'report'}"]))
     assert "demo" in (tmp_path / "report" / "report.html").read_text()
-    out = tmp_path / "release"
-    run(command("--mode=export", f"--workdir={RUN}", f"--output={out}", "--examples=2"))
+    out, photos = tmp_path / "release", tmp_path / "photos"
+    photos.mkdir()
+    image = datasets.load(_people(people), "test")[0]["image"]
+    Image.fromarray(np.asarray(image)).save(photos / "a.png")
+    pair = f"{photos / 'a.png'},{photos / 'labels' / 'a.png'}"
+    subject, target = f"--subject={pair}", f"--target={pair}"
+    pictures = {mode: tmp_path / f"{mode}.png" for mode in ("transfer", "attention", "reconstruct")}
+    commands = (
+        ("gallery", "--count=2"),
+        ("export", f"--output={out}", "--examples=2"),
+        ("parser",),
+        ("label", f"--photos={photos}"),
+        ("transfer", subject, target, f"--output={pictures['transfer']}"),
+        ("attention", subject, target, f"--output={pictures['attention']}"),
+        ("reconstruct", target, f"--output={pictures['reconstruct']}"),
+    )
+    run_in_turn(*(command(f"--mode={m}", f"--workdir={RUN}", *flags) for m, *flags in commands))
+    assert (buckets.path(RUN) / "gallery.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "weights.safetensors").is_file()
-    run(command("--mode=parser", f"--workdir={RUN}"))
-    photos = out / "examples"
-    shown = next(photos.glob("*_target.png"), None) or next(photos.glob("*.png"))
-    given = tmp_path / "photos"
-    given.mkdir()
-    (given / "a.png").write_bytes(shown.read_bytes())
-    run(command("--mode=label", f"--workdir={RUN}", f"--photos={given}"))
-    assert (given / "labels" / "a.png").is_file()
-    pair = f"{given / 'a.png'},{given / 'labels' / 'a.png'}"
-    for mode in ("transfer", "attention", "reconstruct"):
-        subject = () if mode == "reconstruct" else (f"--subject={pair}",)
-        picture = tmp_path / f"{mode}.png"
-        files_given = (*subject, f"--target={pair}", f"--output={picture}")
-        run(command(f"--mode={mode}", f"--workdir={RUN}", *files_given))
-        assert picture.is_file()
+    assert [*(out / "examples").glob("*.png")]
+    assert (photos / "labels" / "a.png").is_file()
+    assert all(picture.is_file() for picture in pictures.values())
 
 
 @pytest.mark.slow
@@ -223,30 +234,35 @@ def test_a_run_with_workers_a_trace_and_its_best_checkpoint(trained, tmp_path):
         "eval.statistics_directory": tmp_path,
     }
     values = [f"--config.{key}={value}" for key, value in chosen.items()]
-    log = run(_trains(other, f"{BUCKET}/datasets", *values, f"--init_from={RUN}")).stderr
+    best = command("--mode=gallery", f"--workdir={other}", "--count=2", "--checkpoint=best")
+    log = run_in_turn(
+        _trains(other, f"{BUCKET}/datasets", *values, f"--init_from={RUN}"), best
+    ).stderr
     assert f"{RUN}" in log
     assert any(name.endswith(".xplane.pb") for name in names(f"{other}/profile"))
     assert Checkpoints(buckets.path(other) / "best").steps() == [4]
-    run(command("--mode=gallery", f"--workdir={other}", "--count=2", "--checkpoint=best"))
+    assert "gallery.png" in names(other)
 
 
 @pytest.mark.slow
 def test_the_studio_reads_a_run_in_a_bucket(trained):
     port = free_port()
-    with start(command("--mode=studio", f"--workdir={RUN}", f"--port={port}")) as process:
-        try:
-            for _ in range(300):
-                assert process.poll() is None
-                with contextlib.suppress(OSError):
-                    address = f"http://127.0.0.1:{port}/api/about"
-                    with urllib.request.urlopen(address) as answer:
-                        assert answer.status == 200
-                        break
-                time.sleep(0.2)
-            else:
-                raise AssertionError("the studio does not answer")
-        finally:
-            process.send_signal(signal.SIGINT)
+    arguments = command("--mode=studio", f"--workdir={RUN}", f"--port={port}")
+
+    told = {}
+
+    def is_ready():
+        with contextlib.suppress(OSError):
+            address = f"http://127.0.0.1:{port}/api/about"
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                told.update(json.load(answer))
+        return told.get("ready")
+
+    with ended([start(arguments, kind=Process)]) as (process,):
+        wait_until(is_ready, [process])
+        assert told["step"] == 8
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, process.written()
 
 
 @pytest.mark.slow

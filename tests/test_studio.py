@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import time
 import urllib.request
 from unittest import mock
 
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import small
 from helpers.named_model import NAMES
-from helpers.program import command, start
+from helpers.program import Process, command, ended, start, wait_for, wait_until
 from helpers.studio import (  # noqa: F401 fixtures
     ASKED,
     chosen,
@@ -270,17 +268,20 @@ def test_the_command_serves_a_release_until_ctrl_c(tmp_path):
         release.write(tmp_path / "release", networks, trained, {}, "", "float32", examples)
     before = files_below(tmp_path)
     options = ("--mode=studio", f"--workdir={tmp_path / 'release'}", "--port=0")
-    process = start(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    line = process.stdout.readline()
-    assert line, process.communicate()
-    url = re.search(r"http://127.0.0.1:\d+/", line)[0]
-    while not (about := json.load(urllib.request.urlopen(f"{url}api/about")))["ready"]:
-        time.sleep(0.2)
-    assert about["groups"] == {"examples": 4}
-    assert about["step"] == 3
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    with ended([start(command(*options), kind=Process)]) as (process,):
+        wait_until(lambda: "\n" in process.written()[0], [process])
+        url = re.search(r"http://127.0.0.1:\d+/", process.written()[0])[0]
+
+        def about():
+            with urllib.request.urlopen(f"{url}api/about", timeout=60) as answer:
+                return json.load(answer)
+
+        wait_until(lambda: about()["ready"], [process])
+        told = about()
+        process.send_signal(signal.SIGINT)
+        ((_, errors),) = wait_for([process], code=130)
+    assert told["groups"] == {"examples": 4}
+    assert told["step"] == 3
     assert "Traceback" not in errors
     assert errors.strip().endswith("interrupted")
     assert files_below(tmp_path) == before

@@ -212,10 +212,10 @@ def test_ctrl_c_is_not_lost_where_python_or_a_library_drops_it(place):
 {place}
 with console.ended_by_one_line("program"):
     work()
-    time.sleep(20)
+    time.sleep(120)
     print("went on")
 """)
-    assert seconds < 15
+    assert seconds < 100
     assert ended.returncode == 130
     assert ended.stdout == ""
     assert ended.stderr.splitlines() == ["program: interrupted"]

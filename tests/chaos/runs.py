@@ -38,12 +38,14 @@ class Toy:
       folder: where runs lie.
       processes: the number of processes of the run.
       steps: the number of its steps; it evaluates twice.
+      seconds: the time of a run that is not interrupted; `uninterrupted` measures it.
     """
 
     photos: pathlib.Path
     folder: pathlib.Path
     processes: int = 1
     steps: int = 100
+    seconds: float = 0.0
 
     @property
     def run(self) -> pathlib.Path:
@@ -79,15 +81,17 @@ class Toy:
 
 def uninterrupted(toy: Toy) -> pathlib.Path:
     """A run from its first step to its last without a fault."""
-    workdir = toy.folder / f"uninterrupted_{toy.processes}"
+    workdir, begun = toy.folder / f"uninterrupted_{toy.processes}", time.monotonic()
     processes = toy.start(workdir, toy.folder / "uninterrupted")
     codes = [process.wait(LONGEST) for process in processes]
     assert codes == [0] * toy.processes, (toy.folder / "uninterrupted.0").read_text()
+    toy.seconds = time.monotonic() - begun
     return workdir
 
 
-# A fault is planted while the processes run, and ends them; afterwards it may damage the run.
-Fault = Callable[[random.Random, list[subprocess.Popen], Toy], None]
+# A fault is planted while the processes run, and ends them; afterwards it may damage the run, and
+# then returns True.
+Fault = Callable[[random.Random, list[subprocess.Popen], Toy], bool]
 
 
 def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
@@ -96,12 +100,14 @@ def campaign(toy: Toy, fault: Fault, rounds: int, seed: int = 0) -> Counter:
     Raises:
       AssertionError: something was lost; says what.
     """
-    reference, rng, outcomes = uninterrupted(toy), random.Random(seed), Counter()
+    reference, outcomes = uninterrupted(toy), Counter()
     workdir, log = toy.run, toy.log
     for i in range(rounds):
+        # Of each round, so that its moment does not follow from how long the others took.
+        rng = random.Random(f"{seed} {i}")
         processes = toy.start(workdir, log)
-        fault(rng, processes, toy)
-        outcome = _outcome(processes, log)
+        is_damaged = fault(rng, processes, toy)
+        outcome = _outcome(processes, log) + (", a file damaged" if is_damaged else "")
         outcomes[outcome] += 1
         print(f"round {i + 1} of {rounds}: {outcome}", file=sys.stderr, flush=True)
         if outcomes["finished"]:
@@ -148,10 +154,11 @@ def _last_words(log: pathlib.Path, process: int = 0) -> str:
     return log.with_suffix(f".{process}").read_text()[-5_000:]
 
 
-def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], log: pathlib.Path) -> None:
+def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
     """Waits for a random moment: in half of the rounds any moment, else one while it trains."""
+    log = toy.log.with_suffix(".0")
     if rng.random() < 0.5:
-        steps, deadline = math.inf, time.monotonic() + rng.uniform(0, 12)
+        steps, deadline = math.inf, time.monotonic() + rng.uniform(0, toy.seconds)
     else:
         steps, deadline = rng.randint(1, MOST_STEPS), time.monotonic() + LONGEST
     while processes[0].poll() is None and time.monotonic() < deadline:
@@ -160,23 +167,24 @@ def _wait_to_kill(rng: random.Random, processes: list[subprocess.Popen], log: pa
         time.sleep(0.01)
 
 
-def kill(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
+def kill(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> bool:
     """Kills every process, the second one a random moment after the first."""
-    _wait_to_kill(rng, processes, toy.log.with_suffix(".0"))
+    _wait_to_kill(rng, processes, toy)
     for process in rng.sample(processes, len(processes)):
         process.kill()
         time.sleep(rng.uniform(0, 1) if len(processes) > 1 else 0)
+    return False
 
 
-def kill_and_damage(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
+def kill_and_damage(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> bool:
     """Kills the run, and then flips, cuts, empties or removes a file of its newest checkpoint."""
     kill(rng, processes, toy)
     if not any([process.wait() for process in processes]):
-        return  # it has finished before, and is compared as it is
+        return False  # it has finished before, and is compared as it is
     folder = toy.run / "checkpoints"
     steps = sorted(int(f.name) for f in folder.glob("*") if f.name.isdigit())
     if len(steps) < 2:  # the only checkpoint is left alone
-        return
+        return False
     files = [file for file in (folder / str(steps[-1])).rglob("*") if file.is_file()]
     file = rng.choice(files)
     content = bytearray(file.read_bytes())
@@ -187,11 +195,12 @@ def kill_and_damage(rng: random.Random, processes: list[subprocess.Popen], toy: 
         file.write_bytes(content)
     else:
         file.write_bytes(content[: rng.randrange(len(content))])
+    return True
 
 
-def fill_disk(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> None:
+def fill_disk(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -> bool:
     """Fills the file system of the run at a random moment, and frees it after the run's end."""
-    _wait_to_kill(rng, processes, toy.log.with_suffix(".0"))
+    _wait_to_kill(rng, processes, toy)
     filler = toy.folder / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
         while True:
@@ -199,6 +208,7 @@ def fill_disk(rng: random.Random, processes: list[subprocess.Popen], toy: Toy) -
     for process in processes:
         process.wait(LONGEST)
     filler.unlink()
+    return False
 
 
 @contextlib.contextmanager

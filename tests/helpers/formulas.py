@@ -1,17 +1,10 @@
 """The products of a space, evaluated as attention does: the space is that of the platform."""
 
+import jax
 import numpy as np
 
 from helpers.closeness import assert_close
 from scam_jax.models.scam import region_products
-
-
-def product(name, regions, x, table):
-    """Evaluates one product, with weights of 1 + the scores of pixels and table.
-
-    The weights differ from 0 at pixels that are left out.
-    """
-    return region_products.dispatch(regions, FORMULAS[name], x, table)
 
 
 def _weights(space, x, table):
@@ -30,6 +23,18 @@ FORMULAS = {
 }
 
 
+@jax.jit
+def products(regions, x, table):
+    """Evaluates each product by name, with weights of 1 + the scores of pixels and table.
+
+    The weights differ from 0 at pixels that are left out.
+    """
+    return {
+        name: region_products.dispatch(regions, formula, x, table)
+        for name, formula in FORMULAS.items()
+    }
+
+
 def assert_products(regions, labels, x, table):
     """Asserts that all products equal those of NumPy.
 
@@ -42,9 +47,10 @@ def assert_products(regions, labels, x, table):
     one_hot = np.eye(table.shape[1] + 1, dtype=np.float32)[labels][..., :-1]
     own = np.einsum("bpl,blkc->bpkc", one_hot, table)
     weights = 1 + np.einsum("bpc,bpkc->bpk", x, own)
+    found = products(regions, x, table)
 
     def check(name, expected, **tolerance):
-        assert_close(product(name, regions, x, table), expected, **tolerance)
+        assert_close(found[name], expected, **tolerance)
 
     check("scores", weights, atol=1e-5)
     check("mix", np.einsum("bpk,bpkc->bpc", weights, own), atol=1e-4)
@@ -52,4 +58,4 @@ def assert_products(regions, labels, x, table):
     check("spread", own[..., 0], atol=1e-6)
     check("total", np.einsum("bpl,bpk->blk", one_hot, weights), of_largest=1e-5)
     tops = np.where(one_hot[..., None] > 0, weights[:, :, None], -np.inf).max(1)
-    np.testing.assert_allclose(product("highest", regions, x, table), tops, atol=1e-5)
+    np.testing.assert_allclose(found["highest"], tops, atol=1e-5)

@@ -1,5 +1,7 @@
 """The program as a user runs it, main.py in processes of its own, and what it trains on."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -8,6 +10,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -19,12 +24,45 @@ from scam_jax.training import state
 from scam_jax.training.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
+# The longest that processes may take, in seconds.
+LONGEST = 600
+# Runs command lines of main.py one after the other.
+_IN_TURN = """
+import json, sys
+import main
+from absl.testing import flagsaver
+from scam_jax.runs import command_line
+main.terminal.show_own_log()
+for words in json.loads(sys.argv[1]):
+    with flagsaver.flagsaver():
+        main.main(command_line.parse(["main.py", *words]))
+"""
+
+
+def _of_all_workers(
+    tmp_path_factory, name: str, make: Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """A folder that the first worker makes that asks for it, and that all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """A folder data set of 6 + 2 + 3 photos, and one that cannot be read."""
-    root = tmp_path_factory.mktemp("photos")
+    return _of_all_workers(tmp_path_factory, "photos", _write_photos)
+
+
+def _write_photos(root: pathlib.Path) -> None:
     random = np.random.default_rng(0)
     for split, count in (("train", 6), ("validation", 2), ("test", 3)):
         for kind in ("images", "labels"):
@@ -36,15 +74,22 @@ def photos(tmp_path_factory):
             Image.fromarray(labels).save(root / split / "labels" / f"{i}.png")
     shutil.copy(root / "train" / "labels" / "0.png", root / "train" / "labels" / "broken.png")
     (root / "train" / "images" / "broken.jpg").write_bytes(b"")
-    return root
 
 
 @pytest.fixture(scope="session")
-def finished(photos, tmp_path_factory):
-    """An uninterrupted run of one process with two devices."""
-    workdir = tmp_path_factory.mktemp("finished")
-    run(train_command(photos, workdir))
-    return workdir
+def finished_once(photos, tmp_path_factory):
+    """An uninterrupted run of one process with two devices, which no test may change."""
+
+    def train(workdir):
+        run(train_command(photos, workdir))
+
+    return _of_all_workers(tmp_path_factory, "finished", train)
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path_factory):
+    """A copy of that run."""
+    return shutil.copytree(finished_once, tmp_path_factory.mktemp("copied") / "finished")
 
 
 def command(*arguments) -> list[str]:
@@ -65,9 +110,29 @@ def environment_of(devices: int) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": flags}
 
 
-def start(arguments, devices=2, variables=None, **options) -> subprocess.Popen:
+class Process(subprocess.Popen):
+    """A process that writes to files, so that it never waits for a reader."""
+
+    def __init__(self, arguments, **options):
+        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 of its life
+        pipes = dict(zip(("stdout", "stderr"), self._files, strict=True))
+        super().__init__(arguments, **pipes, **options)
+
+    def written(self) -> tuple[str, str]:
+        """What it wrote to its stdout and stderr up to now."""
+        # Without a seek: the process writes at the position of the same file.
+        stdout, stderr = (
+            os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
+            for file in self._files
+        )
+        return stdout, stderr
+
+
+def start(
+    arguments, devices=2, variables=None, kind=subprocess.Popen, **options
+) -> subprocess.Popen:
     environment = environment_of(devices) | (variables or {})
-    return subprocess.Popen(arguments, cwd=ROOT, env=environment, text=True, **options)
+    return kind(arguments, cwd=ROOT, env=environment, text=True, **options)
 
 
 def run(arguments, check=True, devices=2) -> subprocess.CompletedProcess:
@@ -78,24 +143,55 @@ def run(arguments, check=True, devices=2) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
+def run_in_turn(*commands: list[str]) -> subprocess.CompletedProcess:
+    """Runs several commands in one process. They are all to succeed."""
+    words = [command[2:] for command in commands]
+    return run([sys.executable, "-c", _IN_TURN, json.dumps(words)])
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
-def start_two(arguments) -> list[subprocess.Popen]:
+def start_two(arguments) -> list[Process]:
     """Two processes with a device each: together, the mesh that `run` has in one process."""
     together = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return [
-        start([*arguments, *together, f"--process_id={i}"], devices=1, **pipes) for i in range(2)
+        start([*arguments, *together, f"--process_id={i}"], devices=1, kind=Process)
+        for i in range(2)
     ]
 
 
-def wait_for(processes: list[subprocess.Popen], code: int = 0) -> list[tuple[str, str]]:
+@contextlib.contextmanager
+def ended(processes: list[Process]) -> Iterator[list[Process]]:
+    """Kills the processes that still run at the end of a block, and so after a failure."""
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+def wait_until(reached: Callable[[], bool], processes: list[Process]) -> None:
+    """Waits for something that processes are to reach while they run."""
+    deadline = time.monotonic() + LONGEST
+    while not reached():
+        said = [(process.poll(), *process.written()) for process in processes]
+        assert [code for code, *_ in said] == [None] * len(processes), said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.02)
+
+
+def wait_for(processes: list[Process], code: int = 0) -> list[tuple[str, str]]:
     """What each wrote to its stdout and stderr; all are to exit with `code`."""
-    written = [process.communicate() for process in processes]
+    with ended(processes), contextlib.suppress(subprocess.TimeoutExpired):
+        for process in processes:
+            process.wait(LONGEST)
+    written = [process.written() for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), written
     return written
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -47,8 +48,10 @@ def desk(model, tmp_path):
 def client(desk, monkeypatch):
     monkeypatch.setattr(desk, "warm_up", lambda tell: tell("nothing"))
     with TestClient(server.create(desk, [HOST]), base_url=f"http://{HOST}") as client:
+        deadline = time.monotonic() + 60
         while not client.get("/api/about").json()["ready"]:
-            pass
+            assert time.monotonic() < deadline, "the studio does not become ready"
+            time.sleep(0.01)
         yield client
 
 
