@@ -127,6 +127,38 @@ def test_loops_count_as_often_as_they_run_and_of_branches_the_dearest():
     assert sum(places.values()) >= products + (7 + 1) * 2 * x.nbytes
 
 
+# As the TPU's compiler writes a loop: it does not tell how often the body runs.
+UNTOLD = """HloModule jit_f, is_scheduled=true
+
+%body (p: (s32[], f32[100])) -> (s32[], f32[100]) {
+  %p = (s32[]{:T(128)}, f32[100]{0}) parameter(0)
+  %x = f32[100]{0} get-tuple-element(%p), index=1
+  %y = f32[100]{0} tanh(%x), metadata={op_name="jit(f)/while/body/closed_call/tanh"}
+  ROOT %t = (s32[]{:T(128)}, f32[100]{0}) tuple(%i, %y)
+}
+
+%goes_on (q: (s32[], f32[100])) -> pred[] {
+  %seven = s32[]{:T(128)} constant(7)
+  %q = (s32[]{:T(128)}, f32[100]{0}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%q), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%i, %seven), direction=LT
+}
+
+ENTRY %main (a: f32[100]) -> (s32[], f32[100]) {
+  %a = f32[100]{0} parameter(0)
+  %zero = s32[]{:T(128)} constant(0)
+  %b = (s32[]{:T(128)}, f32[100]{0}) tuple(%zero, %a)
+  ROOT %w = (s32[]{:T(128)}, f32[100]{0}) while(%b), condition=%goes_on, body=%body
+}
+"""
+
+
+def test_a_loop_whose_trips_are_not_told():
+    assert memory_traffic.bytes_by_place(UNTOLD) == {
+        Place("", "tanh", "forward", "other"): 7 * 2 * 100 * 4
+    }
+
+
 def test_of_a_network_that_is_compiled_here():
     class Net(nn.Module):
         @nn.compact

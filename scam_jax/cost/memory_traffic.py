@@ -32,6 +32,8 @@ _PLACE = re.compile(
 _BRANCHES = re.compile(r"branch_computations=\{[^}]*\}|(?:true|false)_computation=%[\w.\-]+")
 _BODY = re.compile(r"(?:body|to_apply)=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CONDITION = re.compile(r"condition=%?([\w.\-]+)")
+_LIMIT = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
 # A network, and the method that was called: jvp(Net), transpose(jvp(jvp(Net.at_scale))).
 _MODULE = re.compile(r"jvp\((\w+)(?:\.\w+)?\)")
 
@@ -115,10 +117,20 @@ def _within(
         names = [name for found in _BRANCHES.findall(line) for name in _OPERAND.findall(found)]
         return max((_counted(name, computations) for name in names), key=lambda c: c.total())
     if code in ("while", "call") and (body := _BODY.search(line)):
-        trips = int(found[1]) if (found := _TRIPS.search(line)) else 1
-        once = _counted(body[1], computations)
+        once, trips = _counted(body[1], computations), _trips(line, computations)
         return collections.Counter({place: size * trips for place, size in once.items()})
     return collections.Counter()
+
+
+def _trips(line: str, computations: Mapping[str, list[str]]) -> int:
+    """Returns how often a loop runs: what the compiler tells, or up to what JAX counts from 0."""
+    if told := _TRIPS.search(line):
+        return int(told[1])
+    condition = _CONDITION.search(line)
+    inside = computations.get(condition[1], []) if condition else []
+    limits = [int(found[1]) for each in inside if (found := _LIMIT.search(each))]
+    counts_up = any("ROOT" in each and "direction=LT" in each for each in inside)
+    return limits[0] if counts_up and len(limits) == 1 else 1
 
 
 def _computations(compiled_text: str) -> Mapping[str, list[str]]:
