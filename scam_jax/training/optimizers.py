@@ -70,8 +70,6 @@ def begins(config: ConfigDict) -> dict[str, int]:
 
 # Momentum of Muon's updates.
 _MOMENTUM = 0.9
-# Coefficients of each of Muon's iterations. Written out, they make optax loop instead of unrolling.
-_ITERATIONS = ((3.4445, -4.7750, 2.0315),) * 5
 # Kernels with fewer channels on one side are too thin to gain from Muon.
 _LEAST_CHANNELS = 8
 # Kernels up to this size are updated together with others of their shape.
@@ -161,7 +159,6 @@ def muon(
     """
     return optax.contrib.muon(
         rate,
-        _ITERATIONS,
         beta=_MOMENTUM,
         eps=eps,
         weight_decay=weight_decay,

@@ -42,7 +42,7 @@ for words in json.loads(sys.argv[1]):
 def _of_all_workers(
     tmp_path_factory, name: str, make: Callable[[pathlib.Path], None]
 ) -> pathlib.Path:
-    """A folder that the first worker makes that asks for it, and that all of them read."""
+    """A folder that all workers read. The first one that asks for it makes it."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -114,7 +114,7 @@ class Process(subprocess.Popen):
     """A process that writes to files, so that it never waits for a reader."""
 
     def __init__(self, arguments, **options):
-        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 of its life
+        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 open as long as it
         pipes = dict(zip(("stdout", "stderr"), self._files, strict=True))
         super().__init__(arguments, **pipes, **options)
 
